@@ -6,6 +6,7 @@ Report, tracking and export see these and nothing of Optuna.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 __all__ = ["COMPLETE", "FAILED", "INFEASIBLE", "PRUNED", "RUNNING", "Epoch", "Sweep", "TrialRecord"]
@@ -26,6 +27,7 @@ class Epoch:
     loss: float
     train_loss: float
     seconds: float
+    images: int = 0  # validation images that accuracy and loss were taken on
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class TrialRecord:
     curve: tuple[Epoch, ...] = ()
     validation_images: int = 0
     costs: dict[str, float] = field(default_factory=dict)  # names of metrics.COSTS
-    pruned_at: int | None = None  # the rung, in epochs
+    pruned_at: int | None = None  # epochs: the rung, or where the budget ended
     seed: int = 0
     device: str = ""
     mode: str = ""  # in which the costs were measured
@@ -63,7 +65,7 @@ class TrialRecord:
     def accuracy_error(self) -> float | None:
         """Standard error of that accuracy: sqrt(p (1 - p) / n), binomial, on n images."""
         p, n = self.accuracy, self.validation_images
-        return None if p is None or n == 0 else (p * (1 - p) / n) ** 0.5
+        return (p * (1 - p) / n) ** 0.5 if p is not None and 0 <= p <= 1 and n else None
 
     def metric(self, name: str) -> float | None:
         """A recorded metric by its name in metrics.METRICS; None where it is not known."""
@@ -90,6 +92,8 @@ class Sweep:
     started: str = ""  # ISO 8601, UTC
     seconds: float = 0.0  # spent by all drivers so far
     finished: bool = False
+    command: str = ""  # that started it
+    versions: dict[str, str] = field(default_factory=dict)
 
     @property
     def epochs(self) -> int:
@@ -99,5 +103,5 @@ class Sweep:
     @property
     def front(self) -> tuple[TrialRecord, ...]:
         """The Pareto front, fastest first where latency is known."""
-        members = (trial for trial in self.trials if trial.on_front)
-        return tuple(sorted(members, key=lambda t: (t.costs.get("latency_ms", 0.0), t.number)))
+        members = (trial for trial in self.trials if trial.on_front and trial.state == COMPLETE)
+        return tuple(sorted(members, key=lambda t: (t.costs.get("latency_ms", inf), t.number)))

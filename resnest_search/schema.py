@@ -14,8 +14,8 @@ __all__ = [
     "ExportConfig",
     "LimitsConfig",
     "MeasureConfig",
-    "ModelConfig",
     "MethodConfig",
+    "ModelConfig",
     "ProfileConfig",
     "ReportConfig",
     "ResourcesConfig",
@@ -124,9 +124,7 @@ class SearchConfig:
     """What varies, what is sought, and how much may be spent on it."""
 
     space: dict[str, Any] = field(default_factory=dict)
-    objectives: list[str] = field(
-        default_factory=lambda: ["accuracy", "latency_ms", "memory_mib"]
-    )
+    objectives: list[str] = field(default_factory=lambda: ["accuracy", "latency_ms", "memory_mib"])
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     trials: int | None = None  # most candidates; null: every one of a finite space
     epochs: int = 9  # one trial's full length

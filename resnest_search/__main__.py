@@ -1,0 +1,237 @@
+"""The command line: ``python -m resnest_search [command] key=value …``.
+
+One short function for each command; what is heavy is imported where it is used, so that
+a misspelt word is answered at once.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from resnest_search import __version__
+from resnest_search.config import COMMANDS, run_command
+from resnest_search.errors import UserError
+from resnest_search.schema import (
+    ExportConfig,
+    MethodConfig,
+    ProfileConfig,
+    ReportConfig,
+    ResumeConfig,
+    SearchConfig,
+    SweepConfig,
+    TrainCommandConfig,
+)
+
+if TYPE_CHECKING:
+    from resnest_search.execution.sweep import SweepRun
+
+__all__ = ["main"]
+
+_USAGE = """\
+usage: python -m resnest_search [command] key=value ...
+
+  sweep=NAME        search a space: train, prune, report and export (the default command)
+  resume run=DIR    carry on an interrupted sweep, or one with larger bounds
+  train variant=V   train one variant, such as 2s2x40d, to its full length
+  profile variant=V measure what a variant costs, without training
+  report run=DIR    draw the tables and the page of a run again
+  export run=DIR    write a variant of a run as a model that needs torch alone
+
+`python -m resnest_search COMMAND --help` lists a command's keys, `--cfg job` its configuration.
+"""
+
+
+def main() -> None:
+    """Run the command of ``sys.argv``; exits with 2 after bad input, with 130 after Ctrl-C."""
+    words = sys.argv[1:]
+    if words in ([], ["--help"], ["-h"]):
+        print(_USAGE, end="")
+        sys.exit(0 if words else 2)
+    if words == ["--version"]:
+        print(f"resnest-search {__version__}")
+        return
+    try:
+        command, rest = _command(words)
+        run_command(command, rest, _TASKS[command])
+    except UserError as error:
+        print(f"resnest-search: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("resnest-search: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _command(words: list[str]) -> tuple[str, list[str]]:
+    first = words[0]
+    if first in COMMANDS:
+        return first, words[1:]
+    if "=" in first or first.startswith(("-", "~", "+")):
+        return "sweep", words
+    raise UserError(f"{first!r} is no command and no key=value; valid: {', '.join(COMMANDS)}")
+
+
+def _command_line() -> str:
+    """What the user typed, without the paths of this machine's Python."""
+    words = sys.orig_argv[1:]
+    if words[:1] != ["-m"]:
+        words = [Path(words[0]).name, *words[1:]]
+        return shlex.join(words)
+    return shlex.join(["python", *words])
+
+
+def sweep(config: SweepConfig) -> None:
+    """Measure, search, report and export."""
+    from resnest_search.execution.folder import locked, new_folder
+    from resnest_search.execution.sweep import create, measured, prepare
+
+    config, space = prepare(config)
+    print(f"Measuring {len(space.networks)} networks before the first epoch …", flush=True)
+    costings = measured(config, space)
+    folder = new_folder(config.run, config.sweep)
+    with locked(folder):
+        _conduct(create(config, space, folder, costings, _command_line()), config.verbose)
+
+
+def resume(config: ResumeConfig) -> None:
+    """Carry on where the study of a run stands."""
+    from resnest_search.execution.folder import existing_folder, locked
+    from resnest_search.execution.sweep import reopen
+
+    folder = existing_folder(config.run)
+    with locked(folder):
+        _conduct(reopen(folder, config), config.verbose)
+
+
+def train(config: TrainCommandConfig) -> None:
+    """A sweep of one candidate that nothing prunes."""
+    from resnest_search.checks import parse_variant
+
+    parse_variant(config.variant, config.model)
+    search = SearchConfig(
+        space={"variant": [config.variant]},
+        epochs=config.train.epochs,
+        seed=config.seed,
+        sampler=MethodConfig("grid"),
+        pruner=MethodConfig("none"),
+    )
+    sweep(
+        SweepConfig(
+            sweep="train",
+            model=config.model,
+            data=config.data,
+            train=config.train,
+            search=search,
+            measure=config.measure,
+            resources=config.resources,
+            tracking=config.tracking,
+            run=config.run,
+            verbose=config.verbose,
+        )
+    )
+
+
+def profile(config: ProfileConfig) -> None:
+    """Print what a variant costs on this machine."""
+    from rich.console import Console
+
+    from resnest_search.execution.measuring import profile_variant
+    from resnest_search.report.profile import profile_table
+
+    costing = profile_variant(config)
+    Console().print(
+        profile_table(
+            f"{config.variant} in {config.model.name}",
+            costing.costs,
+            f"{costing.device}; {costing.mode}",
+        )
+    )
+
+
+def report(config: ReportConfig) -> None:
+    """Write tables and page anew from the study."""
+    from resnest_search.execution.folder import existing_folder
+    from resnest_search.search import SweepStudy, read_sweep
+
+    folder = existing_folder(config.run)
+    _write_reports(SweepStudy.open(folder), folder)
+    _print_closing(read_sweep(SweepStudy.open(folder), folder))
+
+
+def export(config: ExportConfig) -> None:
+    """Write the chosen variant into best/."""
+    from resnest_search.execution.folder import existing_folder
+    from resnest_search.export import export_best
+    from resnest_search.search import SweepStudy, read_sweep
+
+    folder = existing_folder(config.run)
+    print(export_best(read_sweep(SweepStudy.open(folder), folder), config.select))
+
+
+def _conduct(run: SweepRun, verbose: bool) -> None:
+    """Run the trials of a sweep under its lock, then report and export what there is."""
+    from resnest_search.execution.driver import cluster, run_trials
+    from resnest_search.execution.sweep import make_run, timed
+    from resnest_search.report.live import LiveTable
+    from resnest_search.tracking import Tracker
+    from resnest_search.watch import Watch
+
+    config, folder = run.config, run.folder
+    with LiveTable(config.sweep) as live:
+        tracker = Tracker(
+            config.tracking, folder, f"{config.sweep}/{folder.name}", vars(config), live.message
+        )
+        if not run.strategy.finished:
+            with timed(run), cluster(config.resources, verbose) as allotment:
+                watch = Watch(run, live, tracker)
+                run_trials(run.strategy, allotment, make_run(run, allotment), watch, verbose)
+    _finish(run, tracker)
+
+
+def _finish(run: SweepRun, tracker: Any) -> None:
+    from resnest_search.export import export_best
+    from resnest_search.search import read_sweep
+
+    sweep = read_sweep(run.study, run.folder)
+    if sweep.front:
+        print(export_best(sweep, "knee"))
+    _write_reports(run.study, run.folder)
+    tracker.close(sweep)
+    _print_closing(sweep)
+    if not run.strategy.finished:
+        print(f"Interrupted. Carry on with: python -m resnest_search resume run={run.folder}")
+        sys.exit(130)
+
+
+def _write_reports(study: Any, folder: Path) -> None:
+    from resnest_search.report.html import write_report
+    from resnest_search.report.table import front_csv, trials_csv
+    from resnest_search.search import read_sweep
+
+    sweep = read_sweep(study, folder)
+    trials_csv(sweep, folder / "trials.csv")
+    front_csv(sweep, folder / "front.csv")
+    write_report(sweep, folder / "report.html")
+
+
+def _print_closing(sweep: Any) -> None:
+    from resnest_search.report.table import print_closing
+
+    print_closing(sweep)
+
+
+_TASKS: dict[str, Callable[[Any], None]] = {
+    "sweep": sweep,
+    "train": train,
+    "profile": profile,
+    "resume": resume,
+    "report": report,
+    "export": export,
+}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""What a network costs on paper: parameters, multiply-accumulates and bytes of tensors.
+
+Nothing here allocates memory or depends on the machine: networks are built of fake
+tensors, which have shapes, types and storages but no bytes, so that one of 100 GiB is
+accounted for in seconds. Letters of the shapes: B images, C channels, H and W sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import chain
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from resnest_search.cost.live import LiveBytes
+from resnest_search.cost.precision import dtype_of
+
+__all__ = ["MIB", "Account", "Make", "Shape", "account", "sgd", "train_step"]
+
+MIB = 2**20
+Shape = tuple[int, int, int, int]  # [B, C, H, W]
+Make = Callable[[], nn.Module]  # builds a classifier of [B, C, H, W] into [B, classes]
+
+
+@dataclass(frozen=True)
+class Account:
+    """What one network needs.
+
+    Attributes:
+        parameters: trainable numbers; running statistics are not among them.
+        macs: multiply-accumulates of convolutions and matrix products for one image, what
+            papers print as FLOPs. Norms, activations and pools count nothing.
+        inference_bytes: most bytes of tensors at once in an eager pass in eval mode:
+            weights, buffers, images and the activations that are alive together, all of
+            them cast to the precision, as `latency.deploy` casts them.
+        training_bytes: the same in an eager training step that is not the first: weights,
+            buffers, gradients, momentum, images and what backward keeps of the forward
+            pass. A precision below fp32 is mixed: weights, gradients and momentum stay in
+            float32, and autocast's copies count. The state of a loss scaler does not.
+    """
+
+    parameters: int
+    macs: int
+    inference_bytes: int
+    training_bytes: int
+
+
+def account(
+    make: Make,
+    *,
+    inference: Shape,
+    training: Shape,
+    precision: str = "fp32",
+    training_precision: str = "fp32",
+) -> Account:
+    """Account for a network at these ``[B, C, H, W]`` of a pass and of a training step.
+
+    Raises:
+        ValueError: a precision is unknown, or one image is too few for a batch norm.
+    """
+    dtype = dtype_of(precision)
+    with FakeTensorMode(), LiveBytes() as memory:
+        network = make()
+        training_bytes = _training_peak(network, memory, training, training_precision)
+        counter = FlopCounterMode(display=False)
+        with torch.no_grad():
+            _cast(network.eval(), dtype)
+            memory.restart()
+            with counter:
+                network(torch.empty(inference, dtype=dtype))
+        inference_bytes = memory.peak
+        parameters = sum(parameter.numel() for parameter in network.parameters())
+    macs = int(counter.get_total_flops()) // (2 * inference[0])
+    return Account(parameters, macs, inference_bytes, training_bytes)
+
+
+def _training_peak(network: nn.Module, memory: LiveBytes, shape: Shape, precision: str) -> int:
+    optimizer = sgd(network.train())
+    for parameter in network.parameters():  # as if a step had been made
+        optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    memory.restart()
+    train_step(network, optimizer, torch.empty(shape), precision)
+    optimizer.zero_grad()
+    return memory.peak
+
+
+def sgd(network: nn.Module) -> torch.optim.SGD:
+    """The optimizer of the recipe: SGD with Nesterov momentum and weight decay."""
+    return torch.optim.SGD(
+        network.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4
+    )
+
+
+def train_step(
+    network: nn.Module, optimizer: torch.optim.Optimizer, images: torch.Tensor, precision: str
+) -> None:
+    """One step on these images, all of class 0: label-smoothed loss, backward, update.
+
+    Gradients are left in place, as between two steps of a training loop; the next step
+    begins by dropping them.
+    """
+    optimizer.zero_grad()
+    dtype = dtype_of(precision)
+    labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+    with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
+        loss = F.cross_entropy(network(images), labels, label_smoothing=0.1)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+
+
+def _cast(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """``network.to(dtype)``, which refuses fake parameters."""
+    for module in network.modules():
+        for name, tensor in chain(module._parameters.items(), module._buffers.items()):
+            if tensor is not None and tensor.is_floating_point():
+                cast = tensor.detach().to(dtype)
+                parameter = isinstance(tensor, nn.Parameter)
+                setattr(module, name, nn.Parameter(cast) if parameter else cast)
+    return network

@@ -1,0 +1,200 @@
+"""How long a forward pass takes in a deployment mode, and how that is timed."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from resnest_search.cost.busy import idlest_cpus
+from resnest_search.cost.precision import dtype_of
+from resnest_search.schema import MeasureConfig
+
+__all__ = ["Timing", "deploy", "time_network"]
+
+_TASKS = Path("/proc/self/task")  # one entry a thread of this process
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Timed passes of one network.
+
+    Attributes:
+        samples_ms: duration of each pass, in milliseconds, in the order they were made.
+        batch: images of each pass.
+    """
+
+    samples_ms: tuple[float, ...]
+    batch: int
+
+    @classmethod
+    def pooled(cls, timings: Iterable[Timing]) -> Timing:
+        """All passes of several timings of the same network.
+
+        Raises:
+            ValueError: there is none, or their batches differ.
+        """
+        timings = list(timings)
+        batches = {timing.batch for timing in timings}
+        if len(batches) != 1:
+            raise ValueError(f"timings of one batch are pooled, not of {sorted(batches)}")
+        samples = tuple(sample for timing in timings for sample in timing.samples_ms)
+        return cls(samples, batches.pop())
+
+    @property
+    def n(self) -> int:
+        """Passes."""
+        return len(self.samples_ms)
+
+    @property
+    def median_ms(self) -> float:
+        """Half of the passes took no longer."""
+        return float(np.median(self.samples_ms))
+
+    @property
+    def p95_ms(self) -> float:
+        """95 % of the passes took no longer, interpolated between neighbours."""
+        return float(np.percentile(self.samples_ms, 95))
+
+    @property
+    def images_per_s(self) -> float:
+        """Images of a batch over its median time."""
+        return 1000.0 * self.batch / self.median_ms
+
+
+def deploy(
+    network: nn.Module, images: torch.Tensor, mode: MeasureConfig
+) -> tuple[nn.Module, torch.Tensor]:
+    """The network and its ``[B, C, H, W]`` images as the mode deploys them.
+
+    Eval mode; weights, buffers and images cast to the precision (no autocast, no float32
+    copy kept); the memory format; compiled or not. The given network itself is changed.
+
+    Raises:
+        ValueError: the precision is unknown.
+    """
+    dtype = dtype_of(mode.precision)
+    layout = torch.channels_last if mode.channels_last else torch.contiguous_format
+    network.eval()
+    network.to(dtype=dtype)
+    network.to(memory_format=layout)
+    images = images.to(dtype=dtype, memory_format=layout)
+    if mode.compile:
+        network = torch.compile(network)  # type: ignore[assignment]
+    return network, images
+
+
+def time_network(network: nn.Module, images: torch.Tensor, mode: MeasureConfig) -> Timing:
+    """Time ``mode.repeats`` forward passes of these ``[B, C, H, W]`` images, one by one.
+
+    On the device that holds both. On a GPU a pass is what two CUDA events enclose, with a
+    synchronisation after each, so a small network's time is that of launching its kernels. On a
+    CPU a pass is wall-clock time on ``mode.threads`` threads, pinned to the CPUs that are
+    idlest at the start. Python's garbage collector rests meanwhile; the number of threads
+    and the CPUs they may use are restored. The network is changed, see `deploy`.
+
+    Raises:
+        ValueError: a value of the mode is out of its range.
+    """
+    if mode.repeats < 1 or mode.warmup < 0:
+        raise ValueError(
+            f"measure.repeats must be at least 1 and measure.warmup at least 0, "
+            f"not {mode.repeats} and {mode.warmup}"
+        )
+    network, images = deploy(network, images, mode)
+    cpu = images.device.type == "cpu"
+    once = _cpu_pass if cpu else _cuda_pass
+    device = _threads(mode.threads) if cpu else torch.cuda.device(images.device)
+    with device, torch.inference_mode():
+        if mode.compile:  # before the pin: the compiler may use every CPU
+            network(images)
+        with _pinned(mode.threads) if cpu else nullcontext(), _no_garbage_collection():
+            for _ in range(mode.warmup):
+                once(network, images)
+            samples = tuple(once(network, images) for _ in range(mode.repeats))
+    return Timing(samples, len(images))
+
+
+def _cpu_pass(network: Callable[[torch.Tensor], object], images: torch.Tensor) -> float:
+    start = time.perf_counter_ns()
+    network(images)
+    return (time.perf_counter_ns() - start) / 1e6
+
+
+def _cuda_pass(network: Callable[[torch.Tensor], object], images: torch.Tensor) -> float:
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+    torch.cuda.synchronize()
+    start.record()
+    network(images)
+    end.record()
+    end.synchronize()
+    return float(start.elapsed_time(end))
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """This many threads within an operation.
+
+    Raises:
+        ValueError: the count is not positive.
+    """
+    if count < 1:
+        raise ValueError(f"measure.threads must be at least 1, not {count}")
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _pinned(count: int) -> Iterator[None]:
+    """Every thread of this process on the same ``count`` CPUs, and then where it was.
+
+    Threads that are born meanwhile inherit the pin, and get the caller's CPUs afterwards:
+    torch's pool outlives the measurement. A platform without affinity is left alone.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    cpus = idlest_cpus(count)
+    callers = os.sched_getaffinity(0)
+    before = {task: os.sched_getaffinity(task) for task in _tasks()}
+    try:
+        for task in before:
+            _set_affinity(task, cpus)
+        yield
+    finally:
+        for task in _tasks():
+            _set_affinity(task, before.get(task, callers))
+
+
+def _tasks() -> list[int]:
+    return [int(task.name) for task in _TASKS.iterdir()] if _TASKS.is_dir() else [0]
+
+
+def _set_affinity(task: int, cpus: Iterable[int]) -> None:
+    try:
+        os.sched_setaffinity(task, cpus)
+    except ProcessLookupError:  # the thread has ended since it was listed
+        return

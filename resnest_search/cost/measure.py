@@ -1,0 +1,249 @@
+"""All costs of one network on this machine's device."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+
+import torch
+
+from resnest_search.cost.account import MIB, Shape, account
+from resnest_search.cost.busy import CpuWatch, Load, look
+from resnest_search.cost.latency import Timing, time_network
+from resnest_search.cost.machine import device_name, memory_mib, resolve_device, versions
+from resnest_search.cost.memory import (
+    OutOfMemory,
+    cuda_inference,
+    cuda_training,
+    mapped_to_out_of_memory,
+)
+from resnest_search.models import ResNeSt, build
+from resnest_search.schema import MeasureConfig, ModelConfig
+from resnest_search.variant import Variant
+
+__all__ = ["CostRequest", "Costs", "Measurement", "measure"]
+
+
+@dataclass(frozen=True)
+class CostRequest:
+    """What is to be measured.
+
+    Attributes:
+        variant: as ``2s2x40d``.
+        model: the network around it.
+        channels: of an image.
+        classes: logits.
+        image_size: pixels, the side of a training image, and of a measured one where the
+            mode names no other.
+        measure: the mode of inference.
+        train_batch: images of a training step.
+        train_precision: fp32, bf16 or fp16; the latter two are mixed.
+        train_channels_last: memory format of a training step.
+    """
+
+    variant: str
+    model: ModelConfig
+    channels: int
+    classes: int
+    image_size: int
+    measure: MeasureConfig
+    train_batch: int
+    train_precision: str = "fp32"
+    train_channels_last: bool = False
+
+    def key(self, device: str | None = None) -> str:
+        """Identity of the measurement, for a cache: 16 hexadecimal digits.
+
+        Two requests share it exactly where they would measure the same network in the same
+        mode, on the same model of device, with the same torch. Names of configs do not
+        matter.
+
+        Args:
+            device: human name of the device; None is the one that this process measures on.
+
+        Raises:
+            ValueError: the variant is malformed, or this process has no such device.
+        """
+        if device is None:
+            device = device_name(resolve_device(self.measure.device))
+        identity = asdict(self)
+        identity["variant"] = str(Variant.parse(self.variant))
+        identity["model"].pop("name")
+        identity["measure"].pop("name")
+        identity["measure"] |= {"device": device, "image_size": self.measured_size}
+        identity["torch"] = str(torch.__version__)
+        text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def measured_size(self) -> int:
+        """Pixels, the side of a measured image."""
+        size = self.measure.image_size
+        return self.image_size if size is None else size
+
+    @property
+    def inference_shape(self) -> Shape:
+        """``[B, C, H, W]`` of a measured pass."""
+        return (self.measure.batch, self.channels, self.measured_size, self.measured_size)
+
+    @property
+    def training_shape(self) -> Shape:
+        """``[B, C, H, W]`` of a training step."""
+        return (self.train_batch, self.channels, self.image_size, self.image_size)
+
+    def make(self) -> ResNeSt:
+        """The network, with fresh weights.
+
+        Raises:
+            ValueError: the variant is malformed or impossible in this network.
+        """
+        variant = Variant.parse(self.variant)
+        return build(variant, self.model, in_channels=self.channels, num_classes=self.classes)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What was measured.
+
+    Attributes:
+        values: a number for every name of `metrics.COSTS`, in the unit that the name says.
+        device: human name of the device.
+        mode: how it was measured, as a person reads it.
+        busy_percent: share of the device that others took meanwhile; None where unknown.
+        passes: timed passes behind the latency.
+        versions: of python and torch, and on a GPU of CUDA and cuDNN.
+    """
+
+    values: dict[str, float]
+    device: str
+    mode: str
+    busy_percent: float | None
+    passes: int
+    versions: dict[str, str]
+
+
+class Measurement:
+    """One network's costs while they are gathered: the account at once, timings bit by bit.
+
+    Raises:
+        ValueError: the variant is impossible, or a value of the request is out of its range.
+        OutOfMemory: the account exceeds the device's memory, and nothing was allocated; or
+            the device refused.
+    """
+
+    def __init__(self, request: CostRequest) -> None:
+        mode = request.measure
+        if mode.batch < 1 or request.train_batch < 1 or request.measured_size < 1:
+            raise ValueError(
+                f"batches and image sizes must be at least 1, not measure.batch {mode.batch}, "
+                f"train batch {request.train_batch} and {request.measured_size} pixels"
+            )
+        self.request = request
+        self.device = resolve_device(mode.device)
+        self.load = Load()
+        self.timings: list[Timing] = []
+        self.account = account(
+            request.make,
+            inference=request.inference_shape,
+            training=request.training_shape,
+            precision=mode.precision,
+            training_precision=request.train_precision,
+        )
+        needed = max(self.account.inference_bytes, self.account.training_bytes) / MIB
+        self.limits_mib = (needed, memory_mib(self.device))
+        if needed > self.limits_mib[1]:
+            raise OutOfMemory(*self.limits_mib)
+        if self.device.type == "cuda":
+            with mapped_to_out_of_memory(*self.limits_mib):
+                self._ask_allocator()
+
+    def _ask_allocator(self) -> None:
+        """On a GPU the allocator's figures replace the account's."""
+        request, make, device = self.request, self.request.make, self.device
+        inference = cuda_inference(make, request.inference_shape, request.measure, device)
+        training = cuda_training(
+            make,
+            request.training_shape,
+            request.train_precision,
+            request.train_channels_last,
+            device,
+        )
+        self.account = replace(self.account, inference_bytes=inference, training_bytes=training)
+
+    def time(self, repeats: int) -> None:
+        """Build the network, time this many passes after the mode's warm-up, and drop it.
+
+        Raises:
+            ValueError: a value of the mode is out of its range.
+            OutOfMemory: the device refused memory.
+        """
+        mode = replace(self.request.measure, repeats=repeats)
+        watch = CpuWatch() if self.device.type == "cpu" else None
+        with mapped_to_out_of_memory(*self.limits_mib):
+            with torch.random.fork_rng(devices=[]):  # the same weights in every round
+                torch.default_generator.manual_seed(0)
+                network = self.request.make()
+                images = torch.randn(self.request.inference_shape)
+            network.to(self.device)
+            self.timings.append(time_network(network, images.to(self.device), mode))
+        if mode.compile:
+            torch.compiler.reset()  # else compiled networks pile up
+        if watch is not None:
+            self.load += watch.read()
+
+    def costs(self) -> Costs:
+        """The costs, from all passes timed so far.
+
+        Raises:
+            ValueError: none was timed.
+        """
+        timing = Timing.pooled(self.timings)
+        return Costs(
+            values={
+                "latency_ms": timing.median_ms,
+                "latency_p95_ms": timing.p95_ms,
+                "images_per_s": timing.images_per_s,
+                "memory_mib": self.account.inference_bytes / MIB,
+                "train_memory_mib": self.account.training_bytes / MIB,
+                "parameters_m": self.account.parameters / 1e6,
+                "gmacs": self.account.macs / 1e9,
+            },
+            device=device_name(self.device),
+            mode=mode_text(self.request, self.device),
+            busy_percent=self.load.percent,
+            passes=timing.n,
+            versions=versions(self.device),
+        )
+
+
+def mode_text(request: CostRequest, device: torch.device) -> str:
+    """The mode on one line: ``batch 1, 8x8, fp32, contiguous, eager, 1 thread``."""
+    mode, side = request.measure, request.measured_size
+    words = [
+        f"batch {mode.batch}",
+        f"{side}x{side}",
+        mode.precision,
+        "channels_last" if mode.channels_last else "contiguous",
+        "compiled" if mode.compile else "eager",
+    ]
+    if device.type == "cpu":
+        words.append(f"{mode.threads} thread{'s' if mode.threads > 1 else ''}")
+    return ", ".join(words)
+
+
+def measure(request: CostRequest) -> Costs:
+    """All costs of one network, its passes timed in one go; of many see `measure_all`.
+
+    On a CPU both memories are `account`'s, the same on any machine, of the eager network;
+    on a GPU they are what torch's allocator gave.
+
+    Raises:
+        ValueError: the variant is impossible, or a value of the request is out of its range.
+        OutOfMemory: the network does not fit the device.
+    """
+    measurement = Measurement(request)
+    if measurement.device.type == "cuda":
+        measurement.load += look(measurement.device)
+    measurement.time(request.measure.repeats)
+    return measurement.costs()

@@ -1,0 +1,81 @@
+"""How many images each part of a split gets. Standard library alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from resnest_search.errors import UserError
+from resnest_search.schema import DataConfig
+
+__all__ = ["Available", "Counts", "plan_counts"]
+
+DEFAULT_VALIDATION_SHARE = 0.1  # of the training images, where nothing else says
+
+
+@dataclass(frozen=True)
+class Available:
+    """Images that a data set brings; None where it has no such part of its own."""
+
+    train: int
+    validation: int | None = None
+    test: int | None = None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Images of each part of a split, and whether a part is held out of training."""
+
+    train: int
+    validation: int
+    test: int
+    validation_held_out: bool
+    test_held_out: bool
+
+
+def plan_counts(config: DataConfig, available: Available) -> Counts:
+    """Sizes of the three parts.
+
+    Test images come from the data set's own test part where it has one, else out of training.
+    Validation images are held out of training, unless `val_images` is null and the data set
+    has its own. Raises UserError where more is asked for than there is.
+    """
+    test_held_out = available.test is None
+    pool = available.train
+    test = _chosen(config, "test_images", pool - 2 if available.test is None else available.test)
+    if test is None:
+        test = available.test or 0
+    if test_held_out:
+        pool -= test
+
+    validation_held_out = config.val_images is not None or available.validation is None
+    validation = _chosen(config, "val_images", pool - 1)
+    if validation is None:
+        default = max(1, round(DEFAULT_VALIDATION_SHARE * pool))
+        validation = default if available.validation is None else available.validation
+    if validation_held_out:
+        pool -= validation
+    if pool < 1 or validation < 1:
+        raise UserError(
+            f"data.root: {config.name} has {available.train} training images "
+            f"and {available.validation or 0} of validation, too few to split"
+        )
+    train = _chosen(config, "train_images", pool)
+    return Counts(
+        train=pool if train is None else train,
+        validation=validation,
+        test=test,
+        validation_held_out=validation_held_out,
+        test_held_out=test_held_out,
+    )
+
+
+def _chosen(config: DataConfig, key: str, limit: int) -> int | None:
+    """The asked-for count, None where none was asked for."""
+    asked: int | None = getattr(config, key)
+    least = 0 if key == "test_images" else 1
+    if asked is not None and not least <= asked <= limit:
+        raise UserError(
+            f"data.{key}: {asked} is not possible; "
+            f"{config.name} leaves {least} to {max(limit, least)} images for it"
+        )
+    return asked

@@ -1,0 +1,184 @@
+"""The data module of a run, built from a plain configuration."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pytorch_lightning import LightningDataModule
+
+from resnest_search.data.augment import Augment, augment
+from resnest_search.data.cifar10 import load_cifar10
+from resnest_search.data.digits import load_digits
+from resnest_search.data.download import download
+from resnest_search.data.fashion_mnist import load_fashion_mnist
+from resnest_search.data.folders import load_folders
+from resnest_search.data.loading import BatchLoader, ImageBatches
+from resnest_search.data.resolve import resolve
+from resnest_search.data.sampling import EpochSampler, EvaluationSampler
+from resnest_search.data.sources import Source, Sources
+from resnest_search.data.split import Indices, split_sources
+from resnest_search.errors import UserError
+from resnest_search.schema import DataConfig
+
+__all__ = ["ImageData", "build", "prepare"]
+
+_LOAD: dict[str, Callable[[DataConfig], Sources]] = {
+    "digits": load_digits,
+    "fashion_mnist": load_fashion_mnist,
+    "cifar10": load_cifar10,
+    "image_folder": load_folders,
+    "imagenet": load_folders,
+}
+
+
+def prepare(config: DataConfig) -> DataConfig:
+    """Resolve the configuration and download what it asks for. Raises UserError.
+
+    Call it once before many processes call `build`.
+    """
+    config = resolve(config)
+    if config.download:
+        download(config)
+    return config
+
+
+def build(config: DataConfig, batch_size: int, seed: int) -> ImageData:
+    """The data module of one training run.
+
+    `batch_size` counts images over all ranks; `seed` governs order and augmentation, while
+    the split hangs on `config.split_seed` alone. Raises UserError.
+    """
+    if batch_size < 1:
+        raise UserError(f"train.batch_size: {batch_size} is less than 1")
+    config = prepare(config)
+    return ImageData(config, _LOAD[config.name](config), batch_size, seed)
+
+
+class ImageData(LightningDataModule):
+    """Training, validation and test batches: float32 (B, C, S, S), normalised, and int64 (B,).
+
+    The Trainer must be told use_distributed_sampler=False: `shard` does that work.
+
+    Public values:
+        classes, class_names, channels, image_size: as the network needs them.
+        train_count, validation_count, test_count: images; 0 where there are none.
+        train_indices, validation_indices, test_indices: sorted positions in the source that
+            `describe()["sources"]` names. "train" and "test" are the data set's own parts in
+            its published order (digits has only "train"), "validation" is val/ of folders;
+            folders count in the order of torchvision's ImageFolder.
+    """
+
+    def __init__(self, config: DataConfig, sources: Sources, batch_size: int, seed: int):
+        super().__init__()
+        self.config, self.batch_size, self.seed = config, batch_size, seed
+        self.rank, self.world = 0, 1
+        self.class_names = sources.class_names
+        self.classes = len(sources.class_names)
+        self.channels, self.image_size = config.channels, config.image_size
+        split = split_sources(config, sources)
+        self.counts = split.counts
+        self.train_indices = split.train
+        self.validation_indices = split.validation
+        self.test_indices = split.test
+        validation = None if split.counts.validation_held_out else sources.validation
+        recipe = augment(config.augment, config.image_size)
+        self._train = self._open(sources.train, split.train, recipe)
+        self._validation = self._open(validation or sources.train, split.validation)
+        self._test_source = sources.test or sources.train
+
+    @property
+    def train_count(self) -> int:
+        """Images that training sees, over all ranks."""
+        return len(self.train_indices)
+
+    @property
+    def validation_count(self) -> int:
+        """Images that accuracy is measured on while searching, over all ranks."""
+        return len(self.validation_indices)
+
+    @property
+    def test_count(self) -> int:
+        """Images for the one measurement at the end, over all ranks; 0 where there are none."""
+        return len(self.test_indices)
+
+    def shard(self, rank: int, world: int) -> None:
+        """From now on, loaders give this rank's part (0 <= rank < world).
+
+        Training batches hold batch_size / world images each, of one global order; the images
+        of validation and test are dealt out once each, without padding. Raises UserError if
+        the batch cannot be shared equally.
+        """
+        if not 0 <= rank < world:
+            raise ValueError(f"rank {rank} is not in 0..{world - 1}")
+        EpochSampler(self.train_count, self.batch_size, self.seed, rank, world)  # refuse now
+        self.rank, self.world = rank, world
+
+    def train_dataloader(self) -> BatchLoader:
+        """Shuffled, augmented batches of the epoch that its sampler is told."""
+        sampler = EpochSampler(self.train_count, self.batch_size, self.seed, self.rank, self.world)
+        return BatchLoader(self._train, sampler, self.config.workers)
+
+    def val_dataloader(self) -> BatchLoader:
+        """Validation images in order, without augmentation."""
+        return self._evaluation(self._validation, self.validation_count)
+
+    def test_dataloader(self) -> BatchLoader:
+        """Test images in order, without augmentation; empty where there are none."""
+        return self._evaluation(self._test, self.test_count)
+
+    def describe(self) -> dict[str, Any]:
+        """Split and preprocessing in plain values for a JSON file, without any local path."""
+        config, counts = self.config, self.counts
+        return {
+            "name": config.name,
+            "image_size": self.image_size,
+            "channels": self.channels,
+            "mean": list(config.mean),
+            "std": list(config.std),
+            "augment": config.augment,
+            "classes": self.classes,
+            "class_names": list(self.class_names),
+            "counts": {"train": counts.train, "validation": counts.validation, "test": counts.test},
+            "split_seed": config.split_seed,
+            "sources": {
+                "train": "train",
+                "validation": "train" if counts.validation_held_out else "validation",
+                "test": "train" if counts.test_held_out else "test",
+            },
+            "validation_choice": "held out of training, stratified by class"
+            if counts.validation_held_out
+            else "the data set's own validation images",
+            "sha256": {
+                "train": _digest(self.train_indices, self._train.labels.numpy()),
+                "validation": _digest(self.validation_indices, self._validation.labels.numpy()),
+                "test": _digest(self.test_indices, self._test_source.labels[self.test_indices]),
+            },
+        }
+
+    @cached_property
+    def _test(self) -> ImageBatches:
+        """Opened when first asked for: of all that a sweep trains, only the winner sees it."""
+        return self._open(self._test_source, self.test_indices)
+
+    def _open(
+        self, source: Source, indices: Indices, recipe: Augment | None = None
+    ) -> ImageBatches:
+        images = source.open(indices, self.channels, self.image_size)
+        labels: NDArray[np.int64] = source.labels[indices]
+        return ImageBatches(images, labels, self.config.mean, self.config.std, recipe or Augment())
+
+    def _evaluation(self, batches: ImageBatches, count: int) -> BatchLoader:
+        share = -(-self.batch_size // self.world)
+        sampler = EvaluationSampler(count, share, self.rank, self.world)
+        return BatchLoader(batches, sampler, self.config.workers)
+
+
+def _digest(indices: Indices, labels: Indices) -> str:
+    """SHA-256 over positions and labels, each as little-endian 64-bit integers."""
+    content = indices.astype("<i8").tobytes() + labels.astype("<i8").tobytes()
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,118 @@
+"""What a data set offers before it is split: labels at once, images when asked for.
+
+Letters: N images of a source, B of a batch, C channels, S side in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+
+__all__ = ["ArraySource", "ImageTransform", "Images", "MemoryImages", "Source", "Sources", "seeded"]
+
+ImageTransform = Callable[[Any], Any]  # a PIL image or a uint8 tensor (C, h, w), to its like
+
+
+class Images(Protocol):
+    """The images of one part of a split."""
+
+    def fetch(
+        self,
+        positions: NDArray[np.int64],
+        transform: ImageTransform | None = None,
+        draws: NDArray[np.int64] | None = None,
+    ) -> Tensor:
+        """uint8 (B, C, S, S): as evaluation sees them, or each through `transform`, its
+        randomness seeded with its number in `draws`."""
+        ...
+
+
+class Source(Protocol):
+    """Labelled images, from which splits are cut."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """(N,) class of each image."""
+        ...
+
+    def open(self, indices: NDArray[np.int64], channels: int, image_size: int) -> Images:
+        """The chosen images; position k of the result is the image at `indices[k]`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sources:
+    """A whole data set; None where it has no such part of its own."""
+
+    class_names: list[str]
+    train: Source
+    validation: Source | None = None
+    test: Source | None = None
+
+
+@dataclass(frozen=True)
+class ArraySource:
+    """Images small enough to live in memory."""
+
+    labels: NDArray[np.int64]
+    read: Callable[[NDArray[np.int64]], Tensor]  # indices (n,) to uint8 (n, 1 or 3, h, w)
+
+    def open(self, indices: NDArray[np.int64], channels: int, image_size: int) -> MemoryImages:
+        """Reads, recolours and resizes the chosen images, once."""
+        return MemoryImages(_resized(_recoloured(self.read(indices), channels), image_size))
+
+
+@dataclass(frozen=True)
+class MemoryImages:
+    """uint8 (N, C, S, S), ready to be indexed."""
+
+    images: Tensor
+
+    def fetch(
+        self,
+        positions: NDArray[np.int64],
+        transform: ImageTransform | None = None,
+        draws: NDArray[np.int64] | None = None,
+    ) -> Tensor:
+        """See `Images.fetch`."""
+        batch = self.images[torch.from_numpy(positions)]
+        if transform is None or draws is None:
+            return batch
+        return torch.stack(seeded(transform, list(batch), draws))
+
+
+def seeded(transform: ImageTransform, images: list[Any], draws: NDArray[np.int64]) -> list[Any]:
+    """Each image through `transform`, which draws from torch's global CPU generator.
+
+    The generator is seeded for every image and put back at the end; CUDA's are left alone
+    (torch.manual_seed would reset them too).
+    """
+    with torch.random.fork_rng(devices=[]):
+        results = []
+        for image, draw in zip(images, draws, strict=True):
+            torch.default_generator.manual_seed(int(draw))
+            results.append(transform(image))
+        return results
+
+
+def _recoloured(images: Tensor, channels: int) -> Tensor:
+    if images.shape[1] == channels:
+        return images
+    if channels == 1:
+        return F.rgb_to_grayscale(images)  # type: ignore[no-any-return]
+    return images.expand(-1, channels, -1, -1).contiguous()
+
+
+def _resized(images: Tensor, image_size: int) -> Tensor:
+    if tuple(images.shape[2:]) == (image_size, image_size):
+        return images
+    size = [image_size, image_size]
+    return F.resize(images, size, InterpolationMode.BILINEAR, antialias=True)  # type: ignore[no-any-return]

@@ -1,0 +1,1 @@
+"""Running trials with Ray Tune."""

@@ -1,0 +1,123 @@
+"""Start Ray, let Tune run the strategy's trials, and end in an orderly way."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from ray import tune
+
+from resnest_search.errors import UserError
+from resnest_search.execution.resources import Allotment, Machine, allot, this_machine
+from resnest_search.execution.trainable import TrialTrainable
+from resnest_search.execution.tune_bridge import Observer, StrategyScheduler, StrategySearcher
+from resnest_search.schema import ResourcesConfig
+from resnest_search.search import Assignment, Strategy
+from resnest_search.training import Run
+
+__all__ = ["cluster", "run_trials"]
+
+_RETRIES = 2  # of a trial whose worker or node was lost
+_OBJECT_STORE_BYTES = 100 * 1024 * 1024  # next to nothing passes through it
+
+# Ray reads these when it is imported or started: no usage report, no second set of
+# result files, no snapshots of a state that the study holds, and no log on the terminal.
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+@contextmanager
+def cluster(config: ResourcesConfig, verbose: bool) -> Iterator[Allotment]:
+    """A running Ray, of this machine alone or the one at the address, and what a trial gets.
+
+    Raises:
+        UserError: a trial does not fit, or nobody answers at the address.
+    """
+    os.environ.update({key: os.environ.get(key, value) for key, value in _ENVIRONMENT.items()})
+    level = logging.INFO if verbose else logging.FATAL
+    logging.getLogger("ray").setLevel(level)
+    warnings.filterwarnings("default" if verbose else "ignore", module=r"ray\b")
+    options: dict[str, Any] = {"log_to_driver": verbose, "logging_level": level}
+    if config.address is None:
+        machine = this_machine()
+        allotment = allot(config, machine)
+        ray.init(
+            num_cpus=machine.cpus,
+            num_gpus=machine.gpus,
+            include_dashboard=False,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            **options,
+        )
+    else:
+        _connect(config.address, options)
+        resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        machine = Machine(int(resources.get("CPU", 0)), int(resources.get("GPU", 0)))
+        allotment = allot(config, machine)
+    try:
+        yield allotment
+    finally:
+        ray.shutdown()
+
+
+def run_trials(
+    strategy: Strategy,
+    allotment: Allotment,
+    make_run: Callable[[Assignment], Run],
+    observer: Observer,
+    verbose: bool,
+) -> bool:
+    """Run trials until the strategy has no more; False where Ctrl-C ended it before."""
+    scratch = tempfile.mkdtemp(prefix="resnest-search-")
+    tuner = tune.Tuner(
+        tune.with_resources(
+            TrialTrainable, tune.PlacementGroupFactory(allotment.bundles, strategy="PACK")
+        ),
+        tune_config=tune.TuneConfig(
+            search_alg=StrategySearcher(strategy, allotment, make_run, observer),
+            scheduler=StrategyScheduler(strategy, observer),
+            num_samples=-1,
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
+        ),
+        run_config=tune.RunConfig(
+            name="sweep",
+            storage_path=scratch,
+            verbose=2 if verbose else 0,
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            failure_config=tune.FailureConfig(max_failures=_RETRIES),
+        ),
+    )
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        tuner.fit()
+    finally:
+        signal.signal(signal.SIGINT, before)
+        shutil.rmtree(scratch, ignore_errors=True)
+    return strategy.finished
+
+
+def _connect(address: str, options: dict[str, Any]) -> None:
+    try:
+        ray.init(address=address, **options)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise UserError(
+            f"resources.address={address}: no Ray cluster answers: {lines[0]}"
+        ) from error

@@ -1,0 +1,197 @@
+"""Measure every network of a sweep before its first epoch, in a process of its own.
+
+Of its own, so that the driver holds no memory on a GPU, and that a network whose
+measuring is killed for its memory takes nobody with it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import multiprocessing
+import signal
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING, Any
+
+from resnest_search.checks import check_measure, check_model, check_train, parse_variant
+from resnest_search.errors import UserError
+from resnest_search.metrics import METRICS
+from resnest_search.schema import (
+    DataConfig,
+    LimitsConfig,
+    MeasureConfig,
+    ModelConfig,
+    ProfileConfig,
+    SweepConfig,
+    TrainConfig,
+)
+from resnest_search.search import Candidate, Costing, Space, configured
+from resnest_search.variant import Variant
+
+if TYPE_CHECKING:
+    from resnest_search.cost import CostRequest, Costs
+
+__all__ = [
+    "Measure",
+    "check_limits",
+    "locally",
+    "measure_space",
+    "profile_variant",
+    "within_limits",
+]
+
+# What measures: requests in, for each its costs or the reason why there are none.
+Measure = Callable[[Sequence["CostRequest"]], "list[Costs | str]"]
+
+
+def measure_space(config: SweepConfig, space: Space, measure: Measure) -> dict[str, Costing]:
+    """What each network of the space costs, by ``Candidate.network``, limits not yet applied."""
+    found = measure([_request(config, candidate) for candidate in space.networks])
+    return {
+        candidate.network: _costing(result)
+        for candidate, result in zip(space.networks, found, strict=True)
+    }
+
+
+def profile_variant(config: ProfileConfig) -> Costing:
+    """What one variant costs on this machine.
+
+    Raises:
+        UserError: it is impossible, or cannot be measured.
+    """
+    check_model(config.model)
+    check_train(config.train)
+    check_measure(config.measure)
+    variant = parse_variant(config.variant, config.model)
+    data = config.data
+    if data.classes is None:
+        raise UserError("data.classes=null: profile reads no images; name the number of classes")
+    request = _cost_request(variant, config.model, data, config.train, config.measure)
+    costing = _costing(locally([request])[0])
+    if costing.failure:
+        raise UserError(f"variant={variant}: {costing.failure}")
+    return costing
+
+
+def locally(requests: Sequence[CostRequest]) -> list[Costs | str]:
+    """Measure on this machine; where the process dies, one by one to find out on which network."""
+    try:
+        return _in_process(requests)
+    except BrokenProcessPool:
+        return [_alone(request) for request in requests]
+
+
+def within_limits(costings: dict[str, Costing], limits: LimitsConfig) -> dict[str, Costing]:
+    """The costings with the limit that each breaks."""
+    bounds = {name: bound for name, bound in vars(limits).items() if bound is not None}
+    return {
+        network: Costing(
+            costing.costs,
+            costing.device,
+            costing.mode,
+            costing.failure,
+            _broken(costing, bounds),
+            costing.details,
+        )
+        for network, costing in costings.items()
+    }
+
+
+def check_limits(costings: dict[str, Costing], limits: LimitsConfig) -> None:
+    """Raises UserError where no network meets the limits; names the one that rules out most."""
+    measured = [costing for costing in costings.values() if not costing.failure]
+    if any(not costing.infeasible for costing in measured):
+        return
+    if not measured:
+        reason = next(iter(costings.values())).failure
+        raise UserError(f"search.space: none of {len(costings)} networks can be measured: {reason}")
+    for name, bound in vars(limits).items():
+        values = [costing.costs[name] for costing in measured]
+        if bound is not None and not any(_meets(name, value, bound) for value in values):
+            span = f"{min(values):.4g} to {max(values):.4g}"
+            raise UserError(
+                f"search.limits.{name}={bound:g}: no variant meets it; measured here: {span}"
+            )
+    raise UserError("search.limits: each is met by some variant, but no variant meets all of them")
+
+
+def _broken(costing: Costing, bounds: dict[str, float]) -> str:
+    broken = [
+        f"{name} {costing.costs[name]:.4g} "
+        f"{'below' if METRICS[name].maximize else 'above'} the limit {bound:g}"
+        for name, bound in bounds.items()
+        if name in costing.costs and not _meets(name, costing.costs[name], bound)
+    ]
+    return "; ".join(broken)
+
+
+def _meets(name: str, value: float, bound: float) -> bool:
+    return value >= bound if METRICS[name].maximize else value <= bound
+
+
+def _request(config: SweepConfig, candidate: Candidate) -> CostRequest:
+    model, data, train = configured(config, candidate)
+    workers = config.resources.workers_per_trial or 1
+    share = dataclasses.replace(train, batch_size=math.ceil(train.batch_size / workers))
+    return _cost_request(candidate.variant, model, data, share, config.measure)
+
+
+def _cost_request(
+    variant: Variant,
+    model: ModelConfig,
+    data: DataConfig,
+    train: TrainConfig,
+    measure: MeasureConfig,
+) -> CostRequest:
+    from resnest_search.cost import CostRequest
+
+    if data.classes is None:
+        raise ValueError("the data's classes are not resolved")
+    return CostRequest(
+        variant=str(variant),
+        model=model,
+        channels=data.channels,
+        classes=data.classes,
+        image_size=data.image_size,
+        measure=measure,
+        train_batch=train.batch_size,
+        train_precision=train.precision,
+        train_channels_last=train.channels_last,
+    )
+
+
+def _costing(result: Costs | str) -> Costing:
+    if isinstance(result, str):
+        return Costing({}, failure=f"not measured: {result}")
+    details: dict[str, Any] = {
+        "latency_passes": result.passes,
+        "busy_percent": result.busy_percent,
+        "versions": result.versions,
+    }
+    return Costing(result.values, result.device, result.mode, details=details)
+
+
+def _in_process(requests: Sequence[CostRequest]) -> list[Costs | str]:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context, initializer=_ignore_interrupts) as pool:
+        return pool.submit(_measure_all, list(requests)).result()
+
+
+def _alone(request: CostRequest) -> Costs | str:
+    try:
+        return _in_process([request])[0]
+    except BrokenProcessPool:
+        return "out of memory: the measuring process was killed"
+
+
+def _ignore_interrupts() -> None:
+    """Ctrl-C reaches the whole foreground group; the driver alone answers it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _measure_all(requests: list[CostRequest]) -> list[Costs | str]:
+    from resnest_search.cost import measure_all
+
+    return measure_all(requests)

@@ -1,0 +1,99 @@
+"""What a trial gets and how many fit at once; what cannot fit is refused before Ray starts."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+
+from resnest_search.errors import UserError
+from resnest_search.schema import ResourcesConfig
+
+__all__ = ["Allotment", "Machine", "allot", "this_machine"]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """CPUs and GPUs to share out."""
+
+    cpus: int
+    gpus: int
+
+
+@dataclass(frozen=True)
+class Allotment:
+    """What each trial gets, and how many trials run at once."""
+
+    workers: int  # processes of a trial
+    cpus_per_worker: int
+    gpus_per_worker: float
+    slots: int
+
+    @property
+    def accelerator(self) -> str:
+        """Lightning's name of what trains."""
+        return "gpu" if self.gpus_per_worker else "cpu"
+
+    @property
+    def bundles(self) -> list[dict[str, float]]:
+        """Ray's resources of each worker."""
+        bundle: dict[str, float] = {"CPU": self.cpus_per_worker}
+        if self.gpus_per_worker:
+            bundle["GPU"] = self.gpus_per_worker
+        return [dict(bundle) for _ in range(self.workers)]
+
+
+def this_machine() -> Machine:
+    """CPUs that this process may use, and the GPUs that torch sees."""
+    import torch
+
+    return Machine(len(os.sched_getaffinity(0)), torch.cuda.device_count())
+
+
+def allot(config: ResourcesConfig, machine: Machine) -> Allotment:
+    """Share out a machine, or a whole cluster taken as one.
+
+    Raises:
+        UserError: a number is out of its range, or one trial does not fit.
+    """
+    gpus = config.gpus_per_trial
+    if gpus is None:
+        gpus = 1.0 if machine.gpus else 0.0
+    _check_numbers(config, gpus)
+    workers = config.workers_per_trial or max(1, math.ceil(gpus))
+    gpus_per_worker = gpus / workers
+    if gpus_per_worker > 1 or (workers > 1 and gpus_per_worker not in (0, 1)):
+        raise UserError(
+            f"resources.workers_per_trial={workers}: resources.gpus_per_trial={gpus:g} gives each "
+            f"worker {gpus_per_worker:g} GPUs; valid: one worker for each whole GPU"
+        )
+    if gpus > machine.gpus:
+        raise UserError(
+            f"resources.gpus_per_trial={gpus:g}: there are {machine.gpus} GPUs; "
+            f"valid: 0 to {machine.gpus}"
+        )
+    cpus = workers * config.cpus_per_worker
+    if cpus > machine.cpus:
+        raise UserError(
+            f"resources.cpus_per_worker={config.cpus_per_worker}: {workers} workers need {cpus} "
+            f"CPUs, there are {machine.cpus}; valid: 1 to {machine.cpus // workers}"
+            if machine.cpus >= workers
+            else f"resources.workers_per_trial={workers}: there are {machine.cpus} CPUs; "
+            f"valid: 1 to {machine.cpus}"
+        )
+    slots = machine.cpus // cpus
+    if gpus:
+        per_gpu = math.floor(1 / gpus + 1e-9)
+        slots = min(slots, machine.gpus * per_gpu if gpus < 1 else machine.gpus // int(gpus))
+    return Allotment(workers, config.cpus_per_worker, gpus_per_worker, slots)
+
+
+def _check_numbers(config: ResourcesConfig, gpus: float) -> None:
+    if not (0 <= gpus <= 1 or float(gpus).is_integer()) or gpus < 0:
+        raise UserError(
+            f"resources.gpus_per_trial={gpus:g}: valid: a fraction of one GPU, or a whole number"
+        )
+    for name in ("workers_per_trial", "cpus_per_worker"):
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise UserError(f"resources.{name}={value}: valid: a whole number of at least 1")

@@ -1,0 +1,188 @@
+"""A sweep from its configuration to a finished study; everything but what is shown of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from resnest_search import __version__, checks
+from resnest_search.config import from_record, question, to_record
+from resnest_search.data import resolve
+from resnest_search.errors import UserError
+from resnest_search.execution.measuring import (
+    check_limits,
+    locally,
+    measure_space,
+    within_limits,
+)
+from resnest_search.execution.resources import Allotment, allot, this_machine
+from resnest_search.metrics import COSTS
+from resnest_search.schema import ResumeConfig, SweepConfig
+from resnest_search.search import Assignment, Costing, Space, Strategy, SweepStudy, configured
+from resnest_search.search.pruners import build_pruner
+from resnest_search.search.study import now, reported_of
+from resnest_search.training import Run
+
+__all__ = ["SweepRun", "create", "make_run", "measured", "prepare", "reopen", "timed"]
+
+_PACKAGES = ("torch", "torchvision", "pytorch-lightning", "ray", "optuna")
+
+
+@dataclass
+class SweepRun:
+    """A sweep that can be run: where, what and with which strategy."""
+
+    folder: Path
+    config: SweepConfig
+    study: SweepStudy
+    strategy: Strategy
+
+
+def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
+    """Check everything that can be checked without work, and find the images.
+
+    Raises:
+        UserError: something is wrong; nothing has been written.
+    """
+    checks.check_model(config.model)
+    checks.check_train(config.train)
+    checks.check_measure(config.measure)
+    checks.check_search(config.search)
+    checks.check_tracking(config.tracking)
+    if config.resources.address is None:
+        allot(config.resources, this_machine())
+    reported = reported_of(config.search.objectives)
+    build_pruner(
+        config.search.pruner,
+        objectives=config.search.objectives,
+        reported=reported,
+        epochs=config.search.epochs,
+    )
+    space = Space(config.search.space, config.model)
+    return dataclasses.replace(config, data=resolve(config.data)), space
+
+
+def create(
+    config: SweepConfig, space: Space, folder: Path, costings: dict[str, Costing], command: str
+) -> SweepRun:
+    """Enter a new sweep, measured and found feasible, into a new study.
+
+    Raises:
+        UserError: sampler or pruner do not suit the space.
+    """
+    study = SweepStudy.create(f"sqlite:///{folder / 'study.db'}", config.search.objectives)
+    study.note("name", config.sweep)
+    study.note("question", question(config.sweep))
+    study.note("config", to_record(config))
+    study.note("command", command)
+    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    study.note("versions", {"resnest-search": __version__, **versions})
+    for network, costing in costings.items():
+        study.note(f"costs/{network}", dataclasses.asdict(costing))
+    study.note("infeasible", _infeasible(space, costings))
+    study.note("started", now())
+    return _assemble(folder, config, space, study, costings)
+
+
+def reopen(folder: Path, bounds: ResumeConfig) -> SweepRun:
+    """The sweep of a folder, with larger bounds where they are given.
+
+    Raises:
+        UserError: the folder is none of a run, or its record cannot be read.
+    """
+    study = SweepStudy.open(folder)
+    notes = study.notes
+    if "started" not in notes:
+        raise UserError(f"run={folder}: was stopped before its first trial; start the sweep again")
+    config = from_record(notes["config"])
+    given = {
+        name: value
+        for name in ("trials", "budget", "hours")
+        if (value := getattr(bounds, name)) is not None
+    }
+    config.search = dataclasses.replace(config.search, **given)
+    checks.check_search(config.search)
+    study.note("config", to_record(config))
+    space = Space(config.search.space, config.model)
+    costings = {
+        key.removeprefix("costs/"): Costing(**value)
+        for key, value in notes.items()
+        if key.startswith("costs/")
+    }
+    return _assemble(folder, config, space, study, costings)
+
+
+def measured(config: SweepConfig, space: Space) -> dict[str, Costing]:
+    """The costs of the space on this machine, with the limits that they break.
+
+    Raises:
+        UserError: no network meets the limits.
+    """
+    costings = within_limits(measure_space(config, space, locally), config.search.limits)
+    check_limits(costings, config.search.limits)
+    return costings
+
+
+def make_run(run: SweepRun, allotment: Allotment) -> Callable[[Assignment], Run]:
+    """What turns an assignment into a worker's plain run."""
+
+    def make(assignment: Assignment) -> Run:
+        model, data, train = configured(run.config, assignment.candidate)
+        return Run(
+            number=assignment.number,
+            variant=str(assignment.candidate.variant),
+            model=model,
+            data=data,
+            train=train,
+            seed=assignment.seed,
+            folder=str(run.folder / "trials" / str(assignment.number)),
+            accelerator=allotment.accelerator,
+            threads=allotment.cpus_per_worker,
+        )
+
+    return make
+
+
+@contextmanager
+def timed(run: SweepRun) -> Iterator[None]:
+    """Keep account of the seconds that this driver spends, and of whether it finished."""
+    try:
+        yield
+    finally:
+        run.study.note("seconds", round(run.strategy.elapsed, 1))
+        run.study.note("finished", run.strategy.finished)
+
+
+def _assemble(
+    folder: Path, config: SweepConfig, space: Space, study: SweepStudy, costings: dict[str, Costing]
+) -> SweepRun:
+    strategy = Strategy(
+        study, space, config.search, costings, elapsed=float(study.notes.get("seconds", 0.0))
+    )
+    candidates = None if space.candidates is None else len(space.candidates)
+    bounds = [bound for bound in (config.search.trials, candidates) if bound is not None]
+    study.note("most_trials", min(bounds, default=0))
+    study.note("rungs", list(strategy.rungs))
+    return SweepRun(folder, config, study, strategy)
+
+
+def _infeasible(space: Space, costings: dict[str, Costing]) -> list[dict[str, Any]]:
+    """Candidates that a limit rules out, as the record that a person is shown."""
+    return [
+        {
+            "candidate": candidate.identity,
+            "variant": str(candidate.variant),
+            "parameters": dict(candidate.parameters),
+            "reason": costing.infeasible,
+            "costs": {name: costing.costs[name] for name in COSTS},
+            "device": costing.device,
+            "mode": costing.mode,
+        }
+        for candidate in space.candidates or space.networks
+        if (costing := costings[candidate.network]).infeasible
+    ]

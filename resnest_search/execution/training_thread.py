@@ -1,0 +1,82 @@
+"""A training that pauses after each epoch until somebody decides on it."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from resnest_search.record import Epoch
+from resnest_search.training import Report, Run
+
+__all__ = ["Message", "TrainingThread", "failure_reason"]
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a training has to say: its epochs so far, or why there will be no more."""
+
+    curve: tuple[Epoch, ...] = ()
+    note: str = ""
+    failure: str = ""
+
+
+class TrainingThread:
+    """Runs ``train(run, report)`` in a thread, one epoch for each answer.
+
+    Errors of the training end in a message, never in this process: an out-of-memory or a
+    broken image concerns one trial alone.
+    """
+
+    def __init__(self, train: Callable[[Run, Report], None], run: Run) -> None:
+        self._run = run
+        self._train = train
+        self._messages: queue.Queue[Message] = queue.Queue()
+        self._answers: queue.Queue[bool] = queue.Queue()
+        self._asked = False  # the training waits for an answer
+        self._thread = threading.Thread(target=self._work, daemon=True, name="training")
+        self._thread.start()
+
+    def next(self) -> Message:
+        """Let the training go on, and wait for what it says."""
+        if self._asked:
+            self._answers.put(True)
+        message = self._messages.get()
+        self._asked = not message.failure
+        return message
+
+    def stop(self) -> None:
+        """End the training after the epoch that it is at, and wait for that."""
+        self._answers.put(False)
+        self._thread.join()
+
+    def _report(self, curve: Sequence[Epoch], note: str) -> bool:
+        self._messages.put(Message(tuple(curve), note))
+        return self._answers.get()
+
+    def _work(self) -> None:
+        try:
+            self._train(self._run, self._report)
+        except Exception as error:
+            self._keep_traceback()
+            self._messages.put(Message(failure=failure_reason(error)))
+        else:
+            self._messages.put(Message(failure="the training ended without a result"))
+
+    def _keep_traceback(self) -> None:
+        folder = Path(self._run.folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "error.log").write_text(traceback.format_exc())
+
+
+def failure_reason(error: BaseException) -> str:
+    """An error as the reason of a failed trial: one line, out of memory told apart."""
+    lines = str(error).strip().splitlines()
+    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    allocation = "allocate memory" in text or "out of memory" in text.lower()
+    if allocation or isinstance(error, MemoryError):
+        return f"out of memory: {text}"
+    return text

@@ -1,0 +1,45 @@
+"""Which trial ``select=`` means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from resnest_search.errors import UserError
+from resnest_search.record import COMPLETE, Sweep, TrialRecord
+
+__all__ = ["select_trial"]
+
+_KEYS: dict[str, Callable[[TrialRecord], float]] = {
+    "accuracy": lambda trial: -(trial.accuracy or 0.0),
+    "latency": lambda trial: trial.costs["latency_ms"],
+    "memory": lambda trial: trial.costs["memory_mib"],
+}
+
+
+def select_trial(sweep: Sweep, select: str) -> TrialRecord:
+    """The front's knee, its most accurate, fastest or leanest member, or a variant by name.
+
+    A variant that was trained more than once, with other parameters, is its most accurate;
+    a candidate's identity names each of them.
+
+    Raises:
+        UserError: nothing is complete, or nothing complete is meant.
+    """
+    complete = [trial for trial in sweep.trials if trial.state == COMPLETE]
+    if not complete:
+        raise UserError(f"run={sweep.folder}: has no complete trial to export yet")
+    if select == "knee":
+        return next(trial for trial in complete if trial.number == sweep.knee)
+    if select in _KEYS:
+        return min(sweep.front, key=_KEYS[select])
+    named = [trial for trial in complete if select in (trial.variant, trial.candidate)]
+    if not named:
+        raise UserError(_no_such(sweep, select, complete))
+    return min(named, key=_KEYS["accuracy"])
+
+
+def _no_such(sweep: Sweep, select: str, complete: list[TrialRecord]) -> str:
+    others = [t for t in sweep.trials if select in (t.variant, t.candidate)]
+    why = f"is {others[0].state} ({others[0].reason})" if others else "is no trial of this run"
+    variants = ", ".join(sorted({trial.variant for trial in complete}))
+    return f"select={select}: {why}; valid: knee, {', '.join(_KEYS)}, {variants}"

@@ -1,0 +1,166 @@
+"""A sweep while it runs: one calm table on a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from resnest_search.metrics import METRICS
+from resnest_search.record import RUNNING, Sweep, TrialRecord
+from resnest_search.report.reading import (
+    accuracy_text,
+    front,
+    full_epochs,
+    on_front,
+    progress,
+    state_text,
+)
+
+__all__ = ["LiveTable"]
+
+_MOST_ROWS = 25
+_FRAME = 6  # lines of a screen that are not rows: title, head, "more", footer and room to type
+_COSTS = ("latency_ms", "memory_mib")
+
+
+class LiveTable:
+    """Shows a sweep as it goes; a context manager.
+
+    On a terminal one table is redrawn in place. Elsewhere each trial's end is a line,
+    and a line tells the progress, at most one in ``progress_every`` seconds.
+
+    Args:
+        name: of the sweep.
+        console: where to; standard output by default.
+        progress_every: seconds between progress lines where there is no terminal.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        console: Console | None = None,
+        progress_every: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._name = name
+        self._console = console or Console()
+        self._every = progress_every
+        self._clock = clock
+        self._said = clock()
+        self._over: set[tuple[int, str]] = set()
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, auto_refresh=False)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live:
+            # the closing table replaces this one; after an error it is all there is to see
+            self._live.transient = error is None
+            self._live.stop()
+            self._live = None
+
+    def message(self, text: str) -> None:
+        """Print one line; on a terminal above the table."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def update(self, sweep: Sweep) -> None:
+        """Show the sweep as it stands."""
+        if self._live:
+            self._live.update(self._table(sweep), refresh=True)
+        elif not self._console.is_terminal:
+            self._lines(sweep)
+
+    def _table(self, sweep: Sweep) -> RenderableType:
+        rows = _visible(sweep, max(3, min(_MOST_ROWS, self._console.height - _FRAME)))
+        table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
+        table.add_column("", no_wrap=True)
+        table.add_column("variant", no_wrap=True)
+        table.add_column("epoch", justify="right", no_wrap=True)
+        for name in ("accuracy", *_COSTS):
+            table.add_column(METRICS[name].label, justify="right", no_wrap=True)
+        table.add_column("state", no_wrap=True, overflow="ellipsis")
+        for trial in rows:
+            table.add_row(*map(Text, _cells(trial, full_epochs(sweep))), style=_style(trial))
+        parts: list[RenderableType] = [Text(self._name, style="bold"), table]
+        if hidden := len(sweep.trials) - len(rows):
+            parts.append(Text(f"… and {hidden} more", style="dim"))
+        return Group(*parts, Text(progress(sweep), no_wrap=True, overflow="ellipsis"))
+
+    def _lines(self, sweep: Sweep) -> None:
+        ended = [t for t in sweep.trials if t.state != RUNNING and _key(t) not in self._over]
+        ruled_out = [trial for trial in ended if trial.number < 0]
+        if ruled_out:
+            self.message(_ruled_out(ruled_out))
+        for trial in ended:
+            if trial.number >= 0:
+                self.message(_line(trial, full_epochs(sweep)))
+        self._over.update(_key(trial) for trial in ended)
+        if self._clock() - self._said >= self._every:
+            self._said = self._clock()
+            self.message(f"{self._name}: {progress(sweep)}")
+
+
+def _key(trial: TrialRecord) -> tuple[int, str]:
+    return (trial.number, trial.candidate)
+
+
+def _visible(sweep: Sweep, most: int) -> list[TrialRecord]:
+    """Running ones first, then the most recent and the front, as many as there is room for."""
+    running = [trial for trial in sweep.trials if trial.state == RUNNING]
+    members = front(sweep)
+    rest = [t for t in sweep.trials if t.state != RUNNING and not on_front(t)]
+    rest.sort(key=lambda trial: -trial.number)
+    if len(sweep.trials) <= most:
+        return [*running, *members, *rest]
+    recent = min(len(rest), max(1, (most - len(running)) // 3))
+    return [*running, *members[: max(1, most - len(running) - recent)], *rest[:recent]][:most]
+
+
+def _cells(trial: TrialRecord, full: int | None) -> list[str]:
+    return [
+        "★" if on_front(trial) else "",
+        trial.variant,
+        f"{trial.epochs}/{full}" if full else str(trial.epochs),
+        accuracy_text(trial),
+        *(METRICS[name].show(trial.costs.get(name)) for name in _COSTS),
+        state_text(trial),
+    ]
+
+
+def _style(trial: TrialRecord) -> str:
+    if on_front(trial):
+        return "bold"
+    return "" if trial.state == RUNNING else "dim"
+
+
+def _line(trial: TrialRecord, full: int | None) -> str:
+    epochs = f"{trial.epochs}/{full}" if full else str(trial.epochs)
+    parts = [f"trial {trial.number}", trial.variant, state_text(trial), f"epochs {epochs}"]
+    if trial.accuracy is not None:
+        parts.append(f"accuracy {accuracy_text(trial)} %")
+    for name, unit in zip(_COSTS, ("ms", "MiB"), strict=True):
+        if name in trial.costs:
+            parts.append(f"{METRICS[name].show(trial.costs[name])} {unit}")
+    return " · ".join([*parts, "★ on the front so far"] if on_front(trial) else parts)
+
+
+def _ruled_out(trials: list[TrialRecord]) -> str:
+    first = state_text(trials[0])
+    return f"{len(trials)} ruled out before training, for example {trials[0].variant}: {first}"

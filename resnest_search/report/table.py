@@ -1,0 +1,249 @@
+"""A sweep's table in the terminal and as CSV, and what is said when a sweep ends."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from resnest_search.files import write_atomically
+from resnest_search.metrics import COSTS
+from resnest_search.record import COMPLETE, Sweep, TrialRecord
+from resnest_search.redact import public_text
+from resnest_search.report.columns import Column, columns
+from resnest_search.report.reading import (
+    front,
+    full_epochs,
+    knee,
+    knee_sentence,
+    noise_sentence,
+    on_front,
+    ordered,
+    progress,
+)
+from resnest_search.variant import Variant
+
+__all__ = ["CSV_COLUMNS", "TrialTable", "closing", "front_csv", "print_closing", "trials_csv"]
+
+CSV_COLUMNS: tuple[str, ...] = (
+    "number",
+    "candidate",
+    "variant",
+    "radix",
+    "cardinality",
+    "width",
+    "parameters",  # JSON: whatever the space varied
+    "seed",
+    "state",
+    "reason",
+    "pruned_at",  # epochs
+    "epochs",
+    "full_epochs",
+    "on_front",
+    "knee",
+    "accuracy",  # fraction, after as many epochs as stated; final only where complete
+    "accuracy_error",  # fraction
+    "loss",
+    "validation_images",
+    *COSTS,
+    "seconds",
+    "device",
+    "mode",
+    "versions",  # JSON
+)
+_MOST_ROWS = 100  # of the closing table; trials.csv has them all
+_WORD = 8  # columns of the terminal for the state alone
+_LEAST_STATE = 18  # columns of the terminal for the state and its reason
+
+
+class TrialTable:
+    """The sweep's trials as a table that leaves columns out rather than cut a number.
+
+    Args:
+        sweep: as it stands.
+        most: rows at most; what is left out is counted below.
+    """
+
+    def __init__(self, sweep: Sweep, most: int | None = None) -> None:
+        self.sweep = sweep
+        self.trials = ordered(sweep)
+        self.shown = self.trials[:most]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        chosen, room = self._fitting(options.max_width)
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in chosen[:-1]:
+            table.add_column(
+                Text(column.head), justify="right" if column.number else "left", no_wrap=True
+            )
+        # only the state, which ends in words, may be cut
+        table.add_column(chosen[-1].head, no_wrap=True, overflow="ellipsis", max_width=room)
+        for trial in self.shown:
+            table.add_row(*(Text(column.text(trial)) for column in chosen), style=_style(trial))
+        yield table
+        yield from (Text(line, style="dim") for line in self._remarks(chosen))
+
+    def _remarks(self, chosen: list[Column]) -> Iterable[str]:
+        if hidden := len(self.trials) - len(self.shown):
+            yield f"… and {hidden} more"
+        if any(t.accuracy is not None and t.state != COMPLETE for t in self.shown):
+            yield "accuracy in parentheses: training did not end"
+        heads = [column.head for column in chosen]
+        if missing := [c.head for c in columns(self.sweep) if c.head not in heads]:
+            yield f"no room for {', '.join(missing)}; see trials.csv"
+
+    def _width(self, column: Column) -> int:
+        return max(map(cell_len, [column.head, *(column.text(t) for t in self.shown)]))
+
+    def _fitting(self, width: int) -> tuple[list[Column], int]:
+        """The columns that fit, and the room that is left for the last of them."""
+        chosen = columns(self.sweep)
+        gap = 2  # between columns
+        least = min(_LEAST_STATE, self._width(chosen[-1]))
+        while True:
+            room = width - sum(self._width(column) + gap for column in chosen[:-1])
+            spared = [column for column in chosen if column.spared]
+            if room >= least or not spared:
+                return chosen, max(room, _WORD)
+            chosen.remove(min(spared, key=lambda column: column.spared))
+
+
+def _style(trial: TrialRecord) -> str:
+    if on_front(trial):
+        return "bold"
+    return "" if trial.state == COMPLETE else "dim"
+
+
+def trials_csv(sweep: Sweep, path: str | Path) -> None:
+    """Write every trial, a row each, in the order of the table; columns are CSV_COLUMNS.
+
+    Values are raw: fractions, milliseconds, MiB, millions, billions. What was not
+    measured is empty. The accuracy of a trial that is not complete is that of its last epoch.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    _write_csv(sweep, ordered(sweep), path)
+
+
+def front_csv(sweep: Sweep, path: str | Path) -> None:
+    """Write the front alone, fastest first, in the columns of trials_csv.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    _write_csv(sweep, front(sweep), path)
+
+
+def _write_csv(sweep: Sweep, trials: Iterable[TrialRecord], path: str | Path) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    best = knee(sweep)
+    full = full_epochs(sweep)
+    for trial in trials:
+        writer.writerow({**_row(trial), "full_epochs": full, "knee": _flag(trial is best)})
+    write_atomically(path, text.getvalue())
+
+
+def _row(trial: TrialRecord) -> dict[str, Any]:
+    return {
+        "number": trial.number if trial.number >= 0 else None,
+        "candidate": trial.candidate,
+        "variant": trial.variant,
+        **_settings(trial.variant),
+        "parameters": json.dumps(trial.parameters, sort_keys=True, default=str),
+        "seed": trial.seed,
+        "state": trial.state,
+        "reason": public_text(trial.reason),
+        "pruned_at": trial.pruned_at,
+        "epochs": trial.epochs,
+        "on_front": _flag(on_front(trial)),
+        "accuracy": trial.accuracy,
+        "accuracy_error": trial.accuracy_error,
+        "loss": trial.metric("loss"),
+        "validation_images": trial.validation_images or None,
+        **{name: trial.costs.get(name) for name in COSTS},
+        "seconds": trial.seconds,
+        "device": trial.device,
+        "mode": trial.mode,
+        "versions": json.dumps(trial.versions, sort_keys=True),
+    }
+
+
+def _settings(variant: str) -> dict[str, int]:
+    try:
+        parsed = Variant.parse(variant)
+    except ValueError:
+        return {}
+    return {"radix": parsed.radix, "cardinality": parsed.cardinality, "width": parsed.width}
+
+
+def _flag(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def closing(sweep: Sweep) -> RenderableType:
+    """What is said when a sweep ends: table, knee, files that exist, commands to type next."""
+    return Group(_outcome(sweep), Text(_pointers(sweep)))
+
+
+def print_closing(sweep: Sweep, console: Console | None = None) -> None:
+    """Print closing so that no line break gets into a command that is copied."""
+    console = console or Console()
+    console.print(_outcome(sweep))
+    console.print(_pointers(sweep), soft_wrap=True, markup=False, highlight=False)
+
+
+def _outcome(sweep: Sweep) -> RenderableType:
+    verdict = " ".join(line for line in (knee_sentence(sweep), noise_sentence(sweep)) if line)
+    return Group(
+        TrialTable(sweep, _MOST_ROWS),
+        Text(""),
+        Text(progress(sweep)),
+        Text(verdict, style="bold"),
+        Text(""),
+    )
+
+
+def _pointers(sweep: Sweep) -> str:
+    pairs = [*_files(Path(sweep.folder)), ("", ""), *_commands(sweep)]
+    return "\n".join(f"{what:<16}{text}".rstrip() for what, text in pairs).strip("\n")
+
+
+def _files(folder: Path) -> list[tuple[str, str]]:
+    known = {
+        "report.html": "report",
+        "trials.csv": "every trial",
+        "front.csv": "front",
+        "study.db": "study",
+        "best": "exported winner",
+        "wandb": "tracked runs",
+    }
+    return [(what, str(folder / n)) for n, what in known.items() if (folder / n).exists()]
+
+
+def _commands(sweep: Sweep) -> list[tuple[str, str]]:
+    folder = Path(sweep.folder)
+    run = shlex.quote(f"run={folder}")
+    program = "python -m resnest_search"
+    commands = [("report again", f"{program} report {run}")]
+    if front(sweep):
+        commands.append(("export", f"{program} export {run} select=latency"))
+    if not sweep.finished:
+        commands.append(("go on", f"{program} resume {run}"))
+    if any(folder.glob("wandb/offline-run-*")):
+        commands.append(("upload", f"wandb sync {shlex.quote(str(folder))}/wandb/offline-run-*"))
+    if (folder / "study.db").exists():
+        url = shlex.quote(f"sqlite:///{folder / 'study.db'}")
+        commands.append(("look inside", f"optuna-dashboard {url}"))
+    return commands

@@ -1,0 +1,309 @@
+"""What to train next, and whether a trial goes on: every decision of a sweep, without Ray.
+
+All that it knows stands in the study, so that a strategy made anew after a kill decides
+as the killed one would have.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from resnest_search.metrics import TRAINED
+from resnest_search.record import Epoch
+from resnest_search.schema import SearchConfig
+from resnest_search.search.pruners import ParetoHalvingPruner, build_pruner, rungs_of
+from resnest_search.search.samplers import build_sampler
+from resnest_search.search.space import Candidate, Space
+from resnest_search.search.study import SweepStudy, directions_of
+
+__all__ = ["Assignment", "Costing", "Strategy"]
+
+
+@dataclass(frozen=True)
+class Costing:
+    """What measuring found out about one candidate."""
+
+    costs: dict[str, float]
+    device: str = ""
+    mode: str = ""
+    failure: str = ""  # why it could not be measured; empty where it was
+    infeasible: str = ""  # the limit that it breaks
+    details: dict[str, Any] | None = None  # passes, busyness, versions
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A trial to train from the epoch after its last checkpoint."""
+
+    number: int
+    candidate: Candidate
+    seed: int
+
+
+class Strategy:
+    """Proposes, records and prunes the trials of one study.
+
+    Args:
+        study: the state.
+        space: what varies.
+        config: bounds and methods.
+        costings: of every network of the space, by ``Candidate.network``.
+        elapsed: seconds that earlier drivers of this sweep spent.
+        clock: seconds now, for ``hours``.
+
+    Raises:
+        UserError: sampler or pruner do not suit the space or the objectives.
+    """
+
+    def __init__(
+        self,
+        study: SweepStudy,
+        space: Space,
+        config: SearchConfig,
+        costings: Mapping[str, Costing],
+        *,
+        elapsed: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.study = study
+        self._space = space
+        self._config = config
+        self._costings = costings
+        self._pruner = build_pruner(
+            config.pruner,
+            objectives=config.objectives,
+            reported=study.reported,
+            epochs=config.epochs,
+        )
+        self.rungs = rungs_of(self._pruner, config.epochs)
+        self._sampler = build_sampler(
+            config.sampler, space, directions_of(config.objectives), self._values, config.seed
+        )
+        self._clock = clock
+        self._started = clock() - elapsed
+        self._live: set[int] = set()  # trials that somebody trains now
+        trials = study.trials()
+        self._waiting = [t.number for t in trials if t.state == TrialState.RUNNING]
+        self._spent = sum(len(t.intermediate_values) for t in trials)
+        self._started_trials = sum(t.user_attrs.get("phase") != "measuring" for t in trials)
+        self._enter_failures(trials)
+        self._unused = self._allowed(self.study.trials())
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds spent on this sweep by all its drivers."""
+        return self._clock() - self._started
+
+    @property
+    def live(self) -> int:
+        """How many trials are being trained."""
+        return len(self._live)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to train, now or later."""
+        return not self._live and not self._waiting and not self._may_start()
+
+    def next(self) -> Assignment | None:
+        """A trial to train: one that was interrupted, else a new candidate, else None."""
+        while self._waiting:
+            number = self._waiting.pop(0)
+            if self._settled(number):
+                continue
+            self._live.add(number)
+            return self._assignment(number)
+        if not self._may_start():
+            return None
+        number = self._start(self._propose())
+        self._live.add(number)
+        return self._assignment(number)
+
+    def report(self, number: int, curve: Sequence[Epoch]) -> bool:
+        """Enter the epochs of a trial that the study lacks; whether it goes on.
+
+        Epochs are decided on in their order, so that a trial whose worker was ahead of a
+        killed driver meets the rungs that it passed unseen.
+        """
+        known = self.study.trial(number).intermediate_values
+        for epoch in curve:
+            if epoch.epoch in known:
+                continue
+            if not (math.isfinite(epoch.loss) and math.isfinite(epoch.train_loss)):
+                self.fail(number, f"diverged: the loss of epoch {epoch.epoch} is not finite")
+                return False
+            self.study.record(number, epoch)
+            self._spent += 1
+            if not self._goes_on(number, epoch):
+                return False
+        return True
+
+    def fail(self, number: int, reason: str) -> None:
+        """End a trial that cannot be trained; without effect on one that is over."""
+        if number in self._live:
+            self._end(number, TrialState.FAIL, reason)
+
+    def release(self, number: int) -> None:
+        """A trial's worker has gone without a result; it waits to be continued by a resume."""
+        self._live.discard(number)
+
+    # Ending trials
+
+    def _goes_on(self, number: int, epoch: Epoch) -> bool:
+        if epoch.epoch >= self._config.epochs:
+            self._complete(number, epoch)
+            return False
+        reason = self._pruned(number, epoch.epoch) or self._out_of_bounds()
+        if reason:
+            self.study.set(number, "pruned_at", epoch.epoch)
+            self._end(number, TrialState.PRUNED, reason)
+        return not reason
+
+    def _complete(self, number: int, epoch: Epoch) -> None:
+        trial = self.study.trial(number)
+        values = [self._objective(trial, name, epoch) for name in self._config.objectives]
+        self._end(number, TrialState.COMPLETE, f"trained all {epoch.epoch} epochs", values)
+
+    def _pruned(self, number: int, epoch: int) -> str:
+        """The pruner's reason against the trial, empty where it goes on."""
+        trial = self.study.trial(number)
+        decisions: dict[str, Any] = trial.user_attrs.get("rungs", {})
+        if str(epoch) not in decisions:  # a decision once taken stands, whoever has come since
+            decided = self._decide(trial, epoch)
+            if decided is None:
+                return ""
+            decisions = {**decisions, str(epoch): decided}
+            self.study.set(number, "rungs", decisions)
+        decided = decisions[str(epoch)]
+        return "" if decided["kept"] else str(decided["reason"])
+
+    def _decide(self, trial: FrozenTrial, epoch: int) -> dict[str, Any] | None:
+        if isinstance(self._pruner, ParetoHalvingPruner):
+            decision = self._pruner.decide(self.study.optuna, trial)
+            if decision is None:
+                return None
+            return {"kept": decision.kept, "reason": decision.reason}
+        if not self._pruner.prune(self.study.optuna, trial):
+            return None
+        return {"kept": False, "reason": type(self._pruner).__name__}
+
+    def _out_of_bounds(self) -> str:
+        # Every other live trial is in the middle of an epoch that will be spent.
+        committed = self._spent + len(self._live) - 1
+        budget, hours = self._config.budget, self._config.hours
+        if budget is not None and committed >= budget:
+            return f"the budget of {budget} epochs is spent"
+        if hours is not None and self.elapsed >= hours * 3600:
+            return f"the limit of {hours:g} hours is reached"
+        return ""
+
+    def _end(
+        self, number: int, state: TrialState, reason: str, values: list[float] | None = None
+    ) -> None:
+        self.study.set(number, "state", _STATES[state])
+        self.study.finish(number, state, reason, values)
+        self._live.discard(number)
+
+    def _settled(self, number: int) -> bool:
+        """Decide what a killed driver left undecided at a trial's last epoch; whether it ended."""
+        curve = self.study.curve(number)
+        if not curve:
+            return False
+        self._live.add(number)
+        ended = not self._goes_on(number, curve[-1])
+        self._live.discard(number)
+        return ended
+
+    # Starting trials
+
+    def _may_start(self) -> bool:
+        config = self._config
+        if config.trials is not None and self._started_trials >= config.trials:
+            return False
+        if config.budget is not None and self._spent + len(self._live) >= config.budget:
+            return False
+        if config.hours is not None and self.elapsed >= config.hours * 3600:
+            return False
+        return self._unused is None or bool(self._unused)
+
+    def _allowed(self, trials: Sequence[FrozenTrial]) -> dict[str, Candidate] | None:
+        """Candidates of a finite space that no trial has and that nothing rules out."""
+        if self._space.candidates is None:
+            return None
+        used = {trial.user_attrs["candidate"] for trial in trials}
+        return {
+            candidate.identity: candidate
+            for candidate in self._space.candidates
+            if candidate.identity not in used and not self._ruled_out(candidate)
+        }
+
+    def _ruled_out(self, candidate: Candidate) -> bool:
+        costing = self._costings[candidate.network]
+        return bool(costing.failure or costing.infeasible)
+
+    def _propose(self) -> Candidate:
+        trials = self.study.trials()
+        candidate = self._sampler.propose(len(trials), trials, self._unused, self._latency)
+        if self._unused is not None:
+            del self._unused[candidate.identity]
+        return candidate
+
+    def _latency(self, candidate: Candidate) -> float:
+        return self._costings[candidate.network].costs.get("latency_ms", math.inf)
+
+    def _start(self, candidate: Candidate) -> int:
+        costing = self._costings[candidate.network]
+        attributes: dict[str, Any] = {
+            "candidate": candidate.identity,
+            "variant": str(candidate.variant),
+            "parameters": dict(candidate.parameters),
+            "state": "running",
+            "seed": self._config.seed,
+            "device": costing.device,
+            "mode": costing.mode,
+            **costing.costs,
+            **(costing.details or {}),
+        }
+        number = self.study.start(self._space, candidate, attributes)
+        self._started_trials += 1
+        return number
+
+    def _enter_failures(self, trials: Sequence[FrozenTrial]) -> None:
+        """What could not be measured is recorded as failed, once, and never trained."""
+        known = {trial.user_attrs["candidate"] for trial in trials}
+        for candidate in self._space.candidates or ():
+            failure = self._costings[candidate.network].failure
+            if failure and candidate.identity not in known:
+                number = self._start(candidate)
+                self._started_trials -= 1
+                self.study.set(number, "phase", "measuring")
+                self._end(number, TrialState.FAIL, failure)
+
+    def _assignment(self, number: int) -> Assignment:
+        trial = self.study.trial(number)
+        return Assignment(number, self._space.candidate(trial.params), trial.user_attrs["seed"])
+
+    # Values
+
+    def _objective(self, trial: FrozenTrial, name: str, epoch: Epoch) -> float:
+        return float(getattr(epoch, name) if name in TRAINED else trial.user_attrs[name])
+
+    def _values(self, trial: FrozenTrial) -> list[float] | None:
+        """Objective values of a trial at the last epoch it trained, None where it trained none."""
+        curve = trial.user_attrs.get("curve")
+        if not curve:
+            return None
+        last = Epoch(**curve[-1])
+        return [self._objective(trial, name, last) for name in self._config.objectives]
+
+
+_STATES = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+}

@@ -1,0 +1,228 @@
+"""Train one network, epoch by epoch, under somebody else's decisions."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.strategies import DDPStrategy
+
+from resnest_search.data import build as build_data
+from resnest_search.models.build import build as build_network
+from resnest_search.record import Epoch
+from resnest_search.schema import DataConfig, ModelConfig, TrainConfig
+from resnest_search.training.task import Classification
+from resnest_search.variant import Variant
+
+__all__ = ["CHECKPOINT", "EPOCH_LOG", "Report", "Run", "fit", "load_weights"]
+
+CHECKPOINT = "checkpoint.ckpt"
+EPOCH_LOG = "epochs.jsonl"
+_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+Report = Callable[[Sequence[Epoch], str], bool]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that decides a training, as plain data.
+
+    ``folder`` is the trial's own: a checkpoint in it is continued, and its epoch log tells
+    which epochs were run when. ``threads`` bounds the CPU threads of this process.
+    """
+
+    number: int
+    variant: str
+    model: ModelConfig
+    data: DataConfig
+    train: TrainConfig
+    seed: int
+    folder: str
+    accelerator: str = "cpu"  # or gpu
+    threads: int = 1
+
+
+def fit(
+    run: Run, report: Report, environment: ClusterEnvironment | None = None, world: int = 1
+) -> None:
+    """Train until the last epoch, or until the report says stop.
+
+    After each epoch the checkpoint is replaced and then ``report(curve, note)`` is asked
+    whether to go on, with every epoch of the run so far and a note where something about
+    it deserves a line, such as a checkpoint that could not be read. Only the first of
+    several workers reports; the others follow its decision.
+
+    Args:
+        run: what to train.
+        report: decides; called with at least one epoch.
+        environment: of a worker among several; None trains in this process alone.
+        world: how many workers.
+    """
+    _quiet()
+    torch.set_num_threads(run.threads)
+    torch.manual_seed(run.seed)
+    data = build_data(run.data, run.train.batch_size, run.seed)
+    rank = environment.global_rank() if environment else 0
+    data.shard(rank, world)
+    network = build_network(
+        Variant.parse(run.variant), run.model, in_channels=data.channels, num_classes=data.classes
+    )
+    if run.train.channels_last:
+        network = network.to(memory_format=torch.channels_last)
+    if run.train.compile:
+        network.compile()  # in place, so that the state dict keeps its names
+    task = Classification(network, run.train, len(data.train_dataloader()), run.seed)
+    checkpoint, curve, note = _last_checkpoint(run)
+    follower = _Follower(run, curve, report, note)
+    if curve and (curve[-1].epoch >= run.train.epochs or not follower.ask()):
+        return
+    trainer = _trainer(run, follower, environment, world)
+    trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+
+
+def load_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The network's state dict from a trial's checkpoint, on the CPU.
+
+    Raises:
+        FileNotFoundError, RuntimeError: there is none, or it is damaged.
+    """
+    state = _load(folder / CHECKPOINT)["state_dict"]
+    prefix = "network."
+    return {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
+
+
+class _Follower(Callback):
+    """Keeps curve, checkpoint and epoch log, and follows the decisions of the report."""
+
+    def __init__(self, run: Run, curve: list[Epoch], report: Report, note: str) -> None:
+        self._run = run
+        self._curve = curve
+        self._report = report
+        self._note = note
+        self._began = 0.0
+
+    def ask(self) -> bool:
+        """Whether to go on after the epochs so far."""
+        note, self._note = self._note, ""
+        return self._report(tuple(self._curve), note)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._began = time.perf_counter()
+        if trainer.is_global_zero:
+            self._log(trainer, "started")
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, Classification)
+        accuracy, loss, images = pl_module.validated()
+        train_loss = pl_module.trained()
+        seconds = time.perf_counter() - self._began
+        entry = Epoch(trainer.current_epoch + 1, accuracy, loss, train_loss, seconds, images)
+        self._curve.append(entry)
+        self._save(trainer)
+        go_on = True
+        if trainer.is_global_zero:
+            self._log(trainer, "finished", accuracy=accuracy, seconds=round(seconds, 3))
+            go_on = self.ask()
+        if not trainer.strategy.broadcast(go_on):
+            trainer.should_stop = True
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint["resnest_search"] = {
+            "identity": _identity(self._run),
+            "curve": [dataclasses.asdict(entry) for entry in self._curve],
+        }
+
+    def _save(self, trainer: Trainer) -> None:
+        """Replace the checkpoint in one step: a kill leaves the old one or the new one."""
+        path = Path(self._run.folder) / CHECKPOINT
+        temporary = path.with_suffix(".tmp")
+        trainer.save_checkpoint(temporary)
+        if trainer.is_global_zero:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+
+    def _log(self, trainer: Trainer, event: str, **facts: Any) -> None:
+        line = {"epoch": trainer.current_epoch + 1, "event": event, "time": time.time(), **facts}
+        with (Path(self._run.folder) / EPOCH_LOG).open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def _trainer(
+    run: Run, follower: _Follower, environment: ClusterEnvironment | None, world: int
+) -> Trainer:
+    """A Trainer that only trains: progress, logs and checkpoints are the follower's."""
+    strategy: Any = "auto"
+    if environment is not None:
+        strategy = DDPStrategy(
+            cluster_environment=environment,
+            process_group_backend="nccl" if run.accelerator == "gpu" else "gloo",
+        )
+    return Trainer(
+        accelerator=run.accelerator,
+        strategy=strategy,
+        devices=1,  # each worker sees only its own device
+        num_nodes=world,
+        max_epochs=run.train.epochs,
+        precision=_PRECISION[run.train.precision],  # type: ignore[arg-type]
+        callbacks=[follower],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        benchmark=run.accelerator == "gpu",
+        default_root_dir=run.folder,
+    )
+
+
+def _last_checkpoint(run: Run) -> tuple[str | None, list[Epoch], str]:
+    """Path, curve and a note: nothing and a reason where the checkpoint is unusable."""
+    folder = Path(run.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return None, [], ""
+    try:
+        own = _load(path)["resnest_search"]
+        if own["identity"] != _identity(run):
+            return None, [], "the checkpoint is of another training; starts again"
+        curve = [Epoch(**entry) for entry in own["curve"]]
+    except Exception as error:  # a damaged file raises whatever its first wrong byte leads to
+        return None, [], f"the checkpoint is damaged ({type(error).__name__}); starts again"
+    return str(path), curve, f"continues after epoch {curve[-1].epoch}"
+
+
+def _load(path: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return loaded
+
+
+def _identity(run: Run) -> str:
+    """What must agree for a checkpoint to be continued: not where it lies or on what it runs."""
+    facts = dataclasses.asdict(run)
+    for name in ("number", "folder", "accelerator", "threads"):
+        del facts[name]
+    del facts["data"]["root"], facts["data"]["workers"], facts["data"]["download"]
+    return json.dumps(facts, sort_keys=True)
+
+
+def _quiet() -> None:
+    """Lightning's advice is for somebody at a notebook."""
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"pytorch_lightning|lightning_fabric")

@@ -1,0 +1,192 @@
+"""Requests, their keys, their costs and the ways in which they fail."""
+
+import dataclasses
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from resnest_search.cost import Costs, CostRequest, OutOfMemory, measure, measure_all
+from resnest_search.cost.machine import device_name, resolve_device
+from resnest_search.cost.memory import mapped_to_out_of_memory
+from resnest_search.metrics import COSTS
+from resnest_search.schema import MeasureConfig, ModelConfig
+
+MODES = sorted((Path(__file__).parents[2] / "conf" / "measure").glob("*.yaml"))
+QUICK = MeasureConfig(warmup=1, repeats=6, device="cpu")
+
+
+def request(variant="2s1x64d", mode=QUICK, **changes):
+    values = {"channels": 3, "classes": 10, "image_size": 8, "train_batch": 4}
+    model = ModelConfig(stem_width=4, planes=[16, 16])
+    return CostRequest(variant, model, measure=mode, **{**values, **changes})
+
+
+def test_every_cost_has_a_number():
+    costs = measure(request())
+    assert tuple(costs.values) and set(costs.values) == set(COSTS)
+    assert all(value > 0 for value in costs.values.values())
+    assert costs.mode == "batch 1, 8x8, fp32, contiguous, eager, 1 thread"
+    assert costs.device == device_name(torch.device("cpu"))
+    assert costs.passes == 6
+    assert costs.versions["torch"] == torch.__version__
+    assert pickle.loads(pickle.dumps(costs)) == costs
+    assert json.loads(json.dumps(dataclasses.asdict(costs)))["passes"] == 6
+
+
+def test_what_is_accounted_is_the_same_again():
+    exact = ("memory_mib", "train_memory_mib", "parameters_m", "gmacs")
+    first, second = (measure(request()) for _ in range(2))
+    assert [first.values[name] for name in exact] == [second.values[name] for name in exact]
+
+
+def test_torchs_generator_is_left_alone():
+    before = torch.get_rng_state()
+    measure(request())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("path", MODES, ids=lambda path: path.stem)
+def test_shipped_modes_are_modes(path):
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("# ")
+    mode = MeasureConfig(**yaml.safe_load(text))
+    assert mode.name == path.stem
+    if not mode.compile:
+        quick = dataclasses.replace(mode, warmup=1, repeats=2, device="cpu")
+        assert measure(request(mode=quick)).mode.startswith(f"batch {mode.batch}, 8x8")
+
+
+def test_the_modes_own_image_size_counts():
+    larger = dataclasses.replace(QUICK, image_size=16)
+    small, large = measure(request()), measure(request(mode=larger))
+    assert large.mode.startswith("batch 1, 16x16")
+    assert small.values["gmacs"] < large.values["gmacs"]
+    assert small.values["train_memory_mib"] == large.values["train_memory_mib"]
+
+
+CHANGES = [
+    {"variant": "1s1x64d"},
+    {"channels": 1},
+    {"classes": 11},
+    {"image_size": 16},
+    {"train_batch": 8},
+    {"train_precision": "bf16"},
+    {"train_channels_last": True},
+    *(
+        {"mode": dataclasses.replace(QUICK, **change)}
+        for change in (
+            {"batch": 2},
+            {"image_size": 16},
+            {"precision": "bf16"},
+            {"channels_last": True},
+            {"compile": True},
+            {"warmup": 2},
+            {"repeats": 7},
+            {"threads": 2},
+        )
+    ),
+]
+
+
+def test_the_key_knows_everything_that_matters():
+    keys = {request(**change).key() for change in [{}, *CHANGES]}
+    assert len(keys) == len(CHANGES) + 1
+    assert request().key() == request().key() == request().key(device_name(torch.device("cpu")))
+    assert request().key("another device") not in keys
+
+
+def test_the_key_knows_nothing_else():
+    named = dataclasses.replace(QUICK, name="another")
+    explicit = dataclasses.replace(QUICK, image_size=8)
+    assert request().key() == request(mode=named).key() == request(mode=explicit).key()
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"variant": "nonsense"}, "'nonsense'"),
+        ({"variant": "3s1x64d"}, "3s1x64d is impossible"),
+        ({"train_batch": 0}, "train batch 0"),
+        ({"train_batch": 1}, "more than 1 value"),
+        ({"image_size": 0}, "0 pixels"),
+        ({"mode": MeasureConfig(device="tpu")}, "'tpu'"),
+        ({"mode": MeasureConfig(device="cuda:99")}, "'cuda:99'"),
+        ({"train_precision": "fp8"}, "'fp8'"),
+    ],
+)
+def test_bad_requests_are_refused(change, named):
+    with pytest.raises(ValueError, match=named):
+        measure(request(**change))
+
+
+def test_tebibytes_are_refused_before_anything_is_allocated():
+    huge = dataclasses.replace(QUICK, batch=2**24)
+    with pytest.raises(OutOfMemory) as caught:
+        measure(request(mode=huge, image_size=64))
+    assert caught.value.needed_mib > 2**20 > 0
+    assert caught.value.needed_mib > caught.value.have_mib
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (str(copy), copy.needed_mib) == (str(caught.value), caught.value.needed_mib)
+    with pytest.raises(OutOfMemory):
+        measure(request(train_batch=2**28))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_refusals_by_the_allocator_are_out_of_memory(error):
+    with pytest.raises(OutOfMemory, match="7 MiB"), mapped_to_out_of_memory(7.0, 5.0):
+        raise error
+
+
+def test_other_errors_pass():
+    with pytest.raises(RuntimeError, match="a fault"), mapped_to_out_of_memory(7.0, 5.0):
+        raise RuntimeError("a fault")
+
+
+def test_one_failure_leaves_the_others():
+    huge = dataclasses.replace(QUICK, batch=2**24)
+    calls = []
+    requests = [request("0s1x64d"), request("3s1x64d"), request(mode=huge), request("1s1x64d")]
+    first, impossible, large, last = measure_all(
+        requests, rounds=2, progress=lambda done, total: calls.append((done, total))
+    )
+    assert isinstance(first, Costs)
+    assert isinstance(last, Costs)
+    assert first.passes == last.passes == 6
+    assert impossible.startswith("variant 3s1x64d is impossible")
+    assert large.startswith("out of memory")
+    assert calls == [(i, 8) for i in range(1, 9)]
+
+
+@pytest.mark.parametrize(("repeats", "rounds"), [(1, 3), (5, 3), (6, 1)])
+def test_rounds_share_the_passes(repeats, rounds):
+    mode = dataclasses.replace(QUICK, repeats=repeats)
+    (costs,) = measure_all([request(mode=mode)], rounds=rounds)
+    assert costs.passes == repeats
+
+
+def test_repeats_of_zero_are_a_reason():
+    mode = dataclasses.replace(QUICK, repeats=0)
+    (reason,) = measure_all([request(mode=mode)])
+    assert "repeats" in reason
+
+
+def test_no_requests_and_no_rounds():
+    assert measure_all([]) == []
+    with pytest.raises(ValueError, match="rounds"):
+        measure_all([], rounds=0)
+
+
+def test_devices_by_name():
+    assert resolve_device("cpu") == torch.device("cpu")
+    assert resolve_device(None).type == ("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,107 @@
+from dataclasses import replace
+from io import StringIO
+
+from rich.console import Console
+from sample_sweeps import make_sweep, make_trial, mixed
+
+from resnest_search.record import FAILED, INFEASIBLE, PRUNED, RUNNING
+from resnest_search.report.live import LiveTable
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def plain(updates, clock=None):
+    console = Console(file=StringIO(), width=80)
+    with LiveTable("radix_card", console, clock=clock or Clock()) as live:
+        for sweep in updates:
+            live.update(sweep)
+    return console.file.getvalue().splitlines()
+
+
+def on_terminal(sweep, height=50):
+    console = Console(file=StringIO(), force_terminal=True, width=100, height=height, no_color=True)
+    with LiveTable("radix_card", console) as live:
+        live.message("ray is up")
+        live.update(sweep)
+        return console.file.getvalue()
+
+
+def test_each_end_of_a_trial_is_one_plain_line():
+    running = make_trial(0, "1s1x16d", RUNNING)
+    ended = make_trial(0, "1s1x16d")
+    lines = plain([make_sweep([running]), make_sweep([ended]), make_sweep([ended])])
+    assert len(lines) == 1
+    assert lines[0].startswith("trial 0 · 1s1x16d · complete · epochs 9/9 · accuracy ")
+    assert "\x1b" not in lines[0]
+
+
+def test_pruned_and_failed_lines_say_why_and_never_shine():
+    wrong = replace(make_trial(2, "2s1x24d", PRUNED), on_front=True)
+    sweep = replace(make_sweep([]), trials=(wrong, make_trial(3, "2s2x24d", FAILED)))
+    pruned, failed = plain([sweep])
+    assert "pruned at epoch 1: dominated" in pruned
+    assert "accuracy (" in pruned
+    assert "★" not in pruned
+    assert "failed: CUDA out of memory" in failed
+
+
+def test_candidates_that_were_ruled_out_share_a_line():
+    out = [make_trial(-1, "4s4x96d", INFEASIBLE, candidate=str(n)) for n in range(30)]
+    (line,) = plain([make_sweep(out)])
+    assert line.startswith("30 ruled out before training")
+    assert "over the limit" in line
+
+
+def test_progress_is_told_every_ten_seconds_at_most():
+    clock = Clock()
+    running = make_sweep([make_trial(0, "1s1x16d", RUNNING)])
+
+    def updates():
+        for now in (1, 9, 11, 12, 20, 22):
+            clock.now = now
+            yield running
+
+    lines = plain(updates(), clock)
+    assert len(lines) == 2
+    assert lines[0] == "radix_card: 1 running · 2 of 180 epochs · 5 min 21 s"
+
+
+def test_the_terminal_shows_a_table_and_messages_above_it():
+    sweep = mixed(12)
+    shown = on_terminal(sweep)
+    assert shown.index("ray is up") < shown.index("radix_card")
+    assert "2/9" in shown
+    assert "★" in shown
+    assert "1 running" in shown
+
+
+def test_a_large_sweep_fits_the_screen_with_the_running_ones_first():
+    running = [make_trial(500 + n, f"4s1x{n + 10}d", RUNNING) for n in range(3)]
+    sweep = mixed(120)
+    sweep = replace(sweep, trials=(*sweep.trials, *running))
+    table = on_terminal(sweep, height=24)
+    lines = [line for line in table.splitlines() if line.strip()]
+    assert len(lines) <= 24
+    assert "more" in table
+    assert table.index("4s1x10d") < table.index("★")
+    assert "★" in table
+
+
+def test_words_tell_the_states_without_colour():
+    shown = on_terminal(mixed(20))
+    for word in ("complete", "pruned at epoch", "failed", "running", "infeasible"):
+        assert word in shown
+
+
+def test_an_error_passes_through():
+    try:
+        with LiveTable("x", Console(file=StringIO(), force_terminal=True)):
+            raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        return
+    raise AssertionError("the interrupt was swallowed")

@@ -1,0 +1,190 @@
+import csv
+import json
+from dataclasses import replace
+from io import StringIO
+
+import pytest
+from rich.console import Console
+from sample_sweeps import EPOCHS, make_sweep, make_trial, mixed
+
+from resnest_search.metrics import COSTS
+from resnest_search.record import COMPLETE, FAILED, PRUNED
+from resnest_search.report.table import (
+    CSV_COLUMNS,
+    TrialTable,
+    closing,
+    front_csv,
+    print_closing,
+    trials_csv,
+)
+
+
+def printed(renderable, width=100):
+    console = Console(file=StringIO(), width=width)
+    console.print(renderable)
+    return console.file.getvalue()
+
+
+def rows(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def row_of(text, variant):
+    return next(line for line in text.splitlines() if variant in line)
+
+
+def test_the_front_comes_first_and_fastest_first():
+    sweep = mixed()
+    lines = printed(TrialTable(sweep)).splitlines()[1:]
+    starred = [line for line in lines if "★" in line]
+    assert lines[: len(starred)] == starred
+    assert [line.split("s")[0] for line in starred]
+    shown = [next(w for w in line.split() if w.endswith("d")) for line in starred]
+    assert shown == [trial.variant for trial in sweep.front]
+
+
+def test_only_the_knee_is_called_so():
+    sweep = mixed()
+    text = printed(TrialTable(sweep))
+    best = next(trial for trial in sweep.trials if trial.number == sweep.knee)
+    assert text.count("★ knee") == 1
+    assert best.variant in row_of(text, "★ knee")
+
+
+def test_a_pruned_trial_is_never_on_the_front_even_if_its_record_says_so():
+    wrong = replace(make_trial(2, "2s1x24d", PRUNED), on_front=True)
+    sweep = replace(make_sweep([make_trial(0, "1s1x16d")]), knee=2)
+    sweep = replace(sweep, trials=(*sweep.trials, wrong))
+    line = row_of(printed(TrialTable(sweep)), "2s1x24d")
+    assert "★" not in line
+    assert "pruned at epoch 1" in line
+    assert f"1/{EPOCHS}" in line
+
+
+def test_an_unfinished_accuracy_is_in_parentheses_and_a_finished_one_is_not():
+    sweep = make_sweep([make_trial(0, "1s1x16d"), make_trial(2, "2s1x24d", PRUNED)])
+    text = printed(TrialTable(sweep))
+    assert "(" not in row_of(text, "1s1x16d")
+    pruned = sweep.trials[1]
+    error = (pruned.accuracy * (1 - pruned.accuracy) / 500) ** 0.5
+    assert f"({100 * pruned.accuracy:.2f} ± {100 * error:.2f})" in row_of(text, "2s1x24d")
+    assert "training did not end" in text
+
+
+@pytest.mark.parametrize("width", [60, 72, 80, 100, 160])
+def test_a_narrow_terminal_loses_columns_and_never_digits(width):
+    sweep = mixed()
+    text = printed(TrialTable(sweep), width)
+    assert max(map(len, text.splitlines())) <= width
+    for trial in sweep.trials:
+        if trial.state == COMPLETE:
+            line = row_of(text, f" {trial.variant} ")
+            assert "…" not in line
+    first = row_of(text, sweep.front[0].variant)
+    assert f"{100 * sweep.front[0].accuracy:.2f} ±" in first
+    assert f"{sweep.front[0].costs['latency_ms']:.2f}" in first
+    if width < 80:
+        assert "no room for" in text
+
+
+def test_what_else_varies_and_what_is_unknown_are_shown():
+    trial = make_trial(0, "1s1x16d", parameters={"radix": 1, "train.learning_rate": 0.05}, costs={})
+    text = printed(TrialTable(make_sweep([trial])))
+    assert "learning_rate" in text
+    assert "0.05" in text
+    assert "radix" not in text
+    assert "–" in row_of(text, "1s1x16d")
+
+
+def test_repeats_are_told_apart_by_their_seed():
+    one = make_trial(0, "1s1x16d", candidate="c", seed=11)
+    two = make_trial(1, "1s1x16d", candidate="c", seed=12)
+    assert "seed" in printed(TrialTable(make_sweep([one, two])))
+    assert "seed" not in printed(TrialTable(make_sweep([one])))
+
+
+def test_csv_gives_back_what_was_recorded(tmp_path):
+    sweep = mixed()
+    trials_csv(sweep, tmp_path / "trials.csv")
+    found = rows(tmp_path / "trials.csv")
+    assert tuple(found[0]) == CSV_COLUMNS
+    assert len(found) == len(sweep.trials)
+    by_candidate = {row["candidate"]: row for row in found}
+    for trial in sweep.trials:
+        row = by_candidate[trial.candidate]
+        assert row["state"] == trial.state
+        assert row["reason"] == trial.reason
+        assert row["accuracy"] == ("" if trial.accuracy is None else repr(trial.accuracy))
+        assert int(row["epochs"]) == trial.epochs
+        assert row["pruned_at"] == ("" if trial.pruned_at is None else str(trial.pruned_at))
+        assert json.loads(row["parameters"]) == trial.parameters
+        assert json.loads(row["versions"]) == trial.versions
+        assert {n: float(row[n]) for n in COSTS} == trial.costs
+        assert row["on_front"] == ("true" if trial.on_front else "false")
+    assert [row["variant"] for row in found if row["knee"] == "true"] == [
+        t.variant for t in sweep.trials if t.number == sweep.knee
+    ]
+
+
+def test_csv_leaves_what_was_not_measured_empty(tmp_path):
+    trial = make_trial(0, "1s1x16d", FAILED, curve=(), costs={}, validation_images=0)
+    trials_csv(make_sweep([trial]), tmp_path / "trials.csv")
+    (row,) = rows(tmp_path / "trials.csv")
+    assert row["radix"] == "1"
+    for name in ("accuracy", "accuracy_error", "loss", "validation_images", *COSTS):
+        assert row[name] == ""
+
+
+def test_front_csv_holds_the_front_alone_in_the_same_columns(tmp_path):
+    sweep = mixed()
+    wrong = replace(make_trial(99, "2s1x24d", PRUNED), on_front=True)
+    front_csv(replace(sweep, trials=(*sweep.trials, wrong)), tmp_path / "front.csv")
+    found = rows(tmp_path / "front.csv")
+    assert tuple(found[0]) == CSV_COLUMNS
+    assert [row["variant"] for row in found] == [trial.variant for trial in sweep.front]
+
+
+def test_csv_is_replaced_in_one_step(tmp_path):
+    path = tmp_path / "trials.csv"
+    path.write_text("old")
+    trials_csv(mixed(), path)
+    assert path.read_text().startswith("number,")
+    assert [p.name for p in tmp_path.iterdir()] == ["trials.csv"]
+
+
+def test_closing_names_the_knee_the_files_that_exist_and_the_next_commands(tmp_path):
+    (tmp_path / "report.html").touch()
+    (tmp_path / "study.db").touch()
+    (tmp_path / "wandb" / "offline-run-1").mkdir(parents=True)
+    sweep = replace(mixed(), folder=str(tmp_path), finished=False)
+    best = next(trial for trial in sweep.trials if trial.number == sweep.knee)
+    text = printed(closing(sweep), width=300)
+    assert f"The knee of the front is {best.variant}: {100 * best.accuracy:.2f}" in text
+    assert f"python -m resnest_search report run={tmp_path}" in text
+    assert f"export run={tmp_path} select=latency" in text
+    assert f"resume run={tmp_path}" in text
+    assert f"wandb sync {tmp_path}/wandb/offline-run-*" in text
+    assert f"optuna-dashboard sqlite:///{tmp_path}/study.db" in text
+    assert "front.csv" not in text
+
+
+def test_closing_offers_only_what_makes_sense(tmp_path):
+    text = printed(closing(replace(make_sweep([]), folder=str(tmp_path))), width=300)
+    assert "resume" not in text
+    assert "export" not in text
+    assert "wandb" not in text
+    assert "no knee" in text
+
+
+def test_no_line_break_gets_into_a_printed_command(tmp_path):
+    sweep = replace(mixed(), folder=str(tmp_path / ("long" * 20)))
+    console = Console(file=StringIO(), width=80)
+    print_closing(sweep, console)
+    command = f"python -m resnest_search export run={sweep.folder} select=latency"
+    assert any(line.endswith(command) for line in console.file.getvalue().splitlines())
+
+
+def test_markup_in_a_reason_is_text():
+    trial = make_trial(0, "1s1x16d", FAILED, reason="[bold]index [0] is out of range[/bold]")
+    assert "[bold]index [0]" in printed(TrialTable(make_sweep([trial])), width=200)

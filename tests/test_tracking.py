@@ -1,0 +1,275 @@
+import json
+import os
+import struct
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "report"))
+from sample_sweeps import make_sweep, make_trial, mixed
+
+from resnest_search.errors import UserError
+from resnest_search.record import INFEASIBLE, PRUNED, RUNNING
+from resnest_search.tracking import Tracker
+
+pb = pytest.importorskip("wandb.proto.wandb_internal_pb2")
+
+_BLOCK, _HEADER = 32768, 7  # bytes, of the log format of LevelDB that .wandb files have
+
+
+def records(folder, run):
+    """The records of the one .wandb file of a run."""
+    (path,) = folder.glob(f"wandb/offline-run-*-{run}/run-*.wandb")
+    data, at, part = path.read_bytes(), _HEADER, b""
+    while at + _HEADER <= len(data):
+        if (room := _BLOCK - at % _BLOCK) < _HEADER:
+            at += room
+            continue
+        _, length, kind = struct.unpack("<IHB", data[at : at + _HEADER])
+        part += data[at + _HEADER : at + _HEADER + length]
+        at += _HEADER + length
+        if kind in (1, 4):  # full, or last part
+            record = pb.Record()
+            record.ParseFromString(part)
+            yield record
+            part = b""
+
+
+def items(entries):
+    return {e.key or "/".join(e.nested_key): json.loads(e.value_json) for e in entries}
+
+
+def history(folder, run):
+    return [items(r.history.item) for r in records(folder, run) if r.HasField("history")]
+
+
+def summary(folder, run):
+    found = {}
+    for record in records(folder, run):
+        if record.HasField("summary"):
+            found |= items(record.summary.update)
+    return found
+
+
+def header(folder, run):
+    return next(record.run for record in records(folder, run) if record.HasField("run"))
+
+
+def runs(folder):
+    return sorted(p.name.split("-")[-1] for p in folder.glob("wandb/offline-run-*"))
+
+
+def prefix(folder):
+    return json.loads((folder / "wandb" / "written.json").read_text())["sweep"]
+
+
+def tracker(folder, mode="offline", config=None):
+    said = []
+    made = Tracker(mode, folder, "radix_card 2026-01-02", config or {"sweep": "x"}, said.append)
+    return made, said
+
+
+def test_every_epoch_and_every_cost_of_a_trial_is_in_its_run(tmp_path):
+    trial = make_trial(3, "2s2x40d")
+    made, said = tracker(tmp_path)
+    made.trial(trial)
+    assert said == []
+    run = f"{prefix(tmp_path)}-t3"
+    logged = history(tmp_path, run)
+    assert [row["epoch"] for row in logged] == list(range(1, 10))
+    for row, epoch in zip(logged, trial.curve, strict=True):
+        for name in ("accuracy", "loss", "train_loss", "seconds"):
+            assert row[name] == getattr(epoch, name)
+    found = summary(tmp_path, run)
+    assert {name: found[name] for name in trial.costs} == trial.costs
+    assert found["state"] == "complete"
+    assert found["final_accuracy"] == trial.accuracy
+
+
+def test_epoch_is_the_axis_of_every_trained_metric(tmp_path):
+    made, _ = tracker(tmp_path)
+    made.trial(make_trial(0, "2s2x40d"))
+    metrics = [
+        r.metric for r in records(tmp_path, f"{prefix(tmp_path)}-t0") if r.HasField("metric")
+    ]
+    steps = {metric.name: metric.step_metric for metric in metrics}
+    assert steps == {
+        "epoch": "",
+        "accuracy": "epoch",
+        "loss": "epoch",
+        "train_loss": "epoch",
+        "seconds": "epoch",
+    }
+
+
+def test_a_run_says_what_the_trial_was(tmp_path):
+    made, _ = tracker(tmp_path)
+    made.trial(make_trial(2, "2s1x24d", PRUNED))
+    run = header(tmp_path, f"{prefix(tmp_path)}-t2")
+    assert (run.display_name, run.job_type, run.run_group) == (
+        "2s1x24d",
+        "trial",
+        "radix_card 2026-01-02",
+    )
+    config = {e.key: json.loads(e.value_json) for e in run.config.update}
+    assert config["variant"] == "2s1x24d"
+    assert config["seed"] == 2
+    assert config["device"] == "Intel Xeon, 2 threads"
+    assert config["sweep"] == {"sweep": "x"}
+
+
+def test_a_pruned_trial_has_no_final_accuracy_and_is_not_on_the_front(tmp_path):
+    made, _ = tracker(tmp_path)
+    made.trial(replace(make_trial(2, "2s1x24d", PRUNED), on_front=True))
+    found = summary(tmp_path, f"{prefix(tmp_path)}-t2")
+    assert found["state"] == "pruned"
+    assert found["pruned_at"] == 1
+    assert found["on_front_so_far"] is False
+    assert "final_accuracy" not in found
+
+
+def test_what_runs_or_never_began_has_no_run(tmp_path):
+    made, _ = tracker(tmp_path)
+    made.trial(make_trial(0, "1s1x16d", RUNNING))
+    made.trial(make_trial(-1, "4s4x96d", INFEASIBLE))
+    assert runs(tmp_path) == []
+
+
+def test_a_resumed_sweep_writes_no_trial_twice(tmp_path):
+    first, second = make_trial(0, "1s1x16d"), make_trial(1, "2s1x16d")
+    tracker(tmp_path)[0].trial(first)
+    again, _ = tracker(tmp_path)
+    again.trial(first)
+    again.trial(second)
+    assert runs(tmp_path) == ["t0", "t1"]
+
+
+def test_a_run_that_a_killed_driver_did_not_note_is_replaced(tmp_path):
+    made, _ = tracker(tmp_path)
+    made.trial(make_trial(0, "1s1x16d"))
+    marker = tmp_path / "wandb" / "written.json"
+    noted = json.loads(marker.read_text())
+    marker.write_text(json.dumps({**noted, "trials": []}))
+    tracker(tmp_path)[0].trial(make_trial(0, "1s1x16d"))
+    assert runs(tmp_path) == ["t0"]
+    assert len(history(tmp_path, f"{noted['sweep']}-t0")) == 9
+
+
+def test_the_summary_holds_all_trials_the_front_and_the_panels(tmp_path):
+    sweep = make_sweep([make_trial(0, "1s1x16d"), make_trial(2, "2s1x24d", PRUNED)])
+    made, said = tracker(tmp_path)
+    made.close(sweep)
+    assert said == []
+    (folder,) = tmp_path.glob("wandb/offline-run-*-s*")
+    run = folder.name.split("-", 3)[-1]
+    found = summary(tmp_path, run)
+    assert found["front"] == ["1s1x16d"]
+    assert found["knee"] == "1s1x16d"
+    (trials,) = folder.glob("files/media/table/trials_*.json")
+    (front,) = folder.glob("files/media/table/front_*.json")
+    assert len(json.loads(trials.read_text())["data"]) == 2
+    assert len(json.loads(front.read_text())["data"]) == 1
+    charts = {p.name.split("_table")[0] for p in folder.glob("files/media/table/panels/*.json")}
+    assert charts == {
+        "1 Accuracy against latency",
+        "3 Accuracy after each epoch",
+        "4 Accuracy against memory",
+        "5 Latency against multiply-accumulates",
+    }
+    (scatter,) = folder.glob("files/media/table/panels/1 *.json")
+    assert [row[0] for row in json.loads(scatter.read_text())["data"]] == ["1s1x16d"]
+
+
+def test_closing_the_same_sweep_again_writes_nothing(tmp_path):
+    sweep = make_sweep([make_trial(0, "1s1x16d")])
+    tracker(tmp_path)[0].close(sweep)
+    tracker(tmp_path)[0].close(sweep)
+    assert len(runs(tmp_path)) == 2
+
+
+def test_none_leaves_nothing_and_an_unknown_mode_is_refused(tmp_path):
+    tracker(tmp_path, "none")[0].close(mixed())
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(UserError, match="tracking='on' is none of offline, online, none"):
+        tracker(tmp_path, "on")
+
+
+def test_a_folder_that_cannot_be_written_is_one_line_and_no_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    made, said = tracker(tmp_path / "file")
+    made.trial(make_trial(0, "1s1x16d"))
+    assert len(said) == 1
+    assert "was not tracked" in said[0]
+    assert "\n" not in said[0]
+
+
+_PROGRAM = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from sample_sweeps import make_sweep, make_trial
+from resnest_search.tracking import Tracker
+sweep = make_sweep([make_trial(0, "1s1x16d"), make_trial(1, "2s1x16d")])
+config = {"data": {"root": "/home/alice/images"}, "resources": {"address": "gpu17.lab:6379"}}
+Tracker(sys.argv[3], sys.argv[1], "group", config).close(sweep)
+"""
+
+
+def in_a_process_of_its_own(folder, mode, **environment):
+    inherited = {k: v for k, v in os.environ.items() if k != "WANDB_SERVICE"}  # this process's own
+    return subprocess.run(
+        [sys.executable, "-c", _PROGRAM, str(folder), str(Path(__file__).parent / "report"), mode],
+        env={**inherited, **environment},
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+
+
+def test_nothing_of_the_environment_or_the_machine_is_written(tmp_path):
+    home = tmp_path / "homeofzed"
+    home.mkdir()
+    secrets = {
+        "WANDB_API_KEY": "0123456789abcdef" * 2 + "01234567",
+        "AWS_SECRET_ACCESS_KEY": "awsvalue+never/written",
+        "HF_TOKEN": "hf_neverwritten",
+        "WANDB_NOTES": "notesfromenvironment",
+        "USER": "userzed",
+        "LOGNAME": "userzed",
+        "HOSTNAME": "hostzed",
+        "HOME": str(home),
+    }
+    folder = tmp_path / "run"
+    done = in_a_process_of_its_own(folder, "offline", **secrets)
+    assert done.stdout + done.stderr == ""
+    written = [p for p in folder.rglob("*") if p.is_file()]
+    assert any(p.suffix == ".wandb" for p in written)
+    assert not any(p.is_symlink() for p in folder.rglob("*"))
+    words = [*secrets.values(), "alice", "gpu17", "git@", ".py"]
+    for path in written:
+        data = path.read_bytes()
+        for word in words:
+            assert word.encode() not in data, (path, word)
+    for folder_ in folder.glob("wandb/offline-run-*-t*"):  # the summary names its tables' files
+        data = next(folder_.glob("*.wandb")).read_bytes()
+        assert str(tmp_path).encode() not in data
+        assert f"\x12{os.uname().nodename}".encode() not in data
+
+
+def test_a_server_that_cannot_be_reached_leaves_offline_runs_and_one_line(tmp_path):
+    done = in_a_process_of_its_own(
+        tmp_path,
+        "online",
+        WANDB_API_KEY="0123456789abcdef" * 2 + "01234567",
+        WANDB_BASE_URL="http://127.0.0.1:9",
+    )
+    assert done.stderr == ""
+    assert done.stdout.count("\n") == 1, done.stdout
+    line = done.stdout
+    assert line.startswith("W&B online failed")
+    assert "0123456789abcdef" not in line
+    assert [name for name in runs(tmp_path) if name[0] == "t"] == ["t0", "t1"]
