@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from resnest_search import __version__, checks
 from resnest_search.config import from_record, question, to_record
 from resnest_search.data import resolve
@@ -21,6 +23,7 @@ from resnest_search.execution.measuring import (
     within_limits,
 )
 from resnest_search.execution.resources import Allotment, allot, this_machine
+from resnest_search.files import write_atomically
 from resnest_search.metrics import COSTS
 from resnest_search.schema import ResumeConfig, SweepConfig
 from resnest_search.search import Assignment, Costing, Space, Strategy, SweepStudy, configured
@@ -78,7 +81,7 @@ def create(
     study = SweepStudy.create(f"sqlite:///{folder / 'study.db'}", config.search.objectives)
     study.note("name", config.sweep)
     study.note("question", question(config.sweep))
-    study.note("config", to_record(config))
+    _note_config(study, folder, config)
     study.note("command", command)
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
     study.note("versions", {"resnest-search": __version__, **versions})
@@ -107,7 +110,7 @@ def reopen(folder: Path, bounds: ResumeConfig) -> SweepRun:
     }
     config.search = dataclasses.replace(config.search, **given)
     checks.check_search(config.search)
-    study.note("config", to_record(config))
+    _note_config(study, folder, config)
     space = Space(config.search.space, config.model)
     costings = {
         key.removeprefix("costs/"): Costing(**value)
@@ -169,6 +172,13 @@ def _assemble(
     study.note("most_trials", min(bounds, default=0))
     study.note("rungs", list(strategy.rungs))
     return SweepRun(folder, config, study, strategy)
+
+
+def _note_config(study: SweepStudy, folder: Path, config: SweepConfig) -> None:
+    """In the study, which alone is read again, and as a file for people."""
+    record = to_record(config)
+    study.note("config", record)
+    write_atomically(folder / "config.yaml", yaml.safe_dump(record, sort_keys=False))
 
 
 def _infeasible(space: Space, costings: dict[str, Costing]) -> list[dict[str, Any]]:

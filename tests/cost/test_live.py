@@ -1,5 +1,7 @@
 """Bytes of live tensors, on computations that can be counted by hand."""
 
+import itertools
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -108,5 +110,5 @@ def test_the_peak_of_a_chain_is_its_heaviest_pair(sizes):
             x = x.new_empty(size)
         return x
 
-    pairs = [a + b for a, b in zip(sizes, sizes[1:], strict=False)]
+    pairs = [a + b for a, b in itertools.pairwise(sizes)]
     assert peak(run)[0] == 4 * max(sizes[:1] + pairs)

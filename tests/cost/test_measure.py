@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from resnest_search.cost import Costs, CostRequest, OutOfMemory, measure, measure_all
+from resnest_search.cost import CostRequest, Costs, OutOfMemory, measure, measure_all
 from resnest_search.cost.machine import device_name, resolve_device
 from resnest_search.cost.memory import mapped_to_out_of_memory
 from resnest_search.metrics import COSTS
@@ -27,7 +27,8 @@ def request(variant="2s1x64d", mode=QUICK, **changes):
 
 def test_every_cost_has_a_number():
     costs = measure(request())
-    assert tuple(costs.values) and set(costs.values) == set(COSTS)
+    assert tuple(costs.values)
+    assert set(costs.values) == set(COSTS)
     assert all(value > 0 for value in costs.values.values())
     assert costs.mode == "batch 1, 8x8, fp32, contiguous, eager, 1 thread"
     assert costs.device == device_name(torch.device("cpu"))
