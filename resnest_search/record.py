@@ -94,6 +94,7 @@ class Sweep:
     finished: bool = False
     command: str = ""  # that started it
     versions: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()  # what makes its numbers doubtful
 
     @property
     def epochs(self) -> int:

@@ -93,7 +93,7 @@ class MeasureConfig:
     channels_last: bool = False
     compile: bool = False
     warmup: int = 10  # passes before the first timed one
-    repeats: int = 60  # timed passes
+    repeats: int = 150  # timed passes
     threads: int = 1  # CPU only
     device: str | None = None  # null: cuda where a trial has a GPU, else cpu
 

@@ -35,12 +35,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Measure",
+    "busy_warnings",
     "check_limits",
     "locally",
     "measure_space",
     "profile_variant",
     "within_limits",
 ]
+
+_BUSY_PERCENT = 10.0  # of one device, by others; below it medians barely move
 
 # What measures: requests in, for each its costs or the reason why there are none.
 Measure = Callable[[Sequence["CostRequest"]], "list[Costs | str]"]
@@ -115,6 +118,19 @@ def check_limits(costings: dict[str, Costing], limits: LimitsConfig) -> None:
                 f"search.limits.{name}={bound:g}: no variant meets it; measured here: {span}"
             )
     raise UserError("search.limits: each is met by some variant, but no variant meets all of them")
+
+
+def busy_warnings(costings: dict[str, Costing]) -> list[str]:
+    """A line where other work kept the device busy while it was measured."""
+    shares = [(costing.details or {}).get("busy_percent") for costing in costings.values()]
+    busy = [share for share in shares if share is not None and share > _BUSY_PERCENT]
+    if not busy:
+        return []
+    return [
+        f"Other work kept the device up to {max(busy):.0f} % busy while {len(busy)} of "
+        f"{len(shares)} networks were timed: do not trust their latencies; measure on an idle "
+        "machine."
+    ]
 
 
 def _broken(costing: Costing, bounds: dict[str, float]) -> str:

@@ -17,6 +17,7 @@ from resnest_search.config import from_record, question, to_record
 from resnest_search.data import resolve
 from resnest_search.errors import UserError
 from resnest_search.execution.measuring import (
+    busy_warnings,
     check_limits,
     locally,
     measure_space,
@@ -88,6 +89,7 @@ def create(
     for network, costing in costings.items():
         study.note(f"costs/{network}", dataclasses.asdict(costing))
     study.note("infeasible", _infeasible(space, costings))
+    study.note("warnings", busy_warnings(costings))
     study.note("started", now())
     return _assemble(folder, config, space, study, costings)
 

@@ -105,6 +105,7 @@ def _head(sweep: Sweep) -> str:
     verdict = "".join(
         f"<p>{_text(line)}</p>" for line in (knee_sentence(sweep), noise_sentence(sweep)) if line
     )
+    doubts = "".join(f'<p class="doubt">{_text(line)}</p>\n' for line in sweep.warnings)
     facts = [progress(sweep), "finished" if sweep.finished else "not finished"]
     if sweep.started:
         facts.append(f"started {sweep.started}")
@@ -112,7 +113,7 @@ def _head(sweep: Sweep) -> str:
 <p class="name">sweep {_text(sweep.name)}</p>
 <h1>{_text(sweep.question or sweep.name)}</h1>
 <div class="verdict">{verdict}</div>
-<p class="status">{_text(" · ".join(facts))}<br>{_text(_where(sweep.trials))}</p>
+{doubts}<p class="status">{_text(" · ".join(facts))}<br>{_text(_where(sweep.trials))}</p>
 </header>"""
 
 

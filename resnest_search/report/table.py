@@ -61,8 +61,8 @@ CSV_COLUMNS: tuple[str, ...] = (
     "versions",  # JSON
 )
 _MOST_ROWS = 100  # of the closing table; trials.csv has them all
-_WORD = 8  # columns of the terminal for the state alone
-_LEAST_STATE = 18  # columns of the terminal for the state and its reason
+_LEAST_STATE = 8  # columns of the terminal: the reason gives way before a number does
+_FILE_WIDTH = 120  # columns where there is no terminal: a log or a pipe has no edge
 
 
 class TrialTable:
@@ -113,7 +113,7 @@ class TrialTable:
             room = width - sum(self._width(column) + gap for column in chosen[:-1])
             spared = [column for column in chosen if column.spared]
             if room >= least or not spared:
-                return chosen, max(room, _WORD)
+                return chosen, max(room, _LEAST_STATE)
             chosen.remove(min(spared, key=lambda column: column.spared))
 
 
@@ -199,7 +199,10 @@ def closing(sweep: Sweep) -> RenderableType:
 
 def print_closing(sweep: Sweep, console: Console | None = None) -> None:
     """Print closing so that no line break gets into a command that is copied."""
-    console = console or Console()
+    if console is None:
+        console = Console()
+        if not console.is_terminal:
+            console = Console(width=_FILE_WIDTH)
     console.print(_outcome(sweep))
     console.print(_pointers(sweep), soft_wrap=True, markup=False, highlight=False)
 
@@ -211,6 +214,7 @@ def _outcome(sweep: Sweep) -> RenderableType:
         Text(""),
         Text(progress(sweep)),
         Text(verdict, style="bold"),
+        *(Text(line, style="bold red") for line in sweep.warnings),
         Text(""),
     )
 

@@ -50,6 +50,7 @@ def read_sweep(study: SweepStudy, folder: Path) -> Sweep:
         finished=bool(notes.get("finished", False)),
         command=notes.get("command", ""),
         versions=notes.get("versions", {}),
+        warnings=tuple(notes.get("warnings", ())),
     )
 
 

@@ -19,6 +19,7 @@ from resnest_search.errors import UserError
 from resnest_search.schema import MethodConfig
 from resnest_search.search.pruners import ParetoHalvingPruner, build_pruner, rungs_of
 
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 some = settings(max_examples=60, deadline=None)
 WAYS = {"accuracy": "maximize", "loss": "minimize", "latency_ms": "minimize", "mib": "minimize"}
 
