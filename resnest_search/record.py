@@ -50,6 +50,7 @@ class TrialRecord:
     versions: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0  # of training
     on_front: bool = False
+    inherited: int = 0  # epochs taken over from the trial that it continues
 
     @property
     def epochs(self) -> int:
@@ -99,7 +100,7 @@ class Sweep:
     @property
     def epochs(self) -> int:
         """Training epochs spent."""
-        return sum(trial.epochs for trial in self.trials)
+        return sum(trial.epochs - trial.inherited for trial in self.trials)
 
     @property
     def front(self) -> tuple[TrialRecord, ...]:

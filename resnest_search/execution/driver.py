@@ -32,7 +32,7 @@ _OBJECT_STORE_BYTES = 100 * 1024 * 1024  # next to nothing passes through it
 # result files, no snapshots of a state that the study holds, and no log on the terminal.
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DEDUP_LOGS": "1",
+    "RAY_worker_niceness": "0",  # else whatever runs beside it starves the training
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",

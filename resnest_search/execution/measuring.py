@@ -32,6 +32,7 @@ from resnest_search.variant import Variant
 
 if TYPE_CHECKING:
     from resnest_search.cost import CostRequest, Costs
+    from resnest_search.execution.resources import Allotment
 
 __all__ = [
     "Measure",
@@ -40,6 +41,7 @@ __all__ = [
     "locally",
     "measure_space",
     "profile_variant",
+    "remotely",
     "within_limits",
 ]
 
@@ -49,9 +51,18 @@ _BUSY_PERCENT = 10.0  # of one device, by others; below it medians barely move
 Measure = Callable[[Sequence["CostRequest"]], "list[Costs | str]"]
 
 
-def measure_space(config: SweepConfig, space: Space, measure: Measure) -> dict[str, Costing]:
-    """What each network of the space costs, by ``Candidate.network``, limits not yet applied."""
-    found = measure([_request(config, candidate) for candidate in space.networks])
+def measure_space(
+    config: SweepConfig, space: Space, allotment: Allotment, measure: Measure
+) -> dict[str, Costing]:
+    """What each network of the space costs, by ``Candidate.network``, limits not yet applied.
+
+    Measured on the kind of device that a trial gets, unless ``measure.device`` names another.
+    """
+    device = {"gpu": "cuda", "cpu": "cpu"}[allotment.accelerator]
+    mode = dataclasses.replace(config.measure, device=config.measure.device or device)
+    found = measure(
+        [_request(config, candidate, mode, allotment.workers) for candidate in space.networks]
+    )
     return {
         candidate.network: _costing(result)
         for candidate, result in zip(space.networks, found, strict=True)
@@ -84,6 +95,37 @@ def locally(requests: Sequence[CostRequest]) -> list[Costs | str]:
         return _in_process(requests)
     except BrokenProcessPool:
         return [_alone(request) for request in requests]
+
+
+def remotely(allotment: Allotment) -> Measure:
+    """Measure on a node of the running cluster, which then trains nothing of ours."""
+    import ray
+
+    gpus = 1 if allotment.gpus_per_worker else 0
+    # On a CPU the whole node: whatever else ran on it would be in the figures.
+    nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    whole = max(int(node["Resources"].get("CPU", 0)) for node in nodes)
+    cpus = allotment.cpus_per_worker if gpus else whole
+    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(_measure_all)
+
+    def measure(requests: Sequence[CostRequest]) -> list[Costs | str]:
+        try:
+            found: list[Costs | str] = ray.get(task.remote(list(requests)))
+        except ray.exceptions.RayError:  # the worker died: find out on which network
+            found = [_remotely_alone(task, request) for request in requests]
+        return found
+
+    return measure
+
+
+def _remotely_alone(task: Any, request: CostRequest) -> Costs | str:
+    import ray
+
+    try:
+        found: list[Costs | str] = ray.get(task.remote([request]))
+        return found[0]
+    except ray.exceptions.RayError as error:
+        return f"out of memory or lost: the measuring worker died ({type(error).__name__})"
 
 
 def within_limits(costings: dict[str, Costing], limits: LimitsConfig) -> dict[str, Costing]:
@@ -147,11 +189,12 @@ def _meets(name: str, value: float, bound: float) -> bool:
     return value >= bound if METRICS[name].maximize else value <= bound
 
 
-def _request(config: SweepConfig, candidate: Candidate) -> CostRequest:
+def _request(
+    config: SweepConfig, candidate: Candidate, mode: MeasureConfig, workers: int
+) -> CostRequest:
     model, data, train = configured(config, candidate)
-    workers = config.resources.workers_per_trial or 1
     share = dataclasses.replace(train, batch_size=math.ceil(train.batch_size / workers))
-    return _cost_request(candidate.variant, model, data, share, config.measure)
+    return _cost_request(candidate.variant, model, data, share, mode)
 
 
 def _cost_request(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from resnest_search.errors import UserError
 from resnest_search.schema import ResourcesConfig
@@ -47,7 +49,16 @@ def this_machine() -> Machine:
     """CPUs that this process may use, and the GPUs that torch sees."""
     import torch
 
-    return Machine(len(os.sched_getaffinity(0)), torch.cuda.device_count())
+    return Machine(min(len(os.sched_getaffinity(0)), _cpu_quota()), torch.cuda.device_count())
+
+
+def _cpu_quota() -> int:
+    """Whole CPUs that a container's limit leaves (cgroup v2), at least 1; many without one."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, int(quota) // int(period))
+    except (OSError, ValueError):  # no such file, or "max"
+        return sys.maxsize
 
 
 def allot(config: ResourcesConfig, machine: Machine) -> Allotment:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from resnest_search.execution.measuring import (
     check_limits,
     locally,
     measure_space,
+    remotely,
     within_limits,
 )
 from resnest_search.execution.resources import Allotment, allot, this_machine
@@ -30,7 +32,7 @@ from resnest_search.schema import ResumeConfig, SweepConfig
 from resnest_search.search import Assignment, Costing, Space, Strategy, SweepStudy, configured
 from resnest_search.search.pruners import build_pruner
 from resnest_search.search.study import now, reported_of
-from resnest_search.training import Run
+from resnest_search.training import CHECKPOINT, Run
 
 __all__ = ["SweepRun", "create", "make_run", "measured", "prepare", "reopen", "timed"]
 
@@ -123,21 +125,33 @@ def reopen(folder: Path, bounds: ResumeConfig) -> SweepRun:
 
 
 def measured(config: SweepConfig, space: Space) -> dict[str, Costing]:
-    """The costs of the space on this machine, with the limits that they break.
+    """The costs of the space where the sweep will run, with the limits that they break.
 
     Raises:
-        UserError: no network meets the limits.
+        UserError: no network meets the limits, or a trial does not fit the cluster.
     """
-    costings = within_limits(measure_space(config, space, locally), config.search.limits)
+    if config.resources.address is None:
+        allotment = allot(config.resources, this_machine())
+        found = measure_space(config, space, allotment, locally)
+    else:
+        from resnest_search.execution.driver import cluster
+
+        with cluster(config.resources, config.verbose) as allotment:
+            found = measure_space(config, space, allotment, remotely(allotment))
+    costings = within_limits(found, config.search.limits)
     check_limits(costings, config.search.limits)
     return costings
 
 
 def make_run(run: SweepRun, allotment: Allotment) -> Callable[[Assignment], Run]:
     """What turns an assignment into a worker's plain run."""
+    trials = run.folder / "trials"
 
     def make(assignment: Assignment) -> Run:
         model, data, train = configured(run.config, assignment.candidate)
+        folder = trials / str(assignment.number)
+        if assignment.continues is not None:
+            _hand_over(trials / str(assignment.continues), folder)
         return Run(
             number=assignment.number,
             variant=str(assignment.candidate.variant),
@@ -145,7 +159,7 @@ def make_run(run: SweepRun, allotment: Allotment) -> Callable[[Assignment], Run]
             data=data,
             train=train,
             seed=assignment.seed,
-            folder=str(run.folder / "trials" / str(assignment.number)),
+            folder=str(folder),
             accelerator=allotment.accelerator,
             threads=allotment.cpus_per_worker,
         )
@@ -174,6 +188,14 @@ def _assemble(
     study.note("most_trials", min(bounds, default=0))
     study.note("rungs", list(strategy.rungs))
     return SweepRun(folder, config, study, strategy)
+
+
+def _hand_over(old: Path, new: Path) -> None:
+    """Give a trial the checkpoint of the one that it continues, once."""
+    if (old / CHECKPOINT).exists() and not (new / CHECKPOINT).exists():
+        new.mkdir(parents=True, exist_ok=True)
+        shutil.copy(old / CHECKPOINT, new / f"{CHECKPOINT}.copy")
+        (new / f"{CHECKPOINT}.copy").replace(new / CHECKPOINT)
 
 
 def _note_config(study: SweepStudy, folder: Path, config: SweepConfig) -> None:

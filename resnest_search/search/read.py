@@ -11,9 +11,9 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from resnest_search.metrics import COSTS, METRICS
-from resnest_search.record import COMPLETE, INFEASIBLE, RUNNING, Epoch, Sweep, TrialRecord
+from resnest_search.record import COMPLETE, INFEASIBLE, RUNNING, Sweep, TrialRecord
 from resnest_search.search.pareto import knee, non_dominated
-from resnest_search.search.study import SweepStudy
+from resnest_search.search.study import SweepStudy, curve_of
 
 __all__ = ["read_sweep"]
 
@@ -56,7 +56,7 @@ def read_sweep(study: SweepStudy, folder: Path) -> Sweep:
 
 def _trial(trial: FrozenTrial) -> TrialRecord:
     facts = trial.user_attrs
-    curve = tuple(Epoch(**entry) for entry in facts.get("curve", []))
+    curve = tuple(curve_of(trial))
     return TrialRecord(
         number=trial.number,
         candidate=facts["candidate"],
@@ -73,6 +73,7 @@ def _trial(trial: FrozenTrial) -> TrialRecord:
         mode=facts["mode"],
         versions=facts.get("versions", {}),
         seconds=sum(entry.seconds for entry in curve),
+        inherited=int(facts.get("inherited", 0)),
     )
 
 

@@ -20,7 +20,7 @@ from resnest_search.schema import SearchConfig
 from resnest_search.search.pruners import ParetoHalvingPruner, build_pruner, rungs_of
 from resnest_search.search.samplers import build_sampler
 from resnest_search.search.space import Candidate, Space
-from resnest_search.search.study import SweepStudy, directions_of
+from resnest_search.search.study import SweepStudy, curve_of, directions_of
 
 __all__ = ["Assignment", "Costing", "Strategy"]
 
@@ -44,6 +44,7 @@ class Assignment:
     number: int
     candidate: Candidate
     seed: int
+    continues: int | None = None  # the trial whose checkpoint it starts from
 
 
 class Strategy:
@@ -90,8 +91,15 @@ class Strategy:
         self._live: set[int] = set()  # trials that somebody trains now
         trials = study.trials()
         self._waiting = [t.number for t in trials if t.state == TrialState.RUNNING]
-        self._spent = sum(len(t.intermediate_values) for t in trials)
-        self._started_trials = sum(t.user_attrs.get("phase") != "measuring" for t in trials)
+        self._spent = sum(_spent(trial) for trial in trials)
+        continued = {trial.user_attrs.get("continues") for trial in trials}
+        self._stopped = [
+            t.number for t in trials if t.user_attrs.get("bound") and t.number not in continued
+        ]
+        self._started_trials = sum(
+            t.user_attrs.get("phase") != "measuring" and "continues" not in t.user_attrs
+            for t in trials
+        )
         self._enter_failures(trials)
         self._unused = self._allowed(self.study.trials())
 
@@ -108,19 +116,28 @@ class Strategy:
     @property
     def finished(self) -> bool:
         """Whether nothing is left to train, now or later."""
-        return not self._live and not self._waiting and not self._may_start()
+        more = self._waiting or self._may_continue() or self._may_start()
+        return not self._live and not more
 
     def next(self) -> Assignment | None:
-        """A trial to train: one that was interrupted, else a new candidate, else None."""
+        """A trial to train, or None.
+
+        First those that were interrupted, then those that an earlier, smaller bound
+        stopped, then new candidates.
+        """
         while self._waiting:
             number = self._waiting.pop(0)
             if self._settled(number):
                 continue
             self._live.add(number)
             return self._assignment(number)
-        if not self._may_start():
+        if self._may_continue():
+            # A finished trial cannot be reopened in Optuna: a new one takes over what it had.
+            number = self.study.take_over(self._stopped.pop(0))
+        elif self._may_start():
+            number = self._start(self._propose())
+        else:
             return None
-        number = self._start(self._propose())
         self._live.add(number)
         return self._assignment(number)
 
@@ -135,6 +152,8 @@ class Strategy:
             if epoch.epoch in known:
                 continue
             if not (math.isfinite(epoch.loss) and math.isfinite(epoch.train_loss)):
+                self.study.set(number, "unrecorded", 1)  # it was trained, and has no place
+                self._spent += 1
                 self.fail(number, f"diverged: the loss of epoch {epoch.epoch} is not finite")
                 return False
             self.study.record(number, epoch)
@@ -158,11 +177,20 @@ class Strategy:
         if epoch.epoch >= self._config.epochs:
             self._complete(number, epoch)
             return False
-        reason = self._pruned(number, epoch.epoch) or self._out_of_bounds()
-        if reason:
+        if reason := self._pruned(number, epoch.epoch):
             self.study.set(number, "pruned_at", epoch.epoch)
             self._end(number, TrialState.PRUNED, reason)
-        return not reason
+            return False
+        return not self._stopped_by_bound(number, epoch.epoch)
+
+    def _stopped_by_bound(self, number: int, epoch: int) -> bool:
+        reason = self._out_of_bounds()
+        if not reason:
+            return False
+        self.study.set(number, "bound", True)  # a resume with a larger one may continue it
+        self.study.set(number, "pruned_at", epoch)
+        self._end(number, TrialState.PRUNED, reason)
+        return True
 
     def _complete(self, number: int, epoch: Epoch) -> None:
         trial = self.study.trial(number)
@@ -212,10 +240,9 @@ class Strategy:
     def _settled(self, number: int) -> bool:
         """Decide what a killed driver left undecided at a trial's last epoch; whether it ended."""
         curve = self.study.curve(number)
-        if not curve:
-            return False
         self._live.add(number)
-        ended = not self._goes_on(number, curve[-1])
+        last = curve[-1] if curve else None
+        ended = not self._goes_on(number, last) if last else self._stopped_by_bound(number, 0)
         self._live.discard(number)
         return ended
 
@@ -225,11 +252,16 @@ class Strategy:
         config = self._config
         if config.trials is not None and self._started_trials >= config.trials:
             return False
-        if config.budget is not None and self._spent + len(self._live) >= config.budget:
+        return self._within_bounds() and (self._unused is None or bool(self._unused))
+
+    def _may_continue(self) -> bool:
+        return bool(self._stopped) and self._within_bounds()
+
+    def _within_bounds(self) -> bool:
+        budget, hours = self._config.budget, self._config.hours
+        if budget is not None and self._spent + len(self._live) >= budget:
             return False
-        if config.hours is not None and self.elapsed >= config.hours * 3600:
-            return False
-        return self._unused is None or bool(self._unused)
+        return hours is None or self.elapsed < hours * 3600
 
     def _allowed(self, trials: Sequence[FrozenTrial]) -> dict[str, Candidate] | None:
         """Candidates of a finite space that no trial has and that nothing rules out."""
@@ -257,8 +289,12 @@ class Strategy:
         return self._costings[candidate.network].costs.get("latency_ms", math.inf)
 
     def _start(self, candidate: Candidate) -> int:
+        self._started_trials += 1
+        return self.study.start(self._space, candidate, self._facts(candidate))
+
+    def _facts(self, candidate: Candidate) -> dict[str, Any]:
         costing = self._costings[candidate.network]
-        attributes: dict[str, Any] = {
+        return {
             "candidate": candidate.identity,
             "variant": str(candidate.variant),
             "parameters": dict(candidate.parameters),
@@ -269,9 +305,6 @@ class Strategy:
             **costing.costs,
             **(costing.details or {}),
         }
-        number = self.study.start(self._space, candidate, attributes)
-        self._started_trials += 1
-        return number
 
     def _enter_failures(self, trials: Sequence[FrozenTrial]) -> None:
         """What could not be measured is recorded as failed, once, and never trained."""
@@ -279,14 +312,15 @@ class Strategy:
         for candidate in self._space.candidates or ():
             failure = self._costings[candidate.network].failure
             if failure and candidate.identity not in known:
-                number = self._start(candidate)
-                self._started_trials -= 1
-                self.study.set(number, "phase", "measuring")
-                self._end(number, TrialState.FAIL, failure)
+                facts = {**self._facts(candidate), "phase": "measuring"}
+                facts |= {"state": "failed", "reason": failure}
+                self.study.start(self._space, candidate, facts, TrialState.FAIL)
 
     def _assignment(self, number: int) -> Assignment:
         trial = self.study.trial(number)
-        return Assignment(number, self._space.candidate(trial.params), trial.user_attrs["seed"])
+        facts = trial.user_attrs
+        candidate = self._space.candidate(trial.params)
+        return Assignment(number, candidate, facts["seed"], facts.get("continues"))
 
     # Values
 
@@ -295,11 +329,17 @@ class Strategy:
 
     def _values(self, trial: FrozenTrial) -> list[float] | None:
         """Objective values of a trial at the last epoch it trained, None where it trained none."""
-        curve = trial.user_attrs.get("curve")
+        curve = curve_of(trial)
         if not curve:
             return None
-        last = Epoch(**curve[-1])
-        return [self._objective(trial, name, last) for name in self._config.objectives]
+        return [self._objective(trial, name, curve[-1]) for name in self._config.objectives]
+
+
+def _spent(trial: FrozenTrial) -> int:
+    """Epochs trained for this trial: not those it took over, but one that diverged."""
+    facts = trial.user_attrs
+    inherited, unrecorded = int(facts.get("inherited", 0)), int(facts.get("unrecorded", 0))
+    return len(trial.intermediate_values) - inherited + unrecorded
 
 
 _STATES = {

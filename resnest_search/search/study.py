@@ -19,7 +19,7 @@ from resnest_search.metrics import METRICS, TRAINED
 from resnest_search.record import Epoch
 from resnest_search.search.space import Candidate, Space
 
-__all__ = ["SweepStudy", "directions_of", "now", "reported_of"]
+__all__ = ["SweepStudy", "curve_of", "directions_of", "now", "reported_of"]
 
 _NAME = "sweep"
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -117,10 +117,16 @@ class SweepStudy:
         """One trial as it stands."""
         return self._storage.get_trial(self._trial_id(number))
 
-    def start(self, space: Space, candidate: Candidate, attributes: Mapping[str, Any]) -> int:
-        """Enter a candidate as a running trial, all at once; returns its number."""
+    def start(
+        self,
+        space: Space,
+        candidate: Candidate,
+        attributes: Mapping[str, Any],
+        state: TrialState = TrialState.RUNNING,
+    ) -> int:
+        """Enter a candidate as a trial, all of it in one write; returns its number."""
         template = create_trial(
-            state=TrialState.RUNNING,
+            state=state,
             params=space.optuna_parameters(candidate),
             distributions=dict(space.distributions),
             user_attrs=dict(attributes),
@@ -128,8 +134,31 @@ class SweepStudy:
         trial_id = self._storage.create_new_trial(self._id, template_trial=template)
         return self._storage.get_trial_number_from_id(trial_id)
 
+    def take_over(self, number: int) -> int:
+        """Enter a running trial with the epochs and facts of a finished one; returns its number."""
+        old = self.trial(number)
+        ended = {"reason", "state", "pruned_at", "bound"}
+        facts = {key: value for key, value in old.user_attrs.items() if key not in ended}
+        facts |= {
+            "state": "running",
+            "continues": number,
+            "inherited": len(old.intermediate_values),
+        }
+        template = create_trial(
+            state=TrialState.RUNNING,
+            params=old.params,
+            distributions=old.distributions,
+            user_attrs=facts,
+            intermediate_values=old.intermediate_values,
+        )
+        trial_id = self._storage.create_new_trial(self._id, template_trial=template)
+        return self._storage.get_trial_number_from_id(trial_id)
+
     def record(self, number: int, epoch: Epoch) -> None:
-        """Enter one epoch: its reported metric as intermediate value, all of it in the curve."""
+        """Enter one epoch: all of it in the curve, then its reported metric as intermediate value.
+
+        The second write makes it count: an epoch without it is not there (see ``curve_of``).
+        """
         curve = [e for e in self.curve(number) if e.epoch != epoch.epoch]
         curve = sorted([*curve, epoch], key=lambda e: e.epoch)
         trial_id = self._trial_id(number)
@@ -141,7 +170,7 @@ class SweepStudy:
 
     def curve(self, number: int) -> list[Epoch]:
         """The epochs entered so far."""
-        return [Epoch(**entry) for entry in self.trial(number).user_attrs.get("curve", [])]
+        return curve_of(self.trial(number))
 
     def set(self, number: int, key: str, value: Any) -> None:
         """Keep a JSON-able fact of a running trial."""
@@ -157,6 +186,12 @@ class SweepStudy:
 
     def _trial_id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
+
+
+def curve_of(trial: FrozenTrial) -> list[Epoch]:
+    """The epochs entered for a trial, in their order."""
+    entries = (Epoch(**entry) for entry in trial.user_attrs.get("curve", []))
+    return [entry for entry in entries if entry.epoch in trial.intermediate_values]
 
 
 def now() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,8 +57,9 @@ class ParetoHalvingPruner(BasePruner):
             with costs among the objectives, a front wider than the rung is the front itself.
         epochs: a trial's full length; no decision is taken there or beyond.
         reported: name of the objective whose intermediate values the trials hold. The
-            names of all objectives come from ``study.set_metric_names``, and the values
-            of the others from each trial's user attributes of the same name.
+            names of all objectives come from ``study.set_metric_names``, and the values of
+            the others from each trial's user attributes of the same name, or by epoch from
+            its user attribute ``curve``, a list of ``{"epoch": 1, "loss": 0.5}``.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -123,8 +124,10 @@ class ParetoHalvingPruner(BasePruner):
     def _objective(self, name: str, trial: FrozenTrial, step: int) -> float:
         if name == self._reported:
             return trial.intermediate_values[step]
-        attributes: Mapping[str, float] = trial.user_attrs
-        return attributes.get(name, math.nan)
+        for entry in trial.user_attrs.get("curve", ()):  # a second trained objective
+            if entry["epoch"] == step and name in entry:
+                return float(entry[name])
+        return float(trial.user_attrs.get(name, math.nan))
 
 
 def _decide(
