@@ -72,7 +72,8 @@ def contributions(points: Points) -> NDArray[np.float64]:
     reference = np.full(points.shape[1], 1.1)
     whole = hypervolume(scaled, reference)
     others = [hypervolume(np.delete(scaled, i, axis=0), reference) for i in range(len(points))]
-    return whole - np.array(others)
+    # Rounded, so that equal shares are equal and ties stay ties.
+    return np.round(whole - np.array(others), 12)
 
 
 def knee(points: Points) -> int:

@@ -83,9 +83,10 @@ class Space:
     """
 
     def __init__(self, choices: Mapping[str, Any], model: ModelConfig) -> None:
-        self._choices = _flat(choices)
+        given = _flat(choices)
+        _check_keys(given)
+        self._choices = {key: _typed(key, values) for key, values in given.items()}
         self._model = model
-        _check_keys(self._choices)
         self.distributions: dict[str, BaseDistribution] = {
             key: _distribution(key, values) for key, values in self._choices.items()
         }
@@ -215,6 +216,7 @@ def _check_values(key: str, values: Any) -> None:
     if not is_range:
         ranged = " and no range {low: , high: , log: , step: }" if key in _NEUTRAL else ""
         raise UserError(f"search.space.{key}: {values!r} is no list of values{ranged}")
+    _check_range(key, values)
 
 
 def _check_value(key: str, value: Any) -> None:
@@ -233,14 +235,44 @@ def _check_value(key: str, value: Any) -> None:
 
 
 def _check_type(key: str, value: Any) -> None:
-    section, _, name = key.partition(".")
-    wanted = typing.get_type_hints(_SECTIONS[section])[name]
-    kinds = typing.get_args(wanted) if typing.get_origin(wanted) is not list else (list,)
-    kinds = tuple(typing.get_origin(kind) or kind for kind in (kinds or (wanted,)))
+    kinds = _kinds(key)
     fits = isinstance(value, kinds) or (float in kinds and isinstance(value, int))
     if not fits or (isinstance(value, bool) and bool not in kinds):
         names = " or ".join(kind.__name__ for kind in kinds)
         raise UserError(f"search.space.{key}: {value!r} is not of type {names}")
+    if list in kinds and not all(type(entry) in (int, float) for entry in value):
+        raise UserError(f"search.space.{key}: {value!r} is no list of numbers")
+
+
+def _check_range(key: str, values: Mapping[str, Any]) -> None:
+    unknown = sorted(set(values) - {"low", "high", "log", "step"})
+    if unknown:
+        raise UserError(
+            f"search.space.{key}: {unknown[0]} is no part of a range; valid: low, high, log, step"
+        )
+    if not {int, float} & set(_kinds(key)):
+        raise UserError(f"search.space.{key}: a range needs a number's key; give a list of values")
+    for name in ("low", "high"):
+        _check_type(key, values[name])
+
+
+def _kinds(key: str) -> tuple[type[Any], ...]:
+    """Types that a config key takes; ``list`` for a list."""
+    section, _, name = key.partition(".")
+    wanted = typing.get_type_hints(_SECTIONS[section])[name]
+    if typing.get_origin(wanted) is list:
+        return (list,)
+    return tuple(typing.get_args(wanted) or (wanted,))
+
+
+def _typed(key: str, values: Any) -> Any:
+    """Whole numbers of a float's key as floats, so that 1 and 1.0 are one candidate."""
+    if key in _VARIANT_KEYS or float not in _kinds(key):
+        return values
+    if isinstance(values, list):
+        return [float(value) for value in values]
+    bounds = ("low", "high", "step")
+    return {k: float(v) if k in bounds and v is not None else v for k, v in values.items()}
 
 
 def _distribution(key: str, values: Any) -> BaseDistribution:

@@ -280,10 +280,17 @@ class Strategy:
 
     def _propose(self) -> Candidate:
         trials = self.study.trials()
-        candidate = self._sampler.propose(len(trials), trials, self._unused, self._latency)
+        candidate = self._sampler.propose(
+            len(trials), trials, self._unused, self._is_allowed, self._latency
+        )
         if self._unused is not None:
             del self._unused[candidate.identity]
         return candidate
+
+    def _is_allowed(self, candidate: Candidate) -> bool:
+        if self._unused is not None:
+            return candidate.identity in self._unused
+        return not self._ruled_out(candidate)
 
     def _latency(self, candidate: Candidate) -> float:
         return self._costings[candidate.network].costs.get("latency_ms", math.inf)

@@ -145,9 +145,7 @@ def test_tpe_prefers_what_did_well() -> None:
         return type(entry)(epoch, accuracy, 1.0, 1.0, 0.1, 360)
 
     def distance(method: MethodConfig) -> float:
-        space = Space(
-            {"variant": ["1s1x64d"], "train.momentum": {"low": 0.0, "high": 0.99}}, SMALL
-        )
+        space = Space({"variant": ["1s1x64d"], "train.momentum": {"low": 0.0, "high": 0.99}}, SMALL)
         config = make_config(
             sampler=method,
             pruner=MethodConfig("none"),

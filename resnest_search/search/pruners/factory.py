@@ -26,6 +26,8 @@ def build_pruner(
         UserError: the name or an argument is unknown, or the pruner cannot serve the objectives.
     """
     if config.name == "none":
+        if config.args:
+            raise UserError(f"search.pruner.args={config.args}: none has no arguments")
         return NopPruner()
     if config.name == "pareto_halving":
         own = {"epochs": epochs, "reported": reported}

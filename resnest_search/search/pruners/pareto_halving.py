@@ -74,10 +74,14 @@ class ParetoHalvingPruner(BasePruner):
         epochs: int | None = None,
         reported: str = "accuracy",
     ) -> None:
-        if first_rung < 1:
-            raise ValueError(f"first_rung must be at least 1, not {first_rung}")
-        if reduction_factor < 2:
-            raise ValueError(f"reduction_factor must be at least 2, not {reduction_factor}")
+        for name, value, least in (
+            ("first_rung", first_rung, 1),
+            ("reduction_factor", reduction_factor, 2),
+        ):
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} must be a whole number of at least {least}, not {value}")
+        if not isinstance(spare_front, bool):
+            raise ValueError(f"spare_front must be true or false, not {spare_front!r}")
         self._first = first_rung
         self._factor = reduction_factor
         self._spare = spare_front

@@ -30,6 +30,7 @@ class OrderedSampler:
         number: int,
         trials: Sequence[FrozenTrial],
         unused: Mapping[str, Candidate] | None,
+        allowed: Callable[[Candidate], bool],
         latency: Callable[[Candidate], float],
     ) -> Candidate:
         """The next candidate among the unused, which are given by identity in the sweep's order."""

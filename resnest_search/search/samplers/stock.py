@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -15,6 +15,7 @@ from resnest_search.search.space import Candidate, Space
 
 __all__ = ["StockSampler"]
 
+_DRAWS = 1000  # random ones, where a space with a range has few allowed candidates
 _ATTEMPTS = 20  # proposals asked of the sampler before a random unused candidate is taken
 
 
@@ -58,22 +59,33 @@ class StockSampler:
         number: int,
         trials: Sequence[FrozenTrial],
         unused: Mapping[str, Candidate] | None,
+        allowed: Callable[[Candidate], bool],
         latency: Callable[[Candidate], float],
     ) -> Candidate:
-        """The next candidate; unused are the allowed ones of a finite space, None of others."""
+        """The next candidate; unused are the allowed ones of a finite space, None of others.
+
+        Raises:
+            RuntimeError: of a space with a range, next to nothing is possible and allowed.
+        """
         taught = [shown for trial in trials if (shown := self._shown(trial)) is not None]
         for attempt in range(_ATTEMPTS):
-            seed = int(np.random.SeedSequence([self._seed, number, attempt]).generate_state(1)[0])
-            candidate = self._ask(taught, seed)
-            if candidate is not None and (unused is None or candidate.identity in unused):
+            candidate = self._ask(self._make(self._reseeded(number, attempt)), taught)
+            if candidate is not None and allowed(candidate):
                 return candidate
-        if unused is None:
-            raise RuntimeError(f"{_ATTEMPTS} proposals in a row were impossible variants")
-        rng = np.random.default_rng([self._seed, number])
-        return unused[sorted(unused)[int(rng.integers(len(unused)))]]
+        if unused is not None:
+            rng = np.random.default_rng([self._seed, number])
+            return unused[sorted(unused)[int(rng.integers(len(unused)))]]
+        for attempt in range(_ATTEMPTS, _ATTEMPTS + _DRAWS):
+            candidate = self._ask(RandomSampler(seed=self._reseeded(number, attempt)), [])
+            if candidate is not None and allowed(candidate):
+                return candidate
+        raise RuntimeError(f"none of {_DRAWS} random draws of the space is possible and allowed")
 
-    def _ask(self, taught: Sequence[FrozenTrial], seed: int) -> Candidate | None:
-        view = optuna.create_study(directions=self._directions, sampler=self._make(seed))
+    def _reseeded(self, number: int, attempt: int) -> int:
+        return int(np.random.SeedSequence([self._seed, number, attempt]).generate_state(1)[0])
+
+    def _ask(self, sampler: BaseSampler, taught: Sequence[FrozenTrial]) -> Candidate | None:
+        view = optuna.create_study(directions=self._directions, sampler=sampler)
         view.add_trials(taught)
         asked = view.ask(dict(self._space.distributions))
         try:

@@ -1,0 +1,26 @@
+"""Copies of one finished run, for tests that change its files."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from finished_run import finished_run
+
+from resnest_search.record import Sweep
+from resnest_search.search import SweepStudy, read_sweep
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run, which nobody changes."""
+    return finished_run(tmp_path_factory.getbasetemp())[0]
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Sweep:
+    """The sweep of a copy that a test may damage."""
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder, ignore=shutil.ignore_patterns("wandb"))
+    return read_sweep(SweepStudy.open(folder), folder)

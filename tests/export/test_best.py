@@ -1,0 +1,201 @@
+"""The exported winner, as somebody gets it who has nothing of this package."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from finished_run import COMPLETE, INFEASIBLE, PRUNED
+
+from resnest_search.data import build as build_data
+from resnest_search.errors import UserError
+from resnest_search.export import export_best, select_trial
+from resnest_search.record import Sweep
+from resnest_search.schema import DataConfig
+from resnest_search.search import SweepStudy, read_sweep
+from resnest_search.training import CHECKPOINT
+
+ALONE = """
+import sys
+KEPT = ("resnest_search", "pytorch_lightning", "lightning_fabric", "ray", "optuna", "hydra",
+        "omegaconf", "torchvision", "sklearn", "wandb", "rich")
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in KEPT:
+            raise ImportError(f"{name} is not here")
+
+sys.meta_path.insert(0, Blocker())
+sys.path.insert(0, sys.argv[1])
+import torch
+from model import MEAN, STD, build, preprocess
+
+given = torch.load("images.pt", weights_only=True)
+network = build(pretrained=True).eval()
+with torch.inference_mode():
+    logits = network(given["images"])
+raw = given["images"] * STD[0] + MEAN[0]
+assert torch.allclose(preprocess(raw), given["images"], atol=1e-5)
+print(int((logits.argmax(1) == given["labels"]).sum()), len(given["labels"]))
+"""
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Digest of each file."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_exported_network_needs_torch_alone_and_has_the_recorded_accuracy(
+    finished: Path, tmp_path: Path
+) -> None:
+    sweep = read_sweep(SweepStudy.open(finished), finished)
+    winner = next(t for t in sweep.trials if t.number == sweep.knee)
+    batches = list(build_data(DataConfig(**sweep.config["data"]), 64, 0).val_dataloader())
+    images, labels = (torch.cat(part) for part in zip(*batches, strict=True))
+    torch.save({"images": images, "labels": labels}, tmp_path / "images.pt")
+    shutil.copytree(finished / "best", tmp_path / "given")
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", ALONE, "given"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    right, count = map(int, done.stdout.split())
+    facts = json.loads((finished / "best" / "model.json").read_text())
+    assert right / count == facts["validation"]["accuracy"] == pytest.approx(winner.accuracy)
+    assert count == winner.validation_images == facts["validation"]["images"]
+
+
+def test_facts_beside_the_model_are_those_of_the_study(finished: Path) -> None:
+    best = finished / "best"
+    assert sorted(path.name for path in best.iterdir()) == [
+        "README.md",
+        "model.json",
+        "model.py",
+        "weights.pt",
+    ]
+    facts = json.loads((best / "model.json").read_text())
+    sweep = read_sweep(SweepStudy.open(finished), finished)
+    winner = next(t for t in sweep.trials if t.number == sweep.knee)
+    assert facts["variant"] == winner.variant
+    assert facts["trial"] == winner.number
+    assert facts["epochs"] == 4
+    assert facts["costs"] == {**winner.costs, "device": winner.device, "mode": winner.mode}
+    assert facts["test"]["images"] == 60
+    assert "sweep=tiny" in facts["command"]
+    assert {"torch", "ray", "optuna", "resnest-search"} <= facts["versions"].keys()
+    for name, digest in facts["sha256"].items():
+        assert hashlib.sha256((best / name).read_bytes()).hexdigest() == digest
+    assert str(finished) not in (best / "model.json").read_text()
+    weights = torch.load(best / "weights.pt", weights_only=True)
+    assert all(isinstance(value, torch.Tensor) for value in weights.values())
+
+
+def test_select_picks_what_it_says(copied: Sweep) -> None:
+    complete = [t for t in copied.trials if t.state == "complete"]
+    assert {t.variant for t in complete} == set(COMPLETE)
+    assert select_trial(copied, "knee").number == copied.knee
+    assert select_trial(copied, "accuracy").accuracy == max(t.accuracy or 0 for t in complete)
+    for name, cost in (("latency", "latency_ms"), ("memory", "memory_mib")):
+        assert select_trial(copied, name).costs[cost] == min(t.costs[cost] for t in complete)
+    for trial in complete:
+        assert select_trial(copied, trial.variant) == trial
+        assert select_trial(copied, trial.candidate) == trial
+
+
+@pytest.mark.parametrize("select", [*COMPLETE, "accuracy"])
+def test_any_complete_trial_can_replace_the_best(copied: Sweep, select: str) -> None:
+    said = export_best(copied, select)
+    chosen = select_trial(copied, select)
+    facts = json.loads((Path(copied.folder) / "best" / "model.json").read_text())
+    assert facts["variant"] == chosen.variant
+    assert facts["selected_as"] == select
+    assert facts["validation"]["accuracy"] == pytest.approx(chosen.accuracy)
+    assert "\n" not in said
+    assert chosen.variant in said
+    assert sorted(path.name for path in Path(copied.folder).glob("*best*")) == ["best"]
+
+
+@pytest.mark.parametrize(
+    ("select", "why"),
+    [(PRUNED, "pruned"), (INFEASIBLE, "infeasible"), ("8s1x64d", "no trial"), ("best", "no trial")],
+)
+def test_what_is_not_complete_is_not_exported(copied: Sweep, select: str, why: str) -> None:
+    before = contents(Path(copied.folder) / "best")
+    with pytest.raises(UserError) as caught:
+        export_best(copied, select)
+    said = str(caught.value)
+    assert said.startswith(f"select={select}: ")
+    assert why in said
+    assert all(variant in said for variant in COMPLETE)
+    assert "\n" not in said
+    assert contents(Path(copied.folder) / "best") == before
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+def _overwrite(path: Path) -> None:
+    path.write_bytes(b"nonsense")
+
+
+def _forget(path: Path) -> None:
+    loaded = torch.load(path, weights_only=True)
+    del loaded["state_dict"]
+    torch.save(loaded, path)
+
+
+def _shrink(path: Path) -> None:
+    loaded = torch.load(path, weights_only=True)
+    loaded["state_dict"].popitem()
+    torch.save(loaded, path)
+
+
+def _retrain(path: Path) -> None:
+    """A sound checkpoint, but not of the network whose accuracy was recorded."""
+    loaded = torch.load(path, weights_only=True)
+    name = next(k for k in loaded["state_dict"] if k.endswith("fc.bias"))
+    loaded["state_dict"][name] += torch.arange(10) * 1e3
+    torch.save(loaded, path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (Path.unlink, "gone"),
+        (_cut, "damaged"),
+        (_overwrite, "damaged"),
+        (_forget, "damaged"),
+        (_shrink, "damaged"),
+        (_retrain, "the study recorded"),
+    ],
+)
+def test_bad_checkpoint_leaves_the_earlier_best(
+    copied: Sweep, damage: Callable[[Path], None], said: str
+) -> None:
+    trial = select_trial(copied, "knee")
+    damage(Path(copied.folder) / "trials" / str(trial.number) / CHECKPOINT)
+    before = contents(Path(copied.folder))
+    with pytest.raises(UserError, match=said) as caught:
+        export_best(copied, "knee")
+    assert str(caught.value).startswith(f"select={trial.variant}: ")
+    assert "\n" not in str(caught.value)
+    assert contents(Path(copied.folder)) == before

@@ -1,0 +1,124 @@
+"""The generated ``model.py``: the package's network, word for word."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from resnest_search.export.source import model_source
+from resnest_search.models.build import build
+from resnest_search.schema import ModelConfig
+from resnest_search.variant import Variant
+
+ROOT = Path(__file__).parents[2]
+SMALL = ModelConfig(stem_width=8, depths=[1, 1], planes=[16, 32])
+RESNEST50 = ModelConfig(**yaml.safe_load((ROOT / "conf" / "model" / "resnest50.yaml").read_text()))
+
+
+def source(variant: str, model: ModelConfig, channels: int, classes: int) -> str:
+    arguments = {"variant": variant, **dataclasses.asdict(model)}
+    del arguments["name"]
+    arguments |= {"in_channels": channels, "num_classes": classes}
+    return model_source("A network.", arguments, [0.5] * channels, [0.25] * channels)
+
+
+@contextmanager
+def imported(path: Path) -> Iterator[ModuleType]:
+    spec = importlib.util.spec_from_file_location("exported_for_a_test", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+        yield module
+    finally:
+        del sys.modules[spec.name]
+
+
+def randomised(network: nn.Module) -> nn.Module:
+    """Norms as after a training: fresh ones would hide whole branches behind a zero gamma."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.1)
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+    return network.eval()
+
+
+@pytest.mark.parametrize(
+    ("variant", "model", "channels", "classes", "size"),
+    [
+        ("0s1x64d", SMALL, 1, 10, 8),
+        ("0s1x64d", dataclasses.replace(SMALL, radix0="avd"), 1, 10, 8),
+        ("1s2x40d", SMALL, 3, 7, 16),
+        ("4s1x64d", dataclasses.replace(SMALL, avd_first=False, dropout=0.2), 3, 7, 16),
+        ("2s1x64d", RESNEST50, 3, 1000, 64),
+    ],
+)
+def test_generated_network_is_the_packages(
+    tmp_path: Path, variant: str, model: ModelConfig, channels: int, classes: int, size: int
+) -> None:
+    path = tmp_path / "model.py"
+    path.write_text(source(variant, model, channels, classes))
+    torch.manual_seed(0)
+    ours = randomised(
+        build(Variant.parse(variant), model, in_channels=channels, num_classes=classes)
+    )
+    torch.save(ours.state_dict(), tmp_path / "weights.pt")
+    images = torch.randn(2, channels, size, size)
+    with imported(path) as module:
+        theirs = module.build(pretrained=True).eval()
+        fresh = module.build()
+        changed = module.build(num_classes=3)
+    assert list(theirs.state_dict()) == list(ours.state_dict())
+    assert str(theirs) == str(ours)
+    with torch.inference_mode():
+        assert torch.equal(theirs(images), ours(images))
+        assert not torch.equal(fresh.eval()(images), ours(images))
+        assert changed.eval()(images).shape == (2, 3)
+
+
+def test_generated_file_names_no_package_but_torch_and_is_clean(tmp_path: Path) -> None:
+    path = tmp_path / "model.py"
+    path.write_text(source("2s2x40d", SMALL, 3, 10))
+    imports = {
+        line.split()[1].split(".")[0]
+        for line in path.read_text().splitlines()
+        if line.startswith(("import ", "from "))
+    }
+    assert imports - set(sys.stdlib_module_names) == {"torch"}
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "E,F,I", str(path)]
+        + ["--ignore", "E501", "--no-cache"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_preprocessing_is_that_of_training(tmp_path: Path) -> None:
+    path = tmp_path / "model.py"
+    path.write_text(source("2s1x64d", SMALL, 3, 10))
+    images = torch.rand(2, 3, 8, 8)
+    with imported(path) as module:
+        assert torch.allclose(module.preprocess(images), (images - 0.5) / 0.25)
+    path.write_text(model_source("Raw.", {"variant": "2s1x64d"}, [], []))
+    with imported(path) as module:
+        assert torch.equal(module.preprocess(images), images)

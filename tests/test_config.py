@@ -1,0 +1,305 @@
+"""The command line: everything shipped composes, and every mistake is one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import resnest_search
+from resnest_search.config import (
+    COMMANDS,
+    from_record,
+    question,
+    run_command,
+    sweep_files,
+    to_record,
+)
+from resnest_search.errors import UserError
+from resnest_search.schema import LimitsConfig, MethodConfig, ModelConfig, SweepConfig
+from resnest_search.search import Space
+from resnest_search.shipped import shipped_folder
+
+SWEEPS = sorted(path.stem for path in shipped_folder("sweeps").glob("*.yaml"))
+OPTIONS = {
+    str(folder.relative_to(shipped_folder("conf"))): sorted(p.stem for p in folder.glob("*.yaml"))
+    for folder in sorted({path.parent for path in shipped_folder("conf").rglob("*/*.yaml")})
+}
+
+
+def compose(command: str, *words: str) -> Any:
+    composed: list[Any] = []
+    run_command(command, words, composed.append)
+    (config,) = composed
+    return config
+
+
+def refusal(command: str, *words: str) -> str:
+    """The message of the refusal, which is one line."""
+    with pytest.raises(UserError) as caught:
+        compose(command, *words)
+    message = str(caught.value)
+    assert message
+    assert "\n" not in message
+    return message
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, and the argv and environment that Hydra is given put back."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["pytest"])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    return tmp_path
+
+
+# What is shipped
+
+
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_every_sweep_composes_states_its_question_and_spans_a_space(sweep: str) -> None:
+    config = compose("sweep", f"sweep={sweep}")
+    assert isinstance(config, SweepConfig)
+    assert config.sweep == sweep
+    assert question(sweep).endswith("?")
+    space = Space(config.search.space, config.model)
+    assert space.candidates
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_composes_into_its_schema(command: str) -> None:
+    words = ["sweep=radix_card"] if command == "sweep" else []
+    assert type(compose(command, *words)) is COMMANDS[command][1]
+
+
+@pytest.mark.parametrize("turn", range(max(map(len, OPTIONS.values()))))
+def test_every_option_of_every_group_composes(turn: int) -> None:
+    chosen = {group: options[turn % len(options)] for group, options in OPTIONS.items()}
+    words = [f"{group}={option}" for group, option in chosen.items()]
+    config = compose("sweep", "sweep=radix_card", *words)
+    assert isinstance(config, SweepConfig)
+    for group, option in chosen.items():
+        assert "/" in group or getattr(config, group).name == option
+
+
+@pytest.mark.parametrize("command", ["train", "profile"])
+def test_the_other_commands_take_the_same_groups(command: str) -> None:
+    chosen = {"model": "resnest101", "data": "cifar10", "train": "paper", "measure": "compiled"}
+    config = compose(command, *(f"{group}={option}" for group, option in chosen.items()))
+    assert {group: getattr(config, group).name for group in chosen} == chosen
+
+
+def test_a_trial_is_as_long_as_the_recipe_unless_said_otherwise() -> None:
+    assert compose("sweep", "sweep=radix_card", "train.epochs=4").search.epochs == 4
+    config = compose("sweep", "sweep=radix_card", "search.epochs=5")
+    assert (config.search.epochs, config.train.epochs) == (5, 9)
+
+
+def test_a_sweep_overrides_a_group_and_a_word_overrides_the_sweep() -> None:
+    assert compose("sweep", "sweep=radix_card_width").search.sampler.name == "tpe"
+    words = ("sweep=radix_card_width", "search/sampler=random", "search.trials=3")
+    config = compose("sweep", *words)
+    assert (config.search.sampler.name, config.search.trials) == ("random", 3)
+
+
+@pytest.mark.parametrize(
+    ("word", "key", "value"),
+    [
+        ("search.space.radix=[1,2]", "radix", [1, 2]),
+        ("search.space.train.learning_rate=[0.1,0.2]", "train", {"learning_rate": [0.1, 0.2]}),
+        ("search.space.model.depths=[[1,1],[2,2]]", "model", {"depths": [[1, 1], [2, 2]]}),
+        ("+search.space.train.momentum=[0.9]", "train", {"momentum": [0.9]}),
+    ],
+)
+def test_a_space_takes_values_from_the_command_line(word: str, key: str, value: Any) -> None:
+    space = compose("sweep", "sweep=radix_card", word).search.space
+    assert space[key] == value
+    assert space["cardinality_width"] == ["1x64d", "2x40d", "4x24d"]
+
+
+def test_a_key_of_a_space_can_be_taken_away() -> None:
+    words = ("sweep=radix_card", "~search.space.radix", "~search.space.cardinality_width")
+    assert compose("sweep", *words, "search.space.variant=[2s1x64d]").search.space == {
+        "variant": ["2s1x64d"]
+    }
+
+
+def test_arguments_of_a_method_are_its_own() -> None:
+    words = ("sweep=radix_card", "search.pruner.args.first_rung=1")
+    assert compose("sweep", *words).search.pruner.args["first_rung"] == 1
+
+
+# A user's own sweeps
+
+
+def test_a_sweep_of_the_working_directory_is_found(elsewhere: Path) -> None:
+    (elsewhere / "sweeps").mkdir()
+    (elsewhere / "sweeps" / "mine.yaml").write_text(
+        "# Is mine better?\n"
+        "defaults:\n  - override /train: small_images\n"
+        "search:\n  space:\n    variant: [2s1x64d]\n  trials: 1\n"
+    )
+    config = compose("sweep", "sweep=mine")
+    assert (config.sweep, config.train.name, config.search.trials) == ("mine", "small_images", 1)
+    assert question("mine") == "Is mine better?"
+    assert set(sweep_files()) == {*SWEEPS, "mine"}
+    assert "mine" in refusal("sweep", "sweep=min")
+
+
+def test_it_goes_before_a_shipped_one_of_the_same_name(elsewhere: Path) -> None:
+    (elsewhere / "sweeps").mkdir()
+    own = "search: {space: {variant: [1s1x64d]}}\n"
+    (elsewhere / "sweeps" / "radix_card.yaml").write_text(own)
+    assert compose("sweep", "sweep=radix_card").search.space == {"variant": ["1s1x64d"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("search: [", "mine"),
+        ("- a\n- list\n", "mine"),
+        ("just words\n", "just words"),
+        ("serch:\n  trials: 3\n", "serch"),
+        ("search:\n  trails: 3\n", "trails"),
+        ("search:\n  trials: many\n", "search.trials"),
+        ("defaults:\n  - override /train: nope\n", "nope"),
+        ("\xff\xfe".encode("latin-1"), "mine"),
+    ],
+)
+def test_a_broken_one_is_refused_in_one_line(elsewhere: Path, text: str | bytes, word: str) -> None:
+    (elsewhere / "sweeps").mkdir()
+    raw = text if isinstance(text, bytes) else text.encode()
+    (elsewhere / "sweeps" / "mine.yaml").write_bytes(raw)
+    assert word in refusal("sweep", "sweep=mine")
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        ([], ["sweep", "radix_card, radix_card_width, width"]),
+        (["model=small"], ["sweep: none named", "radix_card"]),
+        (["sweep=radix_crad"], ["sweep=radix_crad", "mean radix_card", "valid: radix_card, "]),
+        (["sweep=width", "model=smal"], ["model=smal", "mean small", "resnest50_fast"]),
+        (["sweep=width", "search/pruner=nun"], ["search/pruner=nun", "median, none, optuna"]),
+        (["sweep=width", "modle=small"], ["modle:", "did you mean model", "measure"]),
+        (["sweep=width", "search.epoch=3"], ["search.epoch:", "search.epochs", "search.trials"]),
+        (["sweep=width", "search.limits.latency=3"], ["search.limits.latency:", "latency_ms"]),
+        (["sweep=width", "latency_ms=3"], ["latency_ms:", "search.limits.latency_ms"]),
+        (["sweep=width", "search.pruner.arg=1"], ["search.pruner.arg:", "search.pruner.args"]),
+        (["sweep=width", "search.epochs=three"], ["search.epochs: 'three' is not a whole number"]),
+        (["sweep=width", "search.epochs=3.5"], ["search.epochs: '3.5' is not a whole number"]),
+        (["sweep=width", "search.epochs=null"], ["search.epochs", "null"]),
+        (["sweep=width", "search.hours=long"], ["search.hours: 'long' is not a number"]),
+        (["sweep=width", "train.learning_rate=x"], ["train.learning_rate: 'x' is not a number"]),
+        (["sweep=width", "verbose=maybe"], ["verbose: 'maybe' is not true or false"]),
+        (["sweep=width", "model.depths=3"], ["model.depths: not a list; write model.depths=["]),
+        (["sweep=width", "model.depths=[a]"], ["model.depths[0]: 'a' is not a whole number"]),
+        (["sweep=width", "model.name=[1]"], ["model.name", "[1]"]),
+        (["sweep=width", "model.depths=[1,2"], ["'model.depths=[1,2' does not parse"]),
+        (["sweep=width", "nonsense"], ["'nonsense' is no key=value"]),
+        (["sweep=width", "search=3"], ["search", "3"]),
+        (["sweep=width", "search.limits=3"], ["search.limits", "3"]),
+        (["sweep=width", "search.sampler=tpe"], ["search.sampler", "tpe"]),
+        (["sweep=width", "search.epochs=1,2"], ["search.epochs=1,2"]),
+        (["sweep=width,radix_card"], ["sweep=width,radix_card"]),
+        (["sweep=width", "~search.space.radius"], ["search.space.radius"]),
+        (["sweep=width", "model.stem_width=${nope}"], ["model.stem_width", "nope"]),
+        (["sweep=width", "hydra.run.dir=/tmp"], ["hydra.run.dir: no such key or group"]),
+    ],
+    ids=lambda part: " ".join(part) if isinstance(part, list) else None,
+)
+def test_a_mistake_is_one_line_with_key_value_and_what_is_valid(
+    words: list[str], parts: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    message = refusal("sweep", *words)
+    for part in parts:
+        assert part in message
+    # The command line prints the message; whatever Hydra prints besides is a second line.
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("command", "word", "part"),
+    [
+        ("train", "sweep=radix_card", "sweep: no such key or group"),
+        ("train", "search.trials=3", "search.trials"),
+        ("profile", "tracking=none", "tracking: no such key or group"),
+        ("resume", "rnu=x", "did you mean run?"),
+        ("report", "select=knee", "valid here: run, verbose"),
+        ("export", "selct=knee", "did you mean select?"),
+    ],
+)
+def test_each_command_knows_its_own_keys(command: str, word: str, part: str) -> None:
+    assert part in refusal(command, word)
+
+
+def test_nothing_is_left_in_the_working_directory(elsewhere: Path) -> None:
+    compose("sweep", "sweep=radix_card")
+    refusal("sweep", "sweep=radix_crad")
+    assert not list(elsewhere.iterdir())
+
+
+# Records
+
+
+def test_a_config_comes_back_from_its_record() -> None:
+    config = compose(
+        *("sweep", "sweep=radix_card_width", "model=resnest50_fast", "search.hours=2"),
+        *("search.space.train.learning_rate=[0.1,0.2]", "search.space.model.depths=[[1,1]]"),
+        *("search.limits.latency_ms=3", "search.objectives=[accuracy,gmacs]", "run=runs/a"),
+        *("resources.gpus_per_trial=0.5", "search/pruner=median"),
+    )
+    assert from_record(json.loads(json.dumps(to_record(config)))) == config
+
+
+def test_a_config_made_without_hydra_comes_back_too() -> None:
+    config = SweepConfig(model=ModelConfig(depths=[2, 2]), sweep="mine")
+    config.search.limits = LimitsConfig(gmacs=0.5)
+    config.search.sampler = MethodConfig("tpe", {"n_startup_trials": 3})
+    assert from_record(json.loads(json.dumps(to_record(config)))) == config
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"modell": {}}, {"model": {"depth": [1]}}, {"search": {"epochs": "many"}}, {"search": 3}],
+)
+def test_a_record_that_does_not_fit_is_refused_in_one_line(change: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="recorded configuration") as caught:
+        from_record({**to_record(SweepConfig()), **change})
+    assert "\n" not in str(caught.value)
+
+
+# Hydra's own flags
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["sweep=radix_card", "--cfg", "job"], "cardinality_width"),
+        (["train", "--cfg", "job"], "variant: 2s1x64d"),
+        (["--help"], "usage: python -m resnest_search"),
+        (["sweep", "--help"], "sampler"),
+        (["resume", "--help"], "budget"),
+    ],
+)
+def test_help_and_cfg_print_and_end_well(words: list[str], part: str, elsewhere: Path) -> None:
+    root = str(Path(resnest_search.__file__).parents[1])
+    ran = subprocess.run(
+        [sys.executable, "-m", "resnest_search", *words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": root},
+        cwd=elsewhere,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert part in ran.stdout
+    assert not list(elsewhere.iterdir())

@@ -1,0 +1,150 @@
+"""The shape of the house: imports point one way, and each heavy library has its one door."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import resnest_search
+
+PACKAGE = Path(resnest_search.__file__).parent
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if "_shipped" not in path.parts)
+
+# What a part may import; whatever is not listed is refused, a new part too.
+BASE = {"", "errors", "files", "metrics", "record", "redact", "schema", "shipped", "variant"}
+HELPERS = {*BASE, "checks", "config", "panels"}
+BELOW: dict[str, set[str]] = {
+    **dict.fromkeys(BASE, BASE),
+    "checks": BASE,
+    "config": BASE,
+    "panels": BASE,
+    "tracked": {*BASE, "panels"},
+    "models": BASE,
+    "data": HELPERS,
+    "cost": {*HELPERS, "models"},
+    "search": HELPERS,
+    "training": {*HELPERS, "models", "data"},
+    "tracking": {*HELPERS, "tracked"},
+    "report": {*HELPERS, "search"},
+    "export": {*HELPERS, "search", "training", "models", "data"},
+    "execution": {*HELPERS, "search", "training", "models", "data", "cost"},
+    "watch": {*HELPERS, "search", "tracking", "report", "execution"},
+    "__main__": {*HELPERS, "search", "tracking", "report", "execution", "export", "watch"},
+}
+DOORS: dict[str, set[str]] = {
+    "hydra": {"config"},
+    "omegaconf": {"config"},
+    "optuna": {"search"},
+    "ray": {"execution"},
+    "wandb": {"tracking"},
+    "pytorch_lightning": {"training", "data"},
+    "lightning_fabric": {"training", "execution"},
+    "torch": {"models", "data", "cost", "training", "export", "execution"},
+    "torchvision": {"data"},
+    "sklearn": {"data"},
+    "matplotlib": {"report"},
+    "rich": {"report", "__main__"},
+}
+
+
+def part_of(path: Path) -> str:
+    """The first name below the package: a folder, or a module of the root."""
+    first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return "" if first == "__init__" else first
+
+
+def imports(path: Path) -> Iterator[tuple[str, int]]:
+    """Every module that a file names in an import, wherever it stands, with its line."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno} is relative"
+            yield str(node.module), node.lineno
+            if node.module == "resnest_search":
+                for alias in node.names:
+                    if alias.name != "__version__":
+                        yield f"resnest_search.{alias.name}", node.lineno
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_one_way(path: Path) -> None:
+    part = part_of(path)
+    for name, line in imports(path):
+        package, *rest = name.split(".")
+        if package == "resnest_search":
+            wanted = rest[0] if rest else ""
+            assert wanted == part or wanted in BELOW[part], f"line {line}: {part} -> {wanted}"
+
+
+@pytest.mark.parametrize("library", DOORS)
+def test_each_library_has_its_door(library: str) -> None:
+    users = {
+        part_of(path)
+        for path in FILES
+        for name, _ in imports(path)
+        if name.split(".")[0] == library
+    }
+    assert users <= DOORS[library]
+    assert users, "nobody uses it: the table is out of date"
+
+
+def test_the_fabric_of_lightning_lends_execution_its_environment_alone() -> None:
+    users = {
+        (path.name, name)
+        for path in FILES
+        for name, _ in imports(path)
+        if part_of(path) == "execution" and name.startswith("lightning_fabric")
+    }
+    assert users == {("workers.py", "lightning_fabric.plugins.environments.cluster_environment")}
+
+
+def test_a_variant_and_the_schema_need_the_standard_library_alone() -> None:
+    for name in ("variant", "schema", "metrics", "record", "errors"):
+        for module, line in imports(PACKAGE / f"{name}.py"):
+            first = module.split(".")[0]
+            assert first in sys.stdlib_module_names, f"{name}.py:{line} imports {module}"
+
+
+@pytest.mark.parametrize(
+    ("module", "strangers"),
+    [
+        ("resnest_search", {"torch", "ray", "optuna", "hydra", "numpy"}),
+        ("resnest_search.search", {"torch", "ray", "pytorch_lightning", "hydra", "wandb"}),
+        ("resnest_search.config", {"torch", "ray", "pytorch_lightning", "optuna", "wandb"}),
+        ("resnest_search.__main__", {"torch", "ray", "pytorch_lightning", "optuna", "wandb"}),
+        ("resnest_search.data", {"torch", "ray", "pytorch_lightning"}),
+        ("resnest_search.cost", {"ray", "optuna", "hydra", "wandb", "pytorch_lightning"}),
+    ],
+)
+def test_what_an_import_brings_along(module: str, strangers: set[str]) -> None:
+    code = f"import {module}, sys; print(*(set(sys.modules) & {strangers!r}))"
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        check=True,
+    )
+    assert ran.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in FILES if path.name != "__main__.py"],
+    ids=lambda path: str(path.relative_to(PACKAGE)),
+)
+def test_what_a_module_says_that_it_has_is_there(path: Path) -> None:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    module = importlib.import_module(".".join(parts).removesuffix(".__init__"))
+    names = list(getattr(module, "__all__", []))
+    assert len(set(names)) == len(names)
+    for name in names:
+        assert hasattr(module, name), name

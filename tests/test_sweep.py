@@ -1,0 +1,367 @@
+"""Whole sweeps, as a user starts, breaks and resumes them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import shutil
+import signal
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+
+sys.path.insert(0, str(Path(__file__).parent / "execution"))
+sys.path.insert(0, str(Path(__file__).parent / "export"))
+from command_line import SMALL, VALIDATION, Done, logged, run, started, study, sweep_file
+from finished_run import COMPLETE, INFEASIBLE, LIMIT_M, PRUNED, SECRETS, finished_run
+
+from resnest_search.metrics import COSTS
+
+EPOCHS = 4
+NOISE = (
+    "Traceback",
+    "Warning",
+    "WARNING",
+    "GPU available",
+    "LOCAL_RANK",
+    "Trainer",
+    "raylet",
+    "pid=",
+    "local Ray instance",
+    "Tune Status",
+    "ray::",
+    "wandb: ",
+    "[I 2",
+    "\x1b",
+)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def finished_once(folder: Path) -> None:
+    """No epoch of any trial was finished twice, and the study has each that was decided on."""
+    for number, epochs in logged(folder, "finished").items():
+        assert len(epochs) == len(set(epochs)), f"trial {number}: {epochs}"
+    for trial in study(folder).trials:
+        steps = sorted(trial.intermediate_values)
+        assert steps == list(range(1, len(steps) + 1))
+        assert [e["epoch"] for e in trial.user_attrs.get("curve", [])] == steps
+
+
+# A whole sweep
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
+    """A finished run and what it said; nobody changes its files."""
+    return finished_run(tmp_path_factory.getbasetemp())
+
+
+def test_study_of_a_sweep_is_true_in_plain_optuna(whole: tuple[Path, Done]) -> None:
+    found = study(whole[0])
+    assert found.metric_names == ["accuracy", "latency_ms", "memory_mib"]
+    assert found.directions == [
+        StudyDirection.MAXIMIZE,
+        StudyDirection.MINIMIZE,
+        StudyDirection.MINIMIZE,
+    ]
+    states = {t.params["variant"]: t.state for t in found.trials}
+    assert states == {**dict.fromkeys(COMPLETE, TrialState.COMPLETE), PRUNED: TrialState.PRUNED}
+    for trial in found.trials:
+        facts = trial.user_attrs
+        last = EPOCHS if trial.state == TrialState.COMPLETE else 1
+        assert sorted(trial.intermediate_values) == list(range(1, last + 1))
+        accuracies = {e["epoch"]: e["accuracy"] for e in facts["curve"]}
+        assert trial.intermediate_values == pytest.approx(accuracies)
+        assert {e["images"] for e in facts["curve"]} == {VALIDATION}
+        assert all(math.isfinite(facts[name]) and facts[name] > 0 for name in COSTS)
+        assert facts["device"]
+        assert facts["mode"]
+        assert facts["seed"] == 0
+        expected = [facts["curve"][-1]["accuracy"], facts["latency_ms"], facts["memory_mib"]]
+        if trial.state == TrialState.COMPLETE:
+            assert trial.values == pytest.approx(expected)
+        assert facts["reason"]
+    pruned = next(t for t in found.trials if t.state == TrialState.PRUNED)
+    assert "budget of 13 epochs" in pruned.user_attrs["reason"]
+
+
+def test_front_is_what_anybody_works_out_from_the_study(whole: tuple[Path, Done]) -> None:
+    folder, _ = whole
+    points = {
+        t.number: (-t.values[0], t.values[1], t.values[2])
+        for t in study(folder).trials
+        if t.state == TrialState.COMPLETE
+    }
+    front = {
+        number
+        for number, point in points.items()
+        if not any(
+            other != point and all(a <= b for a, b in zip(other, point, strict=True))
+            for other in points.values()
+        )
+    }
+    written = rows(folder / "front.csv")
+    assert {int(row["number"]) for row in written} == front
+    assert [row["knee"] for row in written].count("true") == 1
+    marked = {int(r["number"]) for r in rows(folder / "trials.csv") if r["on_front"] == "true"}
+    assert marked == front
+
+
+def test_every_trial_and_what_was_ruled_out_is_in_the_table(whole: tuple[Path, Done]) -> None:
+    table = {row["variant"]: row for row in rows(whole[0] / "trials.csv")}
+    states = {variant: row["state"] for variant, row in table.items()}
+    assert states == {
+        **dict.fromkeys(COMPLETE, "complete"),
+        PRUNED: "pruned",
+        INFEASIBLE: "infeasible",
+    }
+    for trial in study(whole[0]).trials:
+        row = table[trial.params["variant"]]
+        assert int(row["epochs"]) == len(trial.intermediate_values)
+        assert float(row["accuracy"]) == pytest.approx(trial.user_attrs["curve"][-1]["accuracy"])
+        assert float(row["latency_ms"]) == pytest.approx(trial.user_attrs["latency_ms"])
+    ruled_out = table[INFEASIBLE]
+    assert "parameters_m" in ruled_out["reason"]
+    assert float(ruled_out["parameters_m"]) > LIMIT_M
+    assert ruled_out["number"] == ruled_out["accuracy"] == ""
+
+
+def test_run_leaves_what_it_promises(whole: tuple[Path, Done]) -> None:
+    folder, _ = whole
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["search"]["limits"]["parameters_m"] == LIMIT_M
+    assert config["data"]["train_images"] == 128
+    page = (folder / "report.html").read_text()
+    assert all(variant in page for variant in (*COMPLETE, PRUNED, INFEASIBLE))
+    assert (folder / "best" / "weights.pt").is_file()
+    assert sorted(p.name for p in (folder / "trials").iterdir()) == ["0", "1", "2", "3"]
+    assert not list(folder.glob("trials/*/error.log"))
+
+
+def test_sweep_speaks_in_plain_lines(whole: tuple[Path, Done]) -> None:
+    done = whole[1]
+    assert done.err == ""
+    assert [word for word in NOISE if word in done.out] == []
+    lines = done.out.splitlines()
+    for number in range(4):
+        assert sum(line.startswith(f"trial {number} ") for line in lines) == 1
+    assert any("ruled out" in line and INFEASIBLE in line for line in lines)
+    assert any("resnest_search export" in line for line in lines)
+
+
+def test_each_trial_is_one_offline_run_and_the_sweep_another(whole: tuple[Path, Done]) -> None:
+    runs = list(whole[0].glob("wandb/offline-run-*"))
+    assert len(runs) == len(study(whole[0]).trials) + 1
+
+
+def test_no_secret_is_written_anywhere(whole: tuple[Path, Done]) -> None:
+    folder, done = whole
+    texts = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    texts[Path("output")] = (done.out + done.err).encode()
+    assert len(texts) > 20
+    for name, value in SECRETS.items():
+        assert [path for path, text in texts.items() if value.encode() in text] == [], name
+
+
+# What goes wrong
+
+
+def test_failures_are_recorded_and_harm_nobody_else(tmp_path: Path) -> None:
+    """One candidate diverges, two could never fit into memory, the last is trained."""
+    space = {
+        "variant": ["1s1x64d"],
+        "train.learning_rate": [0.5, 1e30],
+        "data.image_size": [8, 200_000],
+    }
+    sweep_file(tmp_path, space)
+    done = run(tmp_path, "sweep=tiny", *SMALL, "train.epochs=2", "run=out")
+    assert done.code == 0, done
+    found = {
+        (t.params["data.image_size"], t.params["train.learning_rate"]): t
+        for t in study(tmp_path / "out").trials
+    }
+    assert len(found) == 4
+    good, diverged = found.pop((8, 0.5)), found.pop((8, 1e30))
+    assert good.state == TrialState.COMPLETE
+    assert len(good.intermediate_values) == 2
+    assert diverged.state == TrialState.FAIL
+    assert "diverged" in diverged.user_attrs["reason"]
+    assert all(math.isfinite(value) for value in diverged.intermediate_values.values())
+    trained = logged(tmp_path / "out", "started")
+    for huge in found.values():
+        assert huge.state == TrialState.FAIL
+        assert "out of memory" in huge.user_attrs["reason"]
+        assert huge.number not in trained
+    states = Counter(row["state"] for row in rows(tmp_path / "out" / "trials.csv"))
+    assert states == {"complete": 1, "failed": 3}
+    assert len(rows(tmp_path / "out" / "front.csv")) == 1
+
+
+def test_trial_of_a_killed_worker_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    sweep_file(tmp_path, {"variant": ["1s1x64d", "2s1x64d"]})
+    folder = tmp_path / "out"
+    words = ("sweep=tiny", *SMALL, "search/pruner=none", "train.epochs=6", "run=out")
+    with started(tmp_path, *words) as command:
+        command.until(
+            lambda: any(max(e, default=0) == 2 for e in logged(folder, "finished").values())
+        )
+        victim = command.training()[0]
+        victim.kill()
+        done = command.wait()
+        left = command.left_behind()
+    assert done.code == 0, done
+    assert "its worker was lost" in done.out
+    assert "continues after epoch" in done.out
+    assert left == []
+    trials = study(folder).trials
+    assert [t.state for t in trials] == [TrialState.COMPLETE] * 2
+    assert [len(t.intermediate_values) for t in trials] == [6, 6]
+    finished_once(folder)
+    repeated = sum(
+        (Counter(e) - Counter(set(e)) for e in logged(folder, "started").values()), Counter()
+    )
+    assert repeated.total() <= 1  # the epoch that the victim was at
+
+
+def test_killed_sweep_is_resumed_and_nothing_finished_is_done_again(tmp_path: Path) -> None:
+    variants = ["0s1x64d", "1s1x64d", "2s1x64d"]
+    sweep_file(tmp_path, {"variant": variants})
+    folder = tmp_path / "out"
+    with started(tmp_path, "sweep=tiny", *SMALL, "run=out") as command:
+        command.until(lambda: sum(map(len, logged(folder, "finished").values())) >= 3)
+        command.process.send_signal(signal.SIGSTOP)  # alive, and no further while we look
+        refusal = run(tmp_path, "resume", "run=out").one_line
+        assert str(command.process.pid) in refusal
+        command.process.kill()
+        command.process.wait()
+        assert command.left_behind() == []
+    before, begun = logged(folder, "finished"), logged(folder, "started")
+    decided = {t.number: t.user_attrs.get("rungs", {}) for t in study(folder).trials}
+    assert any(t.state == TrialState.RUNNING for t in study(folder).trials)
+
+    done = run(tmp_path, "resume", "run=out")
+    assert done.code == 0, done
+    trials = study(folder).trials
+    assert sorted(t.params["variant"] for t in trials) == variants
+    assert {t.state for t in trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
+    finished_once(folder)
+    for number, epochs in logged(folder, "started").items():
+        in_flight = set(begun.get(number, [])) - set(before.get(number, []))
+        assert {e for e, n in Counter(epochs).items() if n > 1} <= in_flight
+    for trial in trials:
+        kept = decided.get(trial.number, {})
+        assert kept.items() <= trial.user_attrs.get("rungs", {}).items()
+
+    logs = {path: path.read_bytes() for path in folder.glob("trials/*/*")}
+    with started(tmp_path, "resume", "run=out") as command:
+        again = command.wait()
+        assert not command.started_ray
+    assert again.code == 0, again
+    assert {path: path.read_bytes() for path in folder.glob("trials/*/*")} == logs
+    assert [(t.number, t.state, t.values) for t in study(folder).trials] == [
+        (t.number, t.state, t.values) for t in trials
+    ]
+
+
+def test_interrupted_sweep_says_how_to_go_on(tmp_path: Path) -> None:
+    sweep_file(tmp_path, {"variant": ["0s1x64d", "1s1x64d", "2s1x64d"]})
+    folder = tmp_path / "out"
+    with started(tmp_path, "sweep=tiny", *SMALL, "search/pruner=none", "run=out") as command:
+        command.until(lambda: sum(map(len, logged(folder, "finished").values())) >= 3)
+        os.killpg(command.process.pid, signal.SIGINT)
+        done = command.wait()
+        assert command.left_behind() == []
+    assert done.code == 130, done
+    assert f"resume run={folder}" in done.out
+    assert "Traceback" not in done.out + done.err
+    assert (folder / "report.html").is_file()
+    assert any(row["state"] == "running" for row in rows(folder / "trials.csv"))
+
+    resumed = run(tmp_path, "resume", "run=out")
+    assert resumed.code == 0, resumed
+    assert [t.state for t in study(folder).trials] == [TrialState.COMPLETE] * 3
+    finished_once(folder)
+
+
+# Bounds and methods
+
+
+def test_budget_bounds_a_sweep_for_one_objective_with_a_stock_pruner(tmp_path: Path) -> None:
+    sweep_file(tmp_path, {"variant": ["0s1x64d", "1s1x64d", "2s1x64d", "4s1x64d"]})
+    done = run(
+        tmp_path,
+        "sweep=tiny",
+        *SMALL,
+        "search.objectives=[accuracy]",
+        "search/pruner=median",
+        "search.budget=9",
+        "run=out",
+    )
+    assert done.code == 0, done
+    found = study(tmp_path / "out")
+    assert found.metric_names == ["accuracy"]
+    assert found.best_trial.state == TrialState.COMPLETE
+    spent = sum(len(t.intermediate_values) for t in found.trials)
+    assert EPOCHS <= spent <= 9
+    assert spent == sum(map(len, logged(tmp_path / "out", "finished").values()))
+    assert {t.state for t in found.trials} == {TrialState.COMPLETE, TrialState.PRUNED}
+    front = rows(tmp_path / "out" / "front.csv")
+    assert {float(row["accuracy"]) for row in front} == {found.best_value}
+
+
+def test_limits_that_nothing_meets_are_refused_before_ray_starts(tmp_path: Path) -> None:
+    sweep_file(tmp_path, {"variant": ["0s1x64d", "1s1x64d"]})
+    limit = "search.limits.parameters_m=0.001"
+    with started(tmp_path, "sweep=tiny", *SMALL, limit, "run=out") as command:
+        said = command.wait().one_line
+        assert not command.started_ray
+    assert "search.limits.parameters_m=0.001" in said
+    assert "0.02" in said  # what the smallest has
+    assert not (tmp_path / "out").exists()
+
+
+# The other commands
+
+
+def test_one_variant_is_trained_and_exported(tmp_path: Path) -> None:
+    done = run(tmp_path, "train", "variant=1s1x64d", *SMALL, "train.epochs=2", "run=out")
+    assert done.code == 0, done
+    (trial,) = study(tmp_path / "out").trials
+    assert trial.state == TrialState.COMPLETE
+    assert trial.user_attrs["variant"] == "1s1x64d"
+    shutil.rmtree(tmp_path / "out" / "best")
+    exported = run(tmp_path, "export", "run=out", "select=1s1x64d")
+    assert exported.code == 0, exported
+    assert exported.err == ""
+    facts: dict[str, Any] = json.loads((tmp_path / "out" / "best" / "model.json").read_text())
+    assert facts["validation"]["accuracy"] == pytest.approx(trial.values[0])
+
+
+def test_report_is_drawn_again_and_a_pruned_trial_is_not_exported(
+    whole: tuple[Path, Done], tmp_path: Path
+) -> None:
+    folder = tmp_path / "moved"
+    shutil.copytree(whole[0], folder)
+    for name in ("report.html", "trials.csv", "front.csv"):
+        (folder / name).unlink()
+    done = run(tmp_path, "report", f"run={folder}")
+    assert done.code == 0, done
+    assert done.err == ""
+    for name in ("trials.csv", "front.csv"):
+        assert (folder / name).read_bytes() == (whole[0] / name).read_bytes()
+    assert PRUNED in (folder / "report.html").read_text()
+    said = run(tmp_path, "export", f"run={folder}", f"select={PRUNED}").one_line
+    assert f"select={PRUNED}: is pruned" in said
