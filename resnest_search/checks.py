@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import inf
 from typing import Any
 
 from resnest_search.errors import UserError
@@ -45,8 +46,9 @@ def check_model(model: ModelConfig) -> None:
             f"model.planes={model.planes}"
         )
     for name in ("depths", "planes"):
-        for value in getattr(model, name):
-            _at_least(f"model.{name}", value, 1)
+        values = getattr(model, name)
+        if not all(isinstance(value, int) and value >= 1 for value in values):
+            raise UserError(f"model.{name}={values}: valid: whole numbers of at least 1")
     if not 0 <= model.dropout < 1:
         raise UserError(f"model.dropout={model.dropout}: valid: at least 0, below 1")
 
@@ -89,10 +91,10 @@ def check_search(search: SearchConfig) -> None:
     for name in ("trials", "budget"):
         if getattr(search, name) is not None:
             _at_least(f"search.{name}", getattr(search, name), 1)
-    if search.hours is not None and search.hours <= 0:
+    if search.hours is not None and not 0 < search.hours < inf:
         raise UserError(f"search.hours={search.hours}: valid: above 0")
     for name, bound in vars(search.limits).items():
-        if bound is not None and not bound > 0:
+        if bound is not None and not 0 < bound < inf:
             raise UserError(f"search.limits.{name}={bound}: valid: above 0")
 
 
@@ -102,8 +104,8 @@ def check_tracking(tracking: str) -> None:
 
 
 def _at_least(key: str, value: float, least: float) -> None:
-    if not value >= least:
-        raise UserError(f"{key}={value}: valid: at least {least}")
+    if not least <= value < inf:
+        raise UserError(f"{key}={value}: valid: a number of at least {least}")
 
 
 def _one_of(key: str, value: Any, valid: Iterable[str]) -> None:

@@ -60,13 +60,10 @@ def run_command(command: str, words: Sequence[str], task: Callable[[Any], None])
     if command == "sweep":
         _register_sweeps(store)
     words = _checked(command, kind, words)
-    composed: list[Any] = []  # empty where a flag such as --help only printed something
+    composed: list[tuple[Any, str]] = []  # empty where a flag such as --help printed something
 
     def main(config: Any) -> None:
-        typed = OmegaConf.to_object(config)
-        if isinstance(typed, schema.SweepConfig):
-            typed.sweep = str(HydraConfig.get().runtime.choices["sweep"])
-        composed.append(typed)
+        composed.append((config, str(HydraConfig.get().runtime.choices.get("sweep", ""))))
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting
     sys.argv = [f"resnest_search {command}", *words]
@@ -74,9 +71,12 @@ def run_command(command: str, words: Sequence[str], task: Callable[[Any], None])
     entry = hydra.main(config_path=folder, config_name=file, version_base="1.3")(main)
     try:
         entry()
+        typed = [(OmegaConf.to_object(config), sweep) for config, sweep in composed]
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_one_line(error, words)) from error
-    for config in composed:
+    for config, sweep in typed:
+        if isinstance(config, schema.SweepConfig):
+            config.sweep = sweep
         task(config)
 
 
@@ -118,7 +118,7 @@ def _register_sweeps(store: ConfigStore) -> None:
     for name, path in sweep_files().items():
         try:
             node = OmegaConf.load(path)
-        except (yaml.YAMLError, OSError) as error:
+        except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
             raise UserError(f"sweep={name}: {path} is no YAML: {_first_line(error)}") from error
         store.store(group="sweep", name=name, node=node, package="_global_")
 
@@ -139,7 +139,10 @@ def _checked(command: str, kind: type[Any], words: Sequence[str]) -> list[str]:
         override = _parse(word)
         key = override.key_or_group
         if key in groups:
-            _check_option(key, override, groups[key])
+            _check_option(key, word.partition("=")[2], groups[key])
+        elif any(name.startswith(f"{key}.") for name in keys):
+            inside = [name for name in keys if name.rpartition(".")[0] == key]
+            raise UserError(f"{word}: {key} holds several keys; valid: {', '.join(inside)}")
         elif _FREE.fullmatch(key):
             word = word if word[0] in "+~" else f"++{word}"
         elif key not in keys:
@@ -164,8 +167,7 @@ def _parse(word: str) -> Override:
         raise UserError(f"{word!r} does not parse: {_first_line(error)}") from error
 
 
-def _check_option(group: str, override: Override, options: list[str]) -> None:
-    value = str(override.value())
+def _check_option(group: str, value: str, options: list[str]) -> None:
     if value not in options:
         near = _nearest(value, options)
         raise UserError(f"{group}={value}: no such option{near}; valid: {', '.join(options)}")
@@ -236,4 +238,7 @@ def _one_line(error: Exception, words: Sequence[str]) -> str:
 
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].endswith("raised while composing config:"):
+        place = lines[0].partition(":")[0].removeprefix("In ")  # Hydra's "In 'sweep/mine': …"
+        return f"{place}: {'; '.join(line for line in lines[1:] if 'object_type' not in line)}"
     return lines[0] if lines else type(error).__name__

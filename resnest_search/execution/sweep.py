@@ -31,7 +31,8 @@ from resnest_search.metrics import COSTS
 from resnest_search.schema import ResumeConfig, SweepConfig
 from resnest_search.search import Assignment, Costing, Space, Strategy, SweepStudy, configured
 from resnest_search.search.pruners import build_pruner
-from resnest_search.search.study import now, reported_of
+from resnest_search.search.samplers import build_sampler
+from resnest_search.search.study import directions_of, now, reported_of
 from resnest_search.training import CHECKPOINT, Run
 
 __all__ = ["SweepRun", "create", "make_run", "measured", "prepare", "reopen", "timed"]
@@ -70,7 +71,35 @@ def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
         epochs=config.search.epochs,
     )
     space = Space(config.search.space, config.model)
-    return dataclasses.replace(config, data=resolve(config.data)), space
+    build_sampler(
+        config.search.sampler,
+        space,
+        directions_of(config.search.objectives),
+        lambda trial: None,
+        config.search.seed,
+    )
+    bounds = (config.search.trials, config.search.budget, config.search.hours)
+    if space.candidates is None and bounds == (None, None, None):
+        raise UserError(
+            "search.trials=null: a space with a range has no end; "
+            "valid: a number, or search.budget or search.hours"
+        )
+    config = dataclasses.replace(config, data=resolve(config.data))
+    _check_candidates(config, space)
+    return config, space
+
+
+def _check_candidates(config: SweepConfig, space: Space) -> None:
+    """Each distinct setting of the other keys that a space varies, checked like the config."""
+    settings = {repr(c.others): c for c in space.candidates or space.networks if c.others}
+    for candidate in settings.values():
+        model, data, train = configured(config, candidate)
+        try:
+            checks.check_model(model)
+            checks.check_train(train)
+            resolve(data)
+        except UserError as error:
+            raise UserError(f"search.space.{error}") from None
 
 
 def create(
