@@ -87,10 +87,11 @@ def sweep(config: SweepConfig) -> None:
     """Measure, search, report and export."""
     from resnest_search.execution.folder import locked, new_folder
     from resnest_search.execution.sweep import create, measured, prepare
+    from resnest_search.report.live import measuring
 
     config, space = prepare(config)
-    print(f"Measuring {len(space.networks)} networks before the first epoch …", flush=True)
-    costings = measured(config, space)
+    with measuring(len(space.networks)) as progress:
+        costings = measured(config, space, progress)
     folder = new_folder(config.run, config.sweep)
     with locked(folder):
         _conduct(create(config, space, folder, costings, _command_line()), config.verbose)

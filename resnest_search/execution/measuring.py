@@ -11,8 +11,9 @@ import math
 import multiprocessing
 import signal
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.queues import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from resnest_search.checks import check_measure, check_model, check_train, parse_variant
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Measure",
+    "Progress",
     "busy_warnings",
     "check_limits",
     "locally",
@@ -49,6 +51,8 @@ _BUSY_PERCENT = 10.0  # of one device, by others; below it medians barely move
 
 # What measures: requests in, for each its costs or the reason why there are none.
 Measure = Callable[[Sequence["CostRequest"]], "list[Costs | str]"]
+Progress = Callable[[int, int], None]  # (visits made, visits in all)
+_LOOK_S = 0.2  # between looks at the progress
 
 
 def measure_space(
@@ -89,10 +93,17 @@ def profile_variant(config: ProfileConfig) -> Costing:
     return costing
 
 
-def locally(requests: Sequence[CostRequest]) -> list[Costs | str]:
-    """Measure on this machine; where the process dies, one by one to find out on which network."""
+def locally(
+    requests: Sequence[CostRequest], progress: Progress = lambda done, total: None
+) -> list[Costs | str]:
+    """Measure on this machine; where the process dies, one by one to find out on which network.
+
+    Args:
+        requests: what to measure.
+        progress: told (visits made, visits in all) as it goes.
+    """
     try:
-        return _in_process(requests)
+        return _in_process(requests, progress)
     except BrokenProcessPool:
         return [_alone(request) for request in requests]
 
@@ -232,25 +243,38 @@ def _costing(result: Costs | str) -> Costing:
     return Costing(result.values, result.device, result.mode, details=details)
 
 
-def _in_process(requests: Sequence[CostRequest]) -> list[Costs | str]:
+def _in_process(requests: Sequence[CostRequest], progress: Progress) -> list[Costs | str]:
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context, initializer=_ignore_interrupts) as pool:
-        return pool.submit(_measure_all, list(requests)).result()
+    visits = context.SimpleQueue()
+    with ProcessPoolExecutor(1, context, initializer=_begin, initargs=(visits,)) as pool:
+        future = pool.submit(_measure_all, list(requests))
+        while not wait([future], timeout=_LOOK_S).done:
+            while not visits.empty():
+                progress(*visits.get())
+        return future.result()
 
 
 def _alone(request: CostRequest) -> Costs | str:
     try:
-        return _in_process([request])[0]
+        return _in_process([request], lambda done, total: None)[0]
     except BrokenProcessPool:
         return "out of memory: the measuring process was killed"
 
 
-def _ignore_interrupts() -> None:
-    """Ctrl-C reaches the whole foreground group; the driver alone answers it."""
+_visits: SimpleQueue[tuple[int, int]] | None = None  # in the measuring process, to the driver
+
+
+def _begin(visits: SimpleQueue[tuple[int, int]]) -> None:
+    global _visits
+    _visits = visits
+    # Ctrl-C reaches the whole foreground group; the driver alone answers it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _measure_all(requests: list[CostRequest]) -> list[Costs | str]:
     from resnest_search.cost import measure_all
 
-    return measure_all(requests)
+    visits = _visits
+    if visits is None:  # in a cluster, where nobody looks
+        return measure_all(requests)
+    return measure_all(requests, progress=lambda done, total: visits.put((done, total)))

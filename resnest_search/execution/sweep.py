@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from resnest_search.config import from_record, question, to_record
 from resnest_search.data import resolve
 from resnest_search.errors import UserError
 from resnest_search.execution.measuring import (
+    Progress,
     busy_warnings,
     check_limits,
     locally,
@@ -153,7 +155,7 @@ def reopen(folder: Path, bounds: ResumeConfig) -> SweepRun:
     return _assemble(folder, config, space, study, costings)
 
 
-def measured(config: SweepConfig, space: Space) -> dict[str, Costing]:
+def measured(config: SweepConfig, space: Space, progress: Progress) -> dict[str, Costing]:
     """The costs of the space where the sweep will run, with the limits that they break.
 
     Raises:
@@ -161,7 +163,7 @@ def measured(config: SweepConfig, space: Space) -> dict[str, Costing]:
     """
     if config.resources.address is None:
         allotment = allot(config.resources, this_machine())
-        found = measure_space(config, space, allotment, locally)
+        found = measure_space(config, space, allotment, partial(locally, progress=progress))
     else:
         from resnest_search.execution.driver import cluster
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -23,7 +24,7 @@ from resnest_search.report.reading import (
     state_text,
 )
 
-__all__ = ["LiveTable"]
+__all__ = ["LiveTable", "measuring"]
 
 _MOST_ROWS = 25
 _FRAME = 6  # lines of a screen that are not rows: title, head, "more", footer and room to type
@@ -115,6 +116,22 @@ class LiveTable:
         if self._clock() - self._said >= self._every:
             self._said = self._clock()
             self.message(f"{self._name}: {progress(sweep)}")
+
+
+@contextmanager
+def measuring(networks: int) -> Iterator[Callable[[int, int], None]]:
+    """Say that the networks are being measured; on a terminal, how far that is.
+
+    Yields what is to be told (visits made, visits in all).
+    """
+    console = Console()
+    text = f"Measuring {networks} networks before the first epoch …"
+    if not console.is_terminal:
+        console.print(text, highlight=False)
+        yield lambda done, total: None
+        return
+    with console.status(text) as status:
+        yield lambda done, total: status.update(f"{text} {done / total:.0%}")
 
 
 def _key(trial: TrialRecord) -> tuple[int, str]:

@@ -103,8 +103,19 @@ def test_generated_file_names_no_package_but_torch_and_is_clean(tmp_path: Path) 
     }
     assert imports - set(sys.stdlib_module_names) == {"torch"}
     done = subprocess.run(
-        [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "E,F,I", str(path)]
-        + ["--ignore", "E501", "--no-cache"],
+        [
+            sys.executable,
+            "-m",
+            "ruff",
+            "check",
+            "--isolated",
+            "--select",
+            "E,F,I",
+            str(path),
+            "--ignore",
+            "E501",
+            "--no-cache",
+        ],
         capture_output=True,
         text=True,
         timeout=60,
