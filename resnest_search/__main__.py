@@ -139,17 +139,14 @@ def profile(config: ProfileConfig) -> None:
     """Print what a variant costs on this machine."""
     from rich.console import Console
 
-    from resnest_search.execution.measuring import profile_variant
+    from resnest_search.execution.measuring import busy_warnings, profile_variant
     from resnest_search.report.profile import profile_table
 
     costing = profile_variant(config)
-    Console().print(
-        profile_table(
-            f"{config.variant} in {config.model.name}",
-            costing.costs,
-            f"{costing.device}; {costing.mode}",
-        )
-    )
+    print(f"{config.variant} in {config.model.name} on {costing.device}: {costing.mode}")
+    Console().print(profile_table(costing.costs))
+    for line in busy_warnings({config.variant: costing}):
+        print(line, file=sys.stderr)
 
 
 def report(config: ReportConfig) -> None:

@@ -11,9 +11,6 @@ import math
 import multiprocessing
 import signal
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.queues import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from resnest_search.checks import check_measure, check_model, check_train, parse_variant
@@ -32,6 +29,8 @@ from resnest_search.search import Candidate, Costing, Space, configured
 from resnest_search.variant import Variant
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
     from resnest_search.cost import CostRequest, Costs
     from resnest_search.execution.resources import Allotment
 
@@ -52,7 +51,6 @@ _BUSY_PERCENT = 10.0  # of one device, by others; below it medians barely move
 # What measures: requests in, for each its costs or the reason why there are none.
 Measure = Callable[[Sequence["CostRequest"]], "list[Costs | str]"]
 Progress = Callable[[int, int], None]  # (visits made, visits in all)
-_LOOK_S = 0.2  # between looks at the progress
 
 
 def measure_space(
@@ -104,7 +102,7 @@ def locally(
     """
     try:
         return _in_process(requests, progress)
-    except BrokenProcessPool:
+    except EOFError:
         return [_alone(request) for request in requests]
 
 
@@ -244,37 +242,38 @@ def _costing(result: Costs | str) -> Costing:
 
 
 def _in_process(requests: Sequence[CostRequest], progress: Progress) -> list[Costs | str]:
+    """Measure in a new process, which does not outlive the call; EOFError where it dies."""
     context = multiprocessing.get_context("spawn")
-    visits = context.SimpleQueue()
-    with ProcessPoolExecutor(1, context, initializer=_begin, initargs=(visits,)) as pool:
-        future = pool.submit(_measure_all, list(requests))
-        while not wait([future], timeout=_LOOK_S).done:
-            while not visits.empty():
-                progress(*visits.get())
-        return future.result()
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_measure_and_send, args=(list(requests), sender), daemon=True)
+    process.start()
+    sender.close()  # so that the other end's death is the end of the pipe
+    try:
+        while isinstance(message := receiver.recv(), tuple):
+            progress(*message)
+        found: list[Costs | str] = message
+        return found
+    finally:
+        process.kill()
+        process.join()
 
 
 def _alone(request: CostRequest) -> Costs | str:
     try:
         return _in_process([request], lambda done, total: None)[0]
-    except BrokenProcessPool:
+    except EOFError:
         return "out of memory: the measuring process was killed"
 
 
-_visits: SimpleQueue[tuple[int, int]] | None = None  # in the measuring process, to the driver
-
-
-def _begin(visits: SimpleQueue[tuple[int, int]]) -> None:
-    global _visits
-    _visits = visits
+def _measure_and_send(requests: list[CostRequest], sender: Connection) -> None:
     # Ctrl-C reaches the whole foreground group; the driver alone answers it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sender.send(_measure_all(requests, lambda done, total: sender.send((done, total))))
 
 
-def _measure_all(requests: list[CostRequest]) -> list[Costs | str]:
+def _measure_all(
+    requests: list[CostRequest], progress: Progress | None = None
+) -> list[Costs | str]:
     from resnest_search.cost import measure_all
 
-    visits = _visits
-    if visits is None:  # in a cluster, where nobody looks
-        return measure_all(requests)
-    return measure_all(requests, progress=lambda done, total: visits.put((done, total)))
+    return measure_all(requests, progress=progress)

@@ -9,17 +9,11 @@ from resnest_search.metrics import COSTS, METRICS
 __all__ = ["profile_table"]
 
 
-def profile_table(title: str, costs: dict[str, float], mode: str) -> Table:
-    """A row for each cost.
-
-    Args:
-        title: variant and model.
-        costs: by the names of metrics.COSTS.
-        mode: device and mode in which they were measured.
-    """
-    table = Table(title=title, caption=mode, title_justify="left", caption_justify="left")
-    table.add_column("cost")
-    table.add_column("value", justify="right")
+def profile_table(costs: dict[str, float]) -> Table:
+    """A row for each cost, by the names of metrics.COSTS."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
     for name in COSTS:
         table.add_row(METRICS[name].title, METRICS[name].show(costs[name]))
     return table

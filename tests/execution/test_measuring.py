@@ -1,0 +1,121 @@
+"""Measuring in a process of its own: what it finds, and what becomes of a process that dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import psutil
+import pytest
+
+from resnest_search.cost import CostRequest, Costs
+from resnest_search.errors import UserError
+from resnest_search.execution.measuring import (
+    busy_warnings,
+    check_limits,
+    locally,
+    within_limits,
+)
+from resnest_search.metrics import COSTS
+from resnest_search.schema import LimitsConfig, MeasureConfig, ModelConfig
+from resnest_search.search import Costing
+
+
+def request(variant: str = "1s1x64d", image_size: int = 8) -> CostRequest:
+    return CostRequest(
+        variant=variant,
+        model=ModelConfig(depths=[1], planes=[32], stem_width=8),
+        channels=1,
+        classes=10,
+        image_size=image_size,
+        measure=MeasureConfig(warmup=1, repeats=3, device="cpu"),
+        train_batch=4,
+    )
+
+
+def costing(latency: float, memory: float, busy: float | None = 0.0) -> Costing:
+    costs = dict.fromkeys(COSTS, 1.0) | {"latency_ms": latency, "memory_mib": memory}
+    return Costing(costs, details={"busy_percent": busy})
+
+
+def test_one_that_cannot_be_measured_leaves_the_others_alone() -> None:
+    """100,000 pixels a side need terabytes, which are counted and never allocated."""
+    seen: list[tuple[int, int]] = []
+    found = locally(
+        [request(), request(image_size=100_000), request("3s1x64d")],
+        lambda done, total: seen.append((done, total)),
+    )
+    assert isinstance(found[0], Costs)
+    assert set(found[0].values) == set(COSTS)
+    assert isinstance(found[1], str)
+    assert "out of memory" in found[1]
+    assert isinstance(found[2], str)
+    assert "radix x cardinality = 3" in found[2]
+    assert seen[-1] == (9, 9)
+
+
+def test_where_the_process_dies_each_network_gets_its_own() -> None:
+    """The kernel kills a process that takes too much memory; here the test does."""
+    killed: list[int] = []
+
+    def kill_once(done: int, total: int) -> None:
+        if not killed:
+            children = psutil.Process().children()
+            measuring = [c for c in children if "spawn_main" in " ".join(c.cmdline())]
+            assert measuring
+            for child in measuring:
+                killed.append(child.pid)
+                os.kill(child.pid, signal.SIGKILL)
+
+    found = locally([request(), request("2s1x64d")], kill_once)
+    assert killed
+    assert all(isinstance(costs, Costs) for costs in found)
+
+
+def test_a_limit_rules_out_what_breaks_it_and_names_it() -> None:
+    limited = within_limits(
+        {"a": costing(1.0, 5.0), "b": costing(3.0, 1.0)}, LimitsConfig(latency_ms=2.0)
+    )
+    assert limited["a"].infeasible == ""
+    assert limited["b"].infeasible == "latency_ms 3 above the limit 2"
+    check_limits(limited, LimitsConfig(latency_ms=2.0))
+
+
+def test_throughput_is_limited_from_below() -> None:
+    limited = within_limits({"a": costing(1.0, 1.0)}, LimitsConfig(images_per_s=2.0))
+    assert limited["a"].infeasible == "images_per_s 1 below the limit 2"
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        (
+            LimitsConfig(latency_ms=0.5),
+            "search.limits.latency_ms=0.5: no variant meets it; .* 1 to 3",
+        ),
+        (LimitsConfig(latency_ms=2.0, memory_mib=2.0), "no variant meets all of them"),
+    ],
+)
+def test_limits_that_nothing_meets_are_refused(limits: LimitsConfig, words: str) -> None:
+    limited = within_limits({"a": costing(1.0, 5.0), "b": costing(3.0, 1.0)}, limits)
+    with pytest.raises(UserError, match=words):
+        check_limits(limited, limits)
+
+
+def test_where_nothing_could_be_measured_the_reason_is_said() -> None:
+    with pytest.raises(UserError, match="none of 1 networks can be measured: out of memory"):
+        check_limits({"a": Costing({}, failure="out of memory")}, LimitsConfig())
+
+
+def test_a_busy_device_is_said_and_an_idle_one_is_not() -> None:
+    assert busy_warnings({"a": costing(1.0, 1.0, 2.0), "b": costing(1.0, 1.0, None)}) == []
+    lines = busy_warnings({"a": costing(1.0, 1.0, 60.4), "b": costing(1.0, 1.0, 1.0)})
+    assert len(lines) == 1
+    assert "60 % busy while 1 of 2 networks" in lines[0]
+
+
+def test_nothing_is_left_behind() -> None:
+    before = {child.pid for child in psutil.Process().children()}
+    locally([request()])
+    after = {c.pid for c in psutil.Process().children() if "spawn_main" in " ".join(c.cmdline())}
+    assert after <= before
