@@ -100,9 +100,10 @@ def sweep(config: SweepConfig) -> None:
 def resume(config: ResumeConfig) -> None:
     """Carry on where the study of a run stands."""
     from resnest_search.execution.folder import existing_folder, locked
-    from resnest_search.execution.sweep import reopen
 
     folder = existing_folder(config.run)
+    from resnest_search.execution.sweep import reopen
+
     with locked(folder):
         _conduct(reopen(folder, config), config.verbose)
 
@@ -162,10 +163,11 @@ def report(config: ReportConfig) -> None:
 def export(config: ExportConfig) -> None:
     """Write the chosen variant into best/."""
     from resnest_search.execution.folder import existing_folder
+
+    folder = existing_folder(config.run)
     from resnest_search.export import export_best
     from resnest_search.search import SweepStudy, read_sweep
 
-    folder = existing_folder(config.run)
     print(export_best(read_sweep(SweepStudy.open(folder), folder), config.select))
 
 

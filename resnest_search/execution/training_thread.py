@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import traceback
@@ -61,7 +62,8 @@ class TrainingThread:
         try:
             self._train(self._run, self._report)
         except Exception as error:
-            self._keep_traceback()
+            with contextlib.suppress(OSError):  # a full disk may be what went wrong
+                self._keep_traceback()
             self._messages.put(Message(failure=failure_reason(error)))
         else:
             self._messages.put(Message(failure="the training ended without a result"))

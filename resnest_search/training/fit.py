@@ -85,7 +85,7 @@ def fit(
     task = Classification(network, run.train, len(data.train_dataloader()), run.seed)
     checkpoint, curve, note = _last_checkpoint(run)
     follower = _Follower(run, curve, report, note)
-    if curve and (curve[-1].epoch >= run.train.epochs or not follower.ask()):
+    if curve and (not follower.ask() or curve[-1].epoch >= run.train.epochs):
         return
     trainer = _trainer(run, follower, environment, world)
     trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)

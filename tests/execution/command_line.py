@@ -91,7 +91,7 @@ class Command:
         found = []
         for child in self.descendants:
             with contextlib.suppress(psutil.Error):
-                if any("ResourceTrainable" in word for word in child.cmdline()):
+                if any("TrialTrainable" in word for word in child.cmdline()):
                     found.append(child)
         return found
 

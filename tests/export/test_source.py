@@ -102,20 +102,9 @@ def test_generated_file_names_no_package_but_torch_and_is_clean(tmp_path: Path) 
         if line.startswith(("import ", "from "))
     }
     assert imports - set(sys.stdlib_module_names) == {"torch"}
+    words = ["--isolated", "--no-cache", "--select", "E,F,I", "--ignore", "E501"]
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "ruff",
-            "check",
-            "--isolated",
-            "--select",
-            "E,F,I",
-            str(path),
-            "--ignore",
-            "E501",
-            "--no-cache",
-        ],
+        [sys.executable, "-m", "ruff", "check", *words, str(path)],
         capture_output=True,
         text=True,
         timeout=60,
