@@ -17,24 +17,13 @@ from optuna.trial import FrozenTrial, TrialState
 from resnest_search.metrics import TRAINED
 from resnest_search.record import Epoch
 from resnest_search.schema import SearchConfig
+from resnest_search.search.costing import Costing
 from resnest_search.search.pruners import ParetoHalvingPruner, build_pruner, rungs_of
 from resnest_search.search.samplers import build_sampler
 from resnest_search.search.space import Candidate, Space
 from resnest_search.search.study import SweepStudy, curve_of, directions_of
 
-__all__ = ["Assignment", "Costing", "Strategy"]
-
-
-@dataclass(frozen=True)
-class Costing:
-    """What measuring found out about one candidate."""
-
-    costs: dict[str, float]
-    device: str = ""
-    mode: str = ""
-    failure: str = ""  # why it could not be measured; empty where it was
-    infeasible: str = ""  # the limit that it breaks
-    details: dict[str, Any] | None = None  # passes, busyness, versions
+__all__ = ["Assignment", "Strategy"]
 
 
 @dataclass(frozen=True)
