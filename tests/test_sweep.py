@@ -20,7 +20,17 @@ from optuna.trial import TrialState
 
 sys.path.insert(0, str(Path(__file__).parent / "execution"))
 sys.path.insert(0, str(Path(__file__).parent / "export"))
-from command_line import SMALL, VALIDATION, Done, logged, run, started, study, sweep_file
+from command_line import (
+    ONE_AT_A_TIME,
+    SMALL,
+    VALIDATION,
+    Done,
+    logged,
+    run,
+    started,
+    study,
+    sweep_file,
+)
 from finished_run import COMPLETE, INFEASIBLE, LIMIT_M, PRUNED, SECRETS, finished_run
 
 from resnest_search.metrics import COSTS
@@ -66,7 +76,7 @@ def finished_once(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
     """A finished run and what it said; nobody changes its files."""
-    return finished_run(tmp_path_factory.getbasetemp())
+    return finished_run(tmp_path_factory)
 
 
 def test_study_of_a_sweep_is_true_in_plain_optuna(whole: tuple[Path, Done]) -> None:
@@ -187,7 +197,7 @@ def test_failures_are_recorded_and_harm_nobody_else(tmp_path: Path) -> None:
         "data.image_size": [8, 200_000],
     }
     sweep_file(tmp_path, space)
-    done = run(tmp_path, "sweep=tiny", *SMALL, "train.epochs=2", "run=out")
+    done = run(tmp_path, "sweep=tiny", *SMALL, ONE_AT_A_TIME, "train.epochs=2", "run=out")
     assert done.code == 0, done
     found = {
         (t.params["data.image_size"], t.params["train.learning_rate"]): t
@@ -213,10 +223,10 @@ def test_failures_are_recorded_and_harm_nobody_else(tmp_path: Path) -> None:
 def test_trial_of_a_killed_worker_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     sweep_file(tmp_path, {"variant": ["1s1x64d", "2s1x64d"]})
     folder = tmp_path / "out"
-    words = ("sweep=tiny", *SMALL, "search/pruner=none", "train.epochs=6", "run=out")
-    with started(tmp_path, *words) as command:
+    words = ("search/pruner=none", "train.epochs=6", "run=out")
+    with started(tmp_path, "sweep=tiny", *SMALL, ONE_AT_A_TIME, *words) as command:
         command.until(
-            lambda: any(max(e, default=0) == 2 for e in logged(folder, "finished").values())
+            lambda: any(max(e, default=0) >= 2 for e in logged(folder, "finished").values())
         )
         victim = command.training()[0]
         victim.kill()
@@ -321,6 +331,7 @@ def test_budget_bounds_a_sweep_for_one_objective_with_a_stock_pruner(tmp_path: P
         tmp_path,
         "sweep=tiny",
         *SMALL,
+        ONE_AT_A_TIME,
         "search.objectives=[accuracy]",
         "search/pruner=median",
         "search.budget=9",
@@ -353,7 +364,9 @@ def test_limits_that_nothing_meets_are_refused_before_ray_starts(tmp_path: Path)
 
 
 def test_one_variant_is_trained_and_exported(tmp_path: Path) -> None:
-    done = run(tmp_path, "train", "variant=1s1x64d", *SMALL, "train.epochs=2", "run=out")
+    done = run(
+        tmp_path, "train", "variant=1s1x64d", *SMALL, ONE_AT_A_TIME, "train.epochs=2", "run=out"
+    )
     assert done.code == 0, done
     (trial,) = study(tmp_path / "out").trials
     assert trial.state == TrialState.COMPLETE

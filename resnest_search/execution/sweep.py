@@ -88,6 +88,10 @@ def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
         )
     config = dataclasses.replace(config, data=resolve(config.data))
     _check_candidates(config, space)
+    if config.data.download:
+        from resnest_search.data.download import download
+
+        download(config.data)  # once, before many processes look for the files
     return config, space
 
 

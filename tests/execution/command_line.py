@@ -34,6 +34,8 @@ SMALL = (
     "measure.repeats=6",
     "measure.warmup=1",
 )
+# Each worker process imports torch for seconds, which an epoch of these is not worth.
+ONE_AT_A_TIME = f"resources.cpus_per_worker={len(os.sched_getaffinity(0))}"
 
 
 @dataclass

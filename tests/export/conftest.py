@@ -15,7 +15,7 @@ from resnest_search.search import SweepStudy, read_sweep
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run, which nobody changes."""
-    return finished_run(tmp_path_factory.getbasetemp())[0]
+    return finished_run(tmp_path_factory)[0]
 
 
 @pytest.fixture
