@@ -59,6 +59,7 @@ def cluster(config: ResourcesConfig, verbose: bool) -> Iterator[Allotment]:
         machine = this_machine()
         allotment = allot(config, machine)
         ray.init(
+            address="local",  # a cluster of RAY_ADDRESS was not asked for
             num_cpus=machine.cpus,
             num_gpus=machine.gpus,
             include_dashboard=False,
