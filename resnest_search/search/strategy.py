@@ -82,9 +82,7 @@ class Strategy:
         self._waiting = [t.number for t in trials if t.state == TrialState.RUNNING]
         self._spent = sum(_spent(trial) for trial in trials)
         continued = {trial.user_attrs.get("continues") for trial in trials}
-        self._stopped = [
-            t.number for t in trials if t.user_attrs.get("bound") and t.number not in continued
-        ]
+        self._stopped = [t.number for t in trials if _met_a_bound(t) and t.number not in continued]
         self._started_trials = sum(
             t.user_attrs.get("phase") != "measuring" and "continues" not in t.user_attrs
             for t in trials
@@ -156,10 +154,6 @@ class Strategy:
         if number in self._live:
             self._end(number, TrialState.FAIL, reason)
 
-    def release(self, number: int) -> None:
-        """A trial's worker has gone without a result; it waits to be continued by a resume."""
-        self._live.discard(number)
-
     # Ending trials
 
     def _goes_on(self, number: int, epoch: Epoch) -> bool:
@@ -176,7 +170,7 @@ class Strategy:
         reason = self._out_of_bounds()
         if not reason:
             return False
-        self.study.set(number, "bound", True)  # a resume with a larger one may continue it
+        self.study.set(number, "bound", epoch)  # a resume with a larger one may continue it
         self.study.set(number, "pruned_at", epoch)
         self._end(number, TrialState.PRUNED, reason)
         return True
@@ -224,6 +218,7 @@ class Strategy:
     ) -> None:
         self.study.set(number, "state", _STATES[state])
         self.study.finish(number, state, reason, values)
+        self.study.note("seconds", round(self.elapsed, 1))
         self._live.discard(number)
 
     def _settled(self, number: int) -> bool:
@@ -329,6 +324,13 @@ class Strategy:
         if not curve:
             return None
         return [self._objective(trial, name, curve[-1]) for name in self._config.objectives]
+
+
+def _met_a_bound(trial: FrozenTrial) -> bool:
+    """Whether budget or hours ended this trial, and not a rung of a later driver."""
+    facts = trial.user_attrs
+    bound = facts.get("bound")
+    return trial.state == TrialState.PRUNED and bound is not None and bound == facts["pruned_at"]
 
 
 def _spent(trial: FrozenTrial) -> int:

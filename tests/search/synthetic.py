@@ -115,6 +115,8 @@ class Workers:
         while len(self._busy) < self._count and (given := self.strategy.next()) is not None:
             self._busy.append((given, [0]))
             self.order.append(given.candidate)
+            if given.continues is not None:  # its checkpoint is handed over
+                self.checkpoints[given.number] = list(self.checkpoints[given.continues])
         if not self._busy:
             return False
         index = self._random.randrange(len(self._busy))

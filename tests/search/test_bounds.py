@@ -1,0 +1,78 @@
+"""What a larger budget makes of the trials that a smaller one stopped."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.trial import TrialState
+from synthetic import Workers, make_config, make_strategy
+
+from resnest_search.record import Epoch
+from resnest_search.schema import MethodConfig
+from resnest_search.search import SweepStudy, read_sweep
+
+FULL = make_config(pruner=MethodConfig("none"))
+
+
+@given(
+    first=st.integers(1, 23),
+    more=st.integers(1, 30),
+    workers=st.integers(1, 3),
+)
+def test_a_larger_budget_continues_what_a_smaller_one_stopped(
+    first: int, more: int, workers: int
+) -> None:
+    """Six candidates of four epochs: no epoch is trained twice, and the sum is never exceeded."""
+    study = SweepStudy.create(None, FULL.objectives)
+    checkpoints: dict[int, list[Epoch]] = {}
+    trained: Counter[tuple[str, int]] = Counter()
+    for budget in (first, first + more):
+        config = make_config(pruner=MethodConfig("none"), budget=budget)
+        ran = Workers(make_strategy(study, config=config), count=workers, checkpoints=checkpoints)
+        ran.run()
+        names = {t.number: t.user_attrs["variant"] for t in study.trials()}
+        trained.update((names[number], epoch) for number, epoch in ran.trained)
+        assert trained.total() == min(budget, 24)
+        assert read_sweep(study, Path()).epochs == trained.total()
+    assert max(trained.values()) == 1
+    complete = [t for t in study.trials() if t.state == TrialState.COMPLETE]
+    if first + more >= 24:
+        assert {t.user_attrs["variant"] for t in complete} == set(names.values())
+        assert len(complete) == 6
+    assert all(len(t.intermediate_values) == 4 for t in complete)
+
+
+def test_what_a_rung_pruned_is_not_continued() -> None:
+    pruned_at_all, continued_at_all = set(), set()
+    for budget in range(4, 14):
+        study = SweepStudy.create(None, FULL.objectives)
+        checkpoints: dict[int, list[Epoch]] = {}
+        small, large = make_config(budget=budget), make_config(budget=99)
+        Workers(make_strategy(study, config=small), count=2, checkpoints=checkpoints).run()
+        pruned = {
+            t.number
+            for t in study.trials()
+            if t.state == TrialState.PRUNED and "bound" not in t.user_attrs
+        }
+        Workers(make_strategy(study, config=large), count=2, checkpoints=checkpoints).run()
+        continued = {t.user_attrs.get("continues") for t in study.trials()} - {None}
+        assert not continued & pruned
+        pruned_at_all |= pruned
+        continued_at_all |= continued
+    assert pruned_at_all
+    assert continued_at_all
+
+
+def test_no_trial_is_continued_twice() -> None:
+    study = SweepStudy.create(None, FULL.objectives)
+    checkpoints: dict[int, list[Epoch]] = {}
+    for budget in (5, 10, 15):
+        config = make_config(pruner=MethodConfig("none"), budget=budget)
+        Workers(make_strategy(study, config=config), count=2, checkpoints=checkpoints).run()
+    continued = Counter(t.user_attrs.get("continues") for t in study.trials())
+    del continued[None]
+    assert continued
+    assert max(continued.values()) == 1
