@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 from synthetic import Workers, make_config, make_strategy
@@ -17,6 +17,7 @@ from resnest_search.search import SweepStudy, read_sweep
 FULL = make_config(pruner=MethodConfig("none"))
 
 
+@settings(deadline=None, max_examples=40)
 @given(
     first=st.integers(1, 23),
     more=st.integers(1, 30),
