@@ -36,10 +36,9 @@ class Classification(LightningModule):
         self._recipe = recipe
         self._steps_per_epoch = steps_per_epoch
         self._seed = seed
-        self.register_buffer("_loss_sum", torch.zeros(()), persistent=False)
-        self.register_buffer("_counts", torch.zeros(3), persistent=False)  # correct, n, loss
-        self._loss_sum: Tensor
-        self._counts: Tensor
+        # No buffers: DDP would overwrite every worker's with the first one's before each step.
+        self._loss_sum = torch.zeros(())
+        self._counts = torch.zeros(3)  # correct answers, images, sum of losses
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, classes) of images (B, C, H, W)."""
@@ -63,7 +62,7 @@ class Classification(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Start the sums anew, and the random state where a resumed run would start it."""
-        self._loss_sum.zero_()
+        self._loss_sum = torch.zeros((), device=self.device)
         torch.manual_seed(self._seed * 1_000_003 + self.current_epoch)
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
@@ -82,7 +81,8 @@ class Classification(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Start the counts anew."""
-        self._counts.zero_()
+        # float64, since float32 cannot count beyond 16.7 million images
+        self._counts = torch.zeros(3, dtype=torch.float64, device=self.device)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
         """Count a batch: correct answers, images, and the sum of their losses."""
