@@ -6,6 +6,7 @@ a misspelt word is answered at once.
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 from collections.abc import Callable
@@ -184,21 +185,28 @@ def _conduct(run: SweepRun, verbose: bool) -> None:
         tracker = Tracker(
             config.tracking, folder, f"{config.sweep}/{folder.name}", vars(config), live.message
         )
-        if not run.strategy.finished:
-            with timed(run), cluster(config.resources, verbose) as allotment:
-                watch = Watch(run, live, tracker)
-                run_trials(run.strategy, allotment, make_run(run, allotment), watch, verbose)
-    _finish(run, tracker)
+        begun = not run.strategy.finished
+        # Tune answers Ctrl-C while trials run; this is for the seconds in which Ray starts.
+        with contextlib.suppress(KeyboardInterrupt):
+            if begun:
+                with timed(run), cluster(config.resources, verbose) as allotment:
+                    watch = Watch(run, live, tracker)
+                    run_trials(run.strategy, allotment, make_run(run, allotment), watch, verbose)
+    _finish(run, tracker, begun)
 
 
-def _finish(run: SweepRun, tracker: Any) -> None:
+def _finish(run: SweepRun, tracker: Any, begun: bool) -> None:
+    """Report first, so that nothing that goes wrong in the export costs a table."""
     from resnest_search.export import export_best
     from resnest_search.search import read_sweep
 
-    sweep = read_sweep(run.study, run.folder)
-    if sweep.front:
-        print(export_best(sweep, "knee"))
     _write_reports(run.study, run.folder)
+    sweep = read_sweep(run.study, run.folder)
+    if sweep.front and (begun or not (run.folder / "best").exists()):
+        try:
+            print(export_best(sweep, "knee"))
+        except UserError as error:
+            print(f"resnest-search: nothing exported: {error}", file=sys.stderr)
     tracker.close(sweep)
     _print_closing(sweep)
     if not run.strategy.finished:

@@ -11,9 +11,23 @@ from pathlib import Path
 
 from resnest_search.errors import UserError
 
-__all__ = ["existing_folder", "locked", "new_folder"]
+__all__ = ["check_new_folder", "existing_folder", "locked", "new_folder"]
 
 _LOCK = "driver.lock"
+
+
+def check_new_folder(chosen: str | None) -> None:
+    """Raises UserError where the chosen folder is there already and not empty."""
+    folder = Path(chosen or "")
+    if not chosen or not folder.exists():
+        return
+    if not folder.is_dir():
+        raise UserError(f"run={folder}: is a file; valid: a new or empty folder")
+    if any(folder.iterdir()):
+        raise UserError(
+            f"run={folder}: is not empty; valid: a new or empty folder, "
+            f"or `resume run={folder}` to carry on"
+        )
 
 
 def new_folder(chosen: str | None, name: str) -> Path:
@@ -22,15 +36,9 @@ def new_folder(chosen: str | None, name: str) -> Path:
     Raises:
         UserError: it is there already and not empty, or cannot be made.
     """
+    check_new_folder(chosen)
     stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     folder = Path(chosen) if chosen else Path("runs") / name / stamp
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"run={folder}: is a file; valid: a new or empty folder")
-    if folder.is_dir() and any(folder.iterdir()):
-        raise UserError(
-            f"run={folder}: is not empty; valid: a new or empty folder, "
-            f"or `resume run={folder}` to carry on"
-        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -18,6 +18,7 @@ from resnest_search import __version__, checks
 from resnest_search.config import from_record, question, to_record
 from resnest_search.data import resolve
 from resnest_search.errors import UserError
+from resnest_search.execution.folder import check_new_folder
 from resnest_search.execution.measuring import (
     Progress,
     busy_warnings,
@@ -63,8 +64,11 @@ def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
     checks.check_measure(config.measure)
     checks.check_search(config.search)
     checks.check_tracking(config.tracking)
+    check_new_folder(config.run)
     if config.resources.address is None:
-        allot(config.resources, this_machine())
+        allotment = allot(config.resources, this_machine())
+        if config.train.precision == "fp16" and allotment.accelerator == "cpu":
+            raise UserError("train.precision=fp16: a CPU would train in bf16; valid: fp32, bf16")
     reported = reported_of(config.search.objectives)
     build_pruner(
         config.search.pruner,

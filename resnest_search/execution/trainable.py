@@ -27,6 +27,8 @@ class TrialTrainable(Trainable):
 
     def step(self) -> dict[str, Any]:
         message = self._training.next()
+        if message.lost:
+            raise RuntimeError(message.failure)  # Tune starts the trial again
         # All epochs the first time, since the driver that recorded them may have been killed.
         fresh = message.curve[self._sent :]
         self._sent = max(self._sent, len(message.curve))

@@ -13,7 +13,7 @@ from pathlib import Path
 from resnest_search.record import Epoch
 from resnest_search.training import Report, Run
 
-__all__ = ["Message", "TrainingThread", "failure_reason"]
+__all__ = ["Message", "TrainingThread", "WorkerLost", "failure_reason"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,11 @@ class Message:
     curve: tuple[Epoch, ...] = ()
     note: str = ""
     failure: str = ""
+    lost: bool = False  # the failure is a lost process: another try may succeed
+
+
+class WorkerLost(Exception):  # noqa: N818 (the trial's, not the program's error)
+    """A process of the trial has died; the trial may go on from its checkpoint."""
 
 
 class TrainingThread:
@@ -32,7 +37,7 @@ class TrainingThread:
     broken image concerns one trial alone.
     """
 
-    def __init__(self, train: Callable[[Run, Report], None], run: Run) -> None:
+    def __init__(self, train: Callable[[Run, Report], object], run: Run) -> None:
         self._run = run
         self._train = train
         self._messages: queue.Queue[Message] = queue.Queue()
@@ -64,7 +69,8 @@ class TrainingThread:
         except Exception as error:
             with contextlib.suppress(OSError):  # a full disk may be what went wrong
                 self._keep_traceback()
-            self._messages.put(Message(failure=failure_reason(error)))
+            lost = isinstance(error, WorkerLost)
+            self._messages.put(Message(failure=failure_reason(error), lost=lost))
         else:
             self._messages.put(Message(failure="the training ended without a result"))
 

@@ -14,9 +14,12 @@ from lightning_fabric.plugins.environments.cluster_environment import ClusterEnv
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from resnest_search.execution.resources import Allotment
+from resnest_search.execution.training_thread import WorkerLost
 from resnest_search.training import Report, Run, fit
 
 __all__ = ["Workers"]
+
+_GRACE_S = 5.0
 
 
 @dataclass
@@ -95,10 +98,15 @@ class Workers:
             for peer, environment in zip(self._peers, environments[1:], strict=True)
         ]
         try:
-            _train(run, report, environments[0])
-            ray.get(pending)
-        except Exception:
+            if _train(run, report, environments[0]):
+                ray.get(pending)
+            else:
+                self._dismiss()  # they wait for a first worker that will not come
+        except Exception as error:
+            lost = any(_is_lost(task) for task in pending)
             self._dismiss()  # they may wait in a collective that nobody will join
+            if lost:
+                raise WorkerLost("a further worker of the trial was lost") from error
             raise
 
     def _start(self, rank: int) -> Any:
@@ -124,10 +132,21 @@ class Workers:
         self._peers = []
 
 
-def _train(run: Run, report: Report, environment: _Environment | None) -> None:
+def _is_lost(task: Any) -> bool:
+    """Whether a peer's process has died, which shows a moment after its collectives fail."""
+    try:
+        ray.get(task, timeout=_GRACE_S)
+    except ray.exceptions.RayActorError:
+        return True
+    except Exception:  # its own error, or it is still at work
+        return False
+    return False
+
+
+def _train(run: Run, report: Report, environment: _Environment | None) -> bool:
     world = environment.world if environment else 1
     try:
-        fit(run, report, environment, world)
+        return fit(run, report, environment, world)
     finally:
         if environment is not None and torch.distributed.is_initialized():
             with contextlib.suppress(RuntimeError):  # a peer that died has closed it already

@@ -55,7 +55,7 @@ class Run:
 
 def fit(
     run: Run, report: Report, environment: ClusterEnvironment | None = None, world: int = 1
-) -> None:
+) -> bool:
     """Train until the last epoch, or until the report says stop.
 
     After each epoch the checkpoint is replaced and then ``report(curve, note)`` is asked
@@ -68,6 +68,10 @@ def fit(
         report: decides; called with at least one epoch.
         environment: of a worker among several; None trains in this process alone.
         world: how many workers.
+
+    Returns:
+        Whether there was anything to train: where the first worker finds that its report
+        wants no more, the others wait for it in vain.
     """
     _quiet()
     torch.set_num_threads(run.threads)
@@ -86,9 +90,10 @@ def fit(
     checkpoint, curve, note = _last_checkpoint(run)
     follower = _Follower(run, curve, report, note)
     if curve and (not follower.ask() or curve[-1].epoch >= run.train.epochs):
-        return
+        return False
     trainer = _trainer(run, follower, environment, world)
     trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    return True
 
 
 def load_weights(folder: Path) -> dict[str, torch.Tensor]:
