@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 import os
 import shutil
@@ -26,6 +24,7 @@ from command_line import (
     VALIDATION,
     Done,
     logged,
+    rows,
     run,
     started,
     study,
@@ -52,12 +51,6 @@ NOISE = (
     "[I 2",
     "\x1b",
 )
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file."""
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def finished_once(folder: Path) -> None:
@@ -322,61 +315,7 @@ def test_interrupted_and_then_killed_sweep_ends_with_nothing_done_twice(tmp_path
     ]
 
 
-# Bounds and methods
-
-
-def test_budget_bounds_a_sweep_for_one_objective_with_a_stock_pruner(tmp_path: Path) -> None:
-    sweep_file(tmp_path, {"variant": ["0s1x64d", "1s1x64d", "2s1x64d", "4s1x64d"]})
-    done = run(
-        tmp_path,
-        "sweep=tiny",
-        *SMALL,
-        ONE_AT_A_TIME,
-        "search.objectives=[accuracy]",
-        "search/pruner=median",
-        "search.budget=9",
-        "run=out",
-    )
-    assert done.code == 0, done
-    found = study(tmp_path / "out")
-    assert found.metric_names == ["accuracy"]
-    assert found.best_trial.state == TrialState.COMPLETE
-    spent = sum(len(t.intermediate_values) for t in found.trials)
-    assert EPOCHS <= spent <= 9
-    assert spent == sum(map(len, logged(tmp_path / "out", "finished").values()))
-    assert {t.state for t in found.trials} == {TrialState.COMPLETE, TrialState.PRUNED}
-    front = rows(tmp_path / "out" / "front.csv")
-    assert {float(row["accuracy"]) for row in front} == {found.best_value}
-
-
-def test_limits_that_nothing_meets_are_refused_before_ray_starts(tmp_path: Path) -> None:
-    sweep_file(tmp_path, {"variant": ["0s1x64d", "1s1x64d"]})
-    limit = "search.limits.parameters_m=0.001"
-    with started(tmp_path, "sweep=tiny", *SMALL, limit, "run=out") as command:
-        said = command.wait().one_line
-        assert not command.started_ray
-    assert "search.limits.parameters_m=0.001" in said
-    assert "0.02" in said  # what the smallest has
-    assert not (tmp_path / "out").exists()
-
-
 # The other commands
-
-
-def test_one_variant_is_trained_and_exported(tmp_path: Path) -> None:
-    done = run(
-        tmp_path, "train", "variant=1s1x64d", *SMALL, ONE_AT_A_TIME, "train.epochs=2", "run=out"
-    )
-    assert done.code == 0, done
-    (trial,) = study(tmp_path / "out").trials
-    assert trial.state == TrialState.COMPLETE
-    assert trial.user_attrs["variant"] == "1s1x64d"
-    shutil.rmtree(tmp_path / "out" / "best")
-    exported = run(tmp_path, "export", "run=out", "select=1s1x64d")
-    assert exported.code == 0, exported
-    assert exported.err == ""
-    facts: dict[str, Any] = json.loads((tmp_path / "out" / "best" / "model.json").read_text())
-    assert facts["validation"]["accuracy"] == pytest.approx(trial.values[0])
 
 
 def test_report_is_drawn_again_and_a_pruned_trial_is_not_exported(

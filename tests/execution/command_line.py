@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import os
 import signal
@@ -186,3 +187,9 @@ def logged(folder: Path, event: str) -> dict[int, list[int]]:
         lines = [json.loads(line) for line in path.read_text().splitlines(True) if line[-1] == "\n"]
         found[int(path.parent.name)] = [x["epoch"] for x in lines if x["event"] == event]
     return found
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
