@@ -42,6 +42,8 @@ class ModelConfig:
     radix0: str = "resnet_d"  # what radix 0 means: resnet_d (strided 3x3), or avd like the others
     zero_init_last_gamma: bool = True  # last batch norm of each block starts at zero
     dropout: float = 0.0  # before the classifier
+    dropblock: float = 0.0  # in the last two stages
+    pretrained: str | None = None  # weights to start from: a file of the authors or of timm
 
 
 @dataclass

@@ -19,6 +19,7 @@ from resnest_search.cost.memory import (
     mapped_to_out_of_memory,
 )
 from resnest_search.models import ResNeSt, build
+from resnest_search.models.build import network_arguments
 from resnest_search.schema import MeasureConfig, ModelConfig
 from resnest_search.variant import Variant
 
@@ -69,7 +70,7 @@ class CostRequest:
             device = device_name(resolve_device(self.measure.device))
         identity = asdict(self)
         identity["variant"] = str(Variant.parse(self.variant))
-        identity["model"].pop("name")
+        identity["model"] = network_arguments(self.model)
         identity["measure"].pop("name")
         identity["measure"] |= {"device": device, "image_size": self.measured_size}
         identity["torch"] = str(torch.__version__)

@@ -25,6 +25,7 @@ from resnest_search.export.select import select_trial
 from resnest_search.export.source import model_source
 from resnest_search.files import write_atomically
 from resnest_search.models.build import build as build_network
+from resnest_search.models.build import network_arguments
 from resnest_search.record import Sweep, TrialRecord
 from resnest_search.redact import public_text
 from resnest_search.schema import DataConfig, ModelConfig
@@ -110,11 +111,9 @@ def _trained(sweep: Sweep, trial: TrialRecord, model: ModelConfig, data: ImageDa
 def _write_model(
     folder: Path, trial: TrialRecord, model: ModelConfig, data: ImageData, trained: nn.Module
 ) -> None:
-    arguments = dataclasses.asdict(model)
-    del arguments["name"]
     arguments = {
         "variant": trial.variant,
-        **arguments,
+        **network_arguments(model),
         "in_channels": data.channels,
         "num_classes": data.classes,
     }

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 from resnest_search.models.resnest import ResNeSt
 from resnest_search.schema import ModelConfig
 from resnest_search.variant import Variant
 
-__all__ = ["build"]
+__all__ = ["build", "network_arguments"]
+
+_NOT_OF_THE_NETWORK = ("name", "pretrained")
+
+
+def network_arguments(config: ModelConfig) -> dict[str, Any]:
+    """What a configuration says of the network itself, as keyword arguments of `ResNeSt`."""
+    arguments = dataclasses.asdict(config)
+    for name in _NOT_OF_THE_NETWORK:
+        del arguments[name]
+    return arguments
 
 
 def build(variant: Variant, config: ModelConfig, *, in_channels: int, num_classes: int) -> ResNeSt:
@@ -16,17 +29,5 @@ def build(variant: Variant, config: ModelConfig, *, in_channels: int, num_classe
         ValueError: a value is out of its range, or the variant is impossible in this network.
     """
     return ResNeSt(
-        variant,
-        depths=config.depths,
-        planes=config.planes,
-        stem=config.stem,
-        stem_width=config.stem_width,
-        in_channels=in_channels,
-        num_classes=num_classes,
-        avg_down=config.avg_down,
-        avd=config.avd,
-        avd_first=config.avd_first,
-        radix0=config.radix0,
-        zero_init_last_gamma=config.zero_init_last_gamma,
-        dropout=config.dropout,
+        variant, **network_arguments(config), in_channels=in_channels, num_classes=num_classes
     )

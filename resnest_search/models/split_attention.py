@@ -33,9 +33,11 @@ class SplitAttention(nn.Module):
         radix: R, at least 1.
         cardinality: K; R * K divides C, and K divides A.
         stride: of the 3x3.
+        dilation: of the 3x3.
+        dropblock: probability of `DropBlock` between batch norm and ReLU.
 
     Raises:
-        ValueError: radix is below 1, or a divisor does not divide.
+        ValueError: radix is below 1, a divisor does not divide, or the probability is none.
     """
 
     def __init__(
@@ -46,6 +48,8 @@ class SplitAttention(nn.Module):
         radix: int,
         cardinality: int,
         stride: int = 1,
+        dilation: int = 1,
+        dropblock: float = 0.0,
     ) -> None:
         super().__init__()
         if radix < 1:
@@ -61,8 +65,11 @@ class SplitAttention(nn.Module):
         self.radix = radix
         self.cardinality = cardinality
         splits = radix * channels
-        self.conv = nn.Conv2d(channels, splits, 3, stride, padding=1, groups=groups, bias=False)
+        self.conv = nn.Conv2d(
+            channels, splits, 3, stride, dilation, dilation, groups=groups, bias=False
+        )
         self.bn0 = nn.BatchNorm2d(splits)
+        self.dropblock = DropBlock(dropblock) if dropblock else nn.Identity()
         self.relu = nn.ReLU(inplace=True)
         self.fc1 = nn.Conv2d(channels, attention_channels, 1, groups=cardinality)
         self.bn1 = nn.BatchNorm2d(attention_channels)
@@ -70,31 +77,94 @@ class SplitAttention(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``[B, C, H, W]`` to ``[B, C, H', W']``."""
-        x = self.relu(self.bn0(self.conv(x)))  # [B, R*C, H', W']
+        x = self.relu(self.dropblock(self.bn0(self.conv(x))))  # [B, R*C, H', W']
         # Under autocast the softmax answers in float32, which would widen the whole map.
-        attention = self.attend(x).to(x.dtype).unbind(1)  # R of [B, C, 1, 1]
+        weights = self.attend(x.mean((2, 3))).to(x.dtype)[..., None, None].unbind(1)
         splits = x.chunk(self.radix, dim=1)  # R of [B, C, H', W'], views of x
-        out = splits[0] * attention[0]
-        for split, weight in zip(splits[1:], attention[1:], strict=True):
+        out = splits[0] * weights[0]  # R of [B, C, 1, 1] are the weights
+        for split, weight in zip(splits[1:], weights[1:], strict=True):
             out = out.addcmul_(split, weight)  # in place: no R weighted maps side by side
         return out
 
-    def attend(self, x: torch.Tensor) -> torch.Tensor:
-        """The weight of every channel of every split: ``[B, R*C, H', W']`` to ``[B, R, C, 1, 1]``.
+    def attend(self, means: torch.Tensor) -> torch.Tensor:
+        """The weight of every channel of every split: ``[B, R*C]`` to ``[B, R, C]``.
 
         Over radix the weights sum to 1, except for radix 1, whose gate lies in (0, 1).
+
+        Args:
+            means: of the R*C channels after the ReLU, over the map.
         """
         radix, cardinality = self.radix, self.cardinality
         # The paper pools the sum of the splits. The mean of a sum is the sum of the means,
         # and the means are R*C numbers, where the sum would be one more map.
-        means = x.mean((2, 3)).reshape(-1, radix, self.channels, 1, 1)  # [B, R, C, 1, 1]
-        pooled = means.sum(1)  # [B, C, 1, 1]
-        logits: torch.Tensor = self.fc2(self.relu(self.bn1(self.fc1(pooled))))  # [B, K*R*c, 1, 1]
+        pooled = means.reshape(-1, radix, self.channels).sum(1)  # [B, C]
+        hidden = grouped_linear(self.fc1, pooled)  # [B, A]
+        hidden = self.relu(self.bn1(hidden[..., None, None])).flatten(1)
+        logits = grouped_linear(self.fc2, hidden)  # [B, K*R*c]
         # fc2 is grouped by K and each of its groups answers for the R splits of its own
         # cardinal group, so its channels come cardinality-major, (K, R, c), whatever the
         # layout of x. The splits are radix-major, (R, K, c): hence the transpose. Without
         # it shapes still fit, and the weights of one cardinal group land on another.
-        group = self.channels // cardinality
-        logits = logits.reshape(-1, cardinality, radix, group, 1, 1)  # [B, K, R, c, 1, 1]
-        logits = logits.transpose(1, 2).flatten(2, 3)  # [B, R, K, c, 1, 1] -> [B, R, C, 1, 1]
+        logits = logits.reshape(
+            -1, cardinality, radix, self.channels // cardinality
+        )  # [B, K, R, c]
+        logits = logits.transpose(1, 2).flatten(2)  # [B, R, K, c] -> [B, R, C]
         return torch.softmax(logits, 1) if radix > 1 else torch.sigmoid(logits)
+
+
+def grouped_linear(layer: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+    """A grouped 1x1 convolution of a 1x1 map: ``[B, in]`` to ``[B, out]``.
+
+    As matrix products, which start faster than a convolution does.
+    """
+    groups, bias = layer.groups, layer.bias
+    weight = layer.weight.flatten(1)  # [out, in / K]
+    if groups == 1:
+        return nn.functional.linear(x, weight, bias)
+    parts = x.reshape(-1, groups, weight.shape[1]).transpose(0, 1)  # [K, B, in / K]
+    weight = weight.reshape(groups, -1, weight.shape[1]).transpose(1, 2)  # [K, in / K, out / K]
+    out = torch.bmm(parts, weight)  # [K, B, out / K]
+    out = out.transpose(0, 1).flatten(1)
+    return out if bias is None else out + bias
+
+
+class DropBlock(nn.Module):
+    """Drops squares of a map while training, and scales what is left by their share.
+
+    Algorithm 1 of DropBlock (arXiv 1810.12890): each channel draws the corners of its own
+    squares, which lie wholly inside the map. Maps ``[B, C, H, W]`` to itself.
+
+    Args:
+        probability: expected share of dropped values, in [0, 1).
+        size: side of a square in pixels; smaller maps are one square.
+
+    Raises:
+        ValueError: the probability is out of its range, or the size is not positive.
+    """
+
+    def __init__(self, probability: float, size: int = 3) -> None:
+        super().__init__()
+        if not 0.0 <= probability < 1.0:
+            raise ValueError(f"dropblock must lie in [0, 1), not {probability}")
+        if size < 1:
+            raise ValueError(f"DropBlock's size must be at least 1, not {size}")
+        self.probability = probability
+        self.size = size
+
+    def extra_repr(self) -> str:
+        """What `print` shows."""
+        return f"probability={self.probability}, size={self.size}"
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``[B, C, H, W]`` to itself."""
+        if not self.training or self.probability == 0:
+            return x
+        height, width = x.shape[2:]
+        tall, wide = min(self.size, height), min(self.size, width)
+        corners = (*x.shape[:2], height - tall + 1, width - wide + 1)
+        share = self.probability * height * width / (tall * wide * corners[2] * corners[3])
+        dropped = x.new_empty(corners).bernoulli_(min(1.0, share))
+        around = (wide - 1, wide - 1, tall - 1, tall - 1)
+        dropped = nn.functional.pad(dropped, around)
+        kept = 1 - nn.functional.max_pool2d(dropped, (tall, wide), stride=1)  # [B, C, H, W]
+        return x * kept * (kept.numel() / kept.float().sum().clamp(min=1.0)).to(x.dtype)

@@ -17,7 +17,7 @@ import yaml
 from torch import nn
 
 from resnest_search.export.source import model_source
-from resnest_search.models.build import build
+from resnest_search.models.build import build, network_arguments
 from resnest_search.schema import ModelConfig
 from resnest_search.variant import Variant
 
@@ -27,8 +27,7 @@ RESNEST50 = ModelConfig(**yaml.safe_load((ROOT / "conf" / "model" / "resnest50.y
 
 
 def source(variant: str, model: ModelConfig, channels: int, classes: int) -> str:
-    arguments = {"variant": variant, **dataclasses.asdict(model)}
-    del arguments["name"]
+    arguments = {"variant": variant, **network_arguments(model)}
     arguments |= {"in_channels": channels, "num_classes": classes}
     return model_source("A network.", arguments, [0.5] * channels, [0.25] * channels)
 
