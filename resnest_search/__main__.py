@@ -169,7 +169,8 @@ def export(config: ExportConfig) -> None:
     from resnest_search.export import export_best
     from resnest_search.search import SweepStudy, read_sweep
 
-    print(export_best(read_sweep(SweepStudy.open(folder), folder), config.select))
+    sweep = read_sweep(SweepStudy.open(folder), folder)
+    print(export_best(sweep, config.select, config.format))
 
 
 def _conduct(run: SweepRun, verbose: bool) -> None:

@@ -49,8 +49,9 @@ def check_model(model: ModelConfig) -> None:
         values = getattr(model, name)
         if not all(isinstance(value, int) and value >= 1 for value in values):
             raise UserError(f"model.{name}={values}: valid: whole numbers of at least 1")
-    if not 0 <= model.dropout < 1:
-        raise UserError(f"model.dropout={model.dropout}: valid: at least 0, below 1")
+    for name in ("dropout", "dropblock"):
+        if not 0 <= getattr(model, name) < 1:
+            raise UserError(f"model.{name}={getattr(model, name)}: valid: at least 0, below 1")
 
 
 def check_train(train: TrainConfig) -> None:
@@ -74,6 +75,7 @@ def check_measure(measure: MeasureConfig) -> None:
     if measure.image_size is not None:
         _at_least("measure.image_size", measure.image_size, 1)
     _one_of("measure.precision", measure.precision, _PRECISIONS)
+    _one_of("measure.form", measure.form, ("plain", "fast"))
     if measure.device is not None:
         _one_of("measure.device", measure.device, ("cpu", "cuda"))
 

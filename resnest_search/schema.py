@@ -94,6 +94,7 @@ class MeasureConfig:
     precision: str = "fp32"
     channels_last: bool = False
     compile: bool = False
+    form: str = "plain"  # plain: as exported; fast: norms folded, fastest form of each 3x3
     warmup: int = 10  # passes before the first timed one
     repeats: int = 150  # timed passes
     threads: int = 1  # CPU only
@@ -216,4 +217,5 @@ class ExportConfig:
 
     run: str | None = None
     select: str = "knee"
+    format: list[str] = field(default_factory=lambda: ["source"])  # source is always written
     verbose: bool = False

@@ -62,6 +62,8 @@ def test_everything_shipped_passes(group: str) -> None:
         ("model", "dropout", 1.0),
         ("model", "dropout", -0.1),
         ("model", "dropout", NAN),
+        ("model", "dropblock", 1.0),
+        ("model", "dropblock", -0.1),
         ("train", "epochs", 0),
         ("train", "batch_size", 1),
         ("train", "learning_rate", -0.1),

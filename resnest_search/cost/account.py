@@ -19,6 +19,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from resnest_search.cost.live import LiveBytes
 from resnest_search.cost.precision import dtype_of
+from resnest_search.models import ResNeSt
+from resnest_search.models.fast import Choice, fold_
 
 __all__ = ["MIB", "Account", "Make", "Shape", "account", "sgd", "train_step"]
 
@@ -57,8 +59,11 @@ def account(
     training: Shape,
     precision: str = "fp32",
     training_precision: str = "fp32",
+    folded: bool = False,
 ) -> Account:
     """Account for a network at these ``[B, C, H, W]`` of a pass and of a training step.
+
+    Folded, the pass is that of `models.fast`, with every 3x3 grouped as it is.
 
     Raises:
         ValueError: a precision is unknown, or one image is too few for a batch norm.
@@ -66,15 +71,17 @@ def account(
     dtype = dtype_of(precision)
     with FakeTensorMode(), LiveBytes() as memory:
         network = make()
+        parameters = sum(parameter.numel() for parameter in network.parameters())
         training_bytes = _training_peak(network, memory, training, training_precision)
         counter = FlopCounterMode(display=False)
         with torch.no_grad():
+            if folded and isinstance(network, ResNeSt):
+                fold_(network, Choice(True, {}), fused=False)
             _cast(network.eval(), dtype)
             memory.restart()
             with counter:
                 network(torch.empty(inference, dtype=dtype))
         inference_bytes = memory.peak
-        parameters = sum(parameter.numel() for parameter in network.parameters())
     macs = int(counter.get_total_flops()) // (2 * inference[0])
     return Account(parameters, macs, inference_bytes, training_bytes)
 

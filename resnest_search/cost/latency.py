@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +16,12 @@ from torch import nn
 
 from resnest_search.cost.busy import idlest_cpus
 from resnest_search.cost.precision import dtype_of
+from resnest_search.models import ResNeSt
+from resnest_search.models.fast import Choice, choose, fold
+from resnest_search.models.fused import fusible
 from resnest_search.schema import MeasureConfig
 
-__all__ = ["Timing", "deploy", "time_network"]
+__all__ = ["Timing", "chosen_form", "deploy", "time_network"]
 
 _TASKS = Path("/proc/self/task")  # one entry a thread of this process
 
@@ -71,12 +74,13 @@ class Timing:
 
 
 def deploy(
-    network: nn.Module, images: torch.Tensor, mode: MeasureConfig
+    network: nn.Module, images: torch.Tensor, mode: MeasureConfig, choice: Choice | None = None
 ) -> tuple[nn.Module, torch.Tensor]:
     """The network and its ``[B, C, H, W]`` images as the mode deploys them.
 
     Eval mode; weights, buffers and images cast to the precision (no autocast, no float32
-    copy kept); the memory format; compiled or not. The given network itself is changed.
+    copy kept); the memory format; compiled or not. Of the form ``fast``, see `models.fast`,
+    the choice made before is taken, or one is made. The given network itself is changed.
 
     Raises:
         ValueError: the precision is unknown.
@@ -87,12 +91,24 @@ def deploy(
     network.to(dtype=dtype)
     network.to(memory_format=layout)
     images = images.to(dtype=dtype, memory_format=layout)
+    if mode.form == "fast" and isinstance(network, ResNeSt):
+        choice = choice or choose(network, images)
+        network = fold(network, choice, fusible(images.device))
     if mode.compile:
         network = torch.compile(network)  # type: ignore[assignment]
     return network, images
 
 
-def time_network(network: nn.Module, images: torch.Tensor, mode: MeasureConfig) -> Timing:
+def chosen_form(network: ResNeSt, images: torch.Tensor, mode: MeasureConfig) -> Choice:
+    """What `models.fast` chooses for a mode, on the mode's threads. Changes the network."""
+    with _threads(mode.threads) if images.device.type == "cpu" else nullcontext():
+        network, images = deploy(network, images, replace(mode, form="plain", compile=False))  # type: ignore[assignment]
+        return choose(network, images)
+
+
+def time_network(
+    network: nn.Module, images: torch.Tensor, mode: MeasureConfig, choice: Choice | None = None
+) -> Timing:
     """Time ``mode.repeats`` forward passes of these ``[B, C, H, W]`` images, one by one.
 
     On the device that holds both. On a GPU a pass is what two CUDA events enclose, with a
@@ -109,7 +125,7 @@ def time_network(network: nn.Module, images: torch.Tensor, mode: MeasureConfig) 
             f"measure.repeats must be at least 1 and measure.warmup at least 0, "
             f"not {mode.repeats} and {mode.warmup}"
         )
-    network, images = deploy(network, images, mode)
+    network, images = deploy(network, images, mode, choice)
     cpu = images.device.type == "cpu"
     once = _cpu_pass if cpu else _cuda_pass
     device = _threads(mode.threads) if cpu else torch.cuda.device(images.device)

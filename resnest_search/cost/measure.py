@@ -10,7 +10,7 @@ import torch
 
 from resnest_search.cost.account import MIB, Shape, account
 from resnest_search.cost.busy import CpuWatch, Load, look
-from resnest_search.cost.latency import Timing, time_network
+from resnest_search.cost.latency import Timing, chosen_form, time_network
 from resnest_search.cost.machine import device_name, memory_mib, resolve_device, versions
 from resnest_search.cost.memory import (
     OutOfMemory,
@@ -20,6 +20,7 @@ from resnest_search.cost.memory import (
 )
 from resnest_search.models import ResNeSt, build
 from resnest_search.models.build import network_arguments
+from resnest_search.models.fast import Choice
 from resnest_search.schema import MeasureConfig, ModelConfig
 from resnest_search.variant import Variant
 
@@ -114,6 +115,7 @@ class Costs:
         busy_percent: share of the device that others took meanwhile; None where unknown.
         passes: timed passes behind the latency.
         versions: of python and torch, and on a GPU of CUDA and cuDNN.
+        form: what `models.fast` chose; empty for the plain form.
     """
 
     values: dict[str, float]
@@ -122,6 +124,7 @@ class Costs:
     busy_percent: float | None
     passes: int
     versions: dict[str, str]
+    form: str = ""
 
 
 class Measurement:
@@ -150,19 +153,24 @@ class Measurement:
             training=request.training_shape,
             precision=mode.precision,
             training_precision=request.train_precision,
+            folded=mode.form == "fast",
         )
+        self.choice: Choice | None = None
         needed = max(self.account.inference_bytes, self.account.training_bytes) / MIB
         self.limits_mib = (needed, memory_mib(self.device))
         if needed > self.limits_mib[1]:
             raise OutOfMemory(*self.limits_mib)
         if self.device.type == "cuda":
             with mapped_to_out_of_memory(*self.limits_mib):
+                self._choose_form()
                 self._ask_allocator()
 
     def _ask_allocator(self) -> None:
         """On a GPU the allocator's figures replace the account's."""
         request, make, device = self.request, self.request.make, self.device
-        inference = cuda_inference(make, request.inference_shape, request.measure, device)
+        inference = cuda_inference(
+            make, request.inference_shape, request.measure, device, self.choice
+        )
         training = cuda_training(
             make,
             request.training_shape,
@@ -182,16 +190,26 @@ class Measurement:
         mode = replace(self.request.measure, repeats=repeats)
         watch = CpuWatch() if self.device.type == "cpu" else None
         with mapped_to_out_of_memory(*self.limits_mib):
-            with torch.random.fork_rng(devices=[]):  # the same weights in every round
-                torch.default_generator.manual_seed(0)
-                network = self.request.make()
-                images = torch.randn(self.request.inference_shape)
-            network.to(self.device)
-            self.timings.append(time_network(network, images.to(self.device), mode))
+            self._choose_form()
+            network, images = self._made()
+            self.timings.append(time_network(network, images, mode, self.choice))
         if mode.compile:
             torch.compiler.reset()  # else compiled networks pile up
         if watch is not None:
             self.load += watch.read()
+
+    def _made(self) -> tuple[ResNeSt, torch.Tensor]:
+        """The network and images on the device, the same in every round."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            network = self.request.make()
+            images = torch.randn(self.request.inference_shape)
+        return network.to(self.device), images.to(self.device)
+
+    def _choose_form(self) -> None:
+        """Once for all rounds."""
+        if self.request.measure.form == "fast" and self.choice is None:
+            self.choice = chosen_form(*self._made(), self.request.measure)
 
     def costs(self) -> Costs:
         """The costs, from all passes timed so far.
@@ -215,6 +233,7 @@ class Measurement:
             busy_percent=self.load.percent,
             passes=timing.n,
             versions=versions(self.device),
+            form=str(self.choice or ""),
         )
 
 
@@ -227,6 +246,7 @@ def mode_text(request: CostRequest, device: torch.device) -> str:
         mode.precision,
         "channels_last" if mode.channels_last else "contiguous",
         "compiled" if mode.compile else "eager",
+        *(["fast form"] if mode.form == "fast" else []),
     ]
     if device.type == "cpu":
         words.append(f"{mode.threads} thread{'s' if mode.threads > 1 else ''}")

@@ -10,6 +10,8 @@ import torch
 
 from resnest_search.cost.account import Make, Shape, sgd, train_step
 from resnest_search.cost.latency import deploy
+from resnest_search.models.fast import Choice
+from resnest_search.models.fused import fuse
 from resnest_search.schema import MeasureConfig
 
 __all__ = ["OutOfMemory", "cuda_inference", "cuda_training", "mapped_to_out_of_memory"]
@@ -54,14 +56,16 @@ def mapped_to_out_of_memory(needed_mib: float, have_mib: float) -> Iterator[None
     raise OutOfMemory(needed_mib, have_mib)
 
 
-def cuda_inference(make: Make, shape: Shape, mode: MeasureConfig, device: torch.device) -> int:
+def cuda_inference(
+    make: Make, shape: Shape, mode: MeasureConfig, device: torch.device, choice: Choice | None
+) -> int:
     """Peak bytes that torch allocates on a GPU for one deployed network and its pass.
 
     Weights and cuBLAS's and cuDNN's workspaces included; the CUDA context is not.
     """
 
     def prepare() -> Callable[[], None]:
-        network, images = deploy(make().to(device), torch.zeros(shape, device=device), mode)
+        network, images = deploy(make().to(device), torch.zeros(shape, device=device), mode, choice)
 
         def run() -> None:
             with torch.inference_mode():
@@ -77,12 +81,13 @@ def cuda_training(
 ) -> int:
     """Peak bytes that torch allocates on a GPU for one training step that is not the first.
 
-    The step of `account.train_step`, with weights, gradients and momentum in float32.
+    The step of `account.train_step`, with weights, gradients and momentum in float32, and
+    split attention fused, as `training` runs it.
     """
 
     def prepare() -> Callable[[], None]:
         layout = torch.channels_last if channels_last else torch.contiguous_format
-        network = make().to(device).train()
+        network = fuse(make()).to(device).train()
         network.to(memory_format=layout)
         images = torch.zeros(shape, device=device).to(memory_format=layout)
         optimizer = sgd(network)

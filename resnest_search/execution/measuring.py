@@ -238,6 +238,8 @@ def _costing(result: Costs | str) -> Costing:
         "busy_percent": result.busy_percent,
         "versions": result.versions,
     }
+    if result.form:
+        details["form"] = result.form
     return Costing(result.values, result.device, result.mode, details=details)
 
 

@@ -28,6 +28,7 @@ from resnest_search.execution.measuring import (
     remotely,
     within_limits,
 )
+from resnest_search.execution.pretrained import absolute_pretrained, check_pretrained
 from resnest_search.execution.resources import Allotment, allot, this_machine
 from resnest_search.files import write_atomically
 from resnest_search.metrics import COSTS
@@ -59,6 +60,7 @@ def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
     Raises:
         UserError: something is wrong; nothing has been written.
     """
+    config = absolute_pretrained(config)
     checks.check_model(config.model)
     checks.check_train(config.train)
     checks.check_measure(config.measure)
@@ -92,6 +94,7 @@ def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
         )
     config = dataclasses.replace(config, data=resolve(config.data))
     _check_candidates(config, space)
+    check_pretrained(config, space)
     if config.data.download:
         from resnest_search.data.download import download
 

@@ -146,6 +146,11 @@ class ResNeSt(nn.Module):
             keep their map and dilate their 3x3 instead: 8 is the form that DeepLab takes. None
             is the plain network, 32 with a deep stem and four stages.
 
+    Attributes:
+        stages: names of the stages' modules, in order: layer1, layer2, …
+        channels: of the map after the stem and after each stage.
+        strides: likewise, pixels of an image to a step of the map.
+
     Raises:
         ValueError: an argument is out of its range, or the variant is impossible here.
     """
@@ -184,9 +189,9 @@ class ResNeSt(nn.Module):
         self.bn1 = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if deep else nn.Identity()
-        self.stages: list[str] = []  # module names, in order: layer1, layer2, …
-        self.channels = [channels]  # of the maps: after the stem, and after each stage
-        self.strides = [4 if deep else 1]  # likewise, in pixels of an image
+        self.stages: list[str] = []
+        self.channels = [channels]
+        self.strides = [4 if deep else 1]
         dilation = 1
         for stage, (depth, width) in enumerate(zip(depths, planes, strict=True), start=1):
             halves = stage > 1
@@ -251,7 +256,7 @@ class ResNeSt(nn.Module):
             out_indices: which maps, in order; 0 is the stem's and i the one of stage i.
                 None is one a stage.
             output_stride: see `ResNeSt`; None keeps the network's own.
-            names: what each map is called; None is ``stem``, ``layer1``, ``layer2``, …
+            names: what each map is called in the dictionary; None is ``stem``, ``layer1``, …
 
         Raises:
             ValueError: there is no such map or stride, or not a name for each.
@@ -302,6 +307,7 @@ class Features(nn.Module):
         self._stages = network.stages[: indices[-1]]
         for name in ("conv1", "bn1", "relu", "maxpool", *self._stages):
             self.add_module(name, network.get_submodule(name))
+        self.training = network.training  # as that of its children
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Images ``[B, C, H, W]`` to a map ``[B, channels[i], H / strides[i], …]`` a name."""

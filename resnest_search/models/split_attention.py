@@ -77,7 +77,10 @@ class SplitAttention(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``[B, C, H, W]`` to ``[B, C, H', W']``."""
-        x = self.relu(self.dropblock(self.bn0(self.conv(x))))  # [B, R*C, H', W']
+        return self.weigh(self.relu(self.dropblock(self.bn0(self.conv(x)))))
+
+    def weigh(self, x: torch.Tensor) -> torch.Tensor:
+        """The weighted sum of the splits: ``[B, R*C, H', W']`` to ``[B, C, H', W']``."""
         # Under autocast the softmax answers in float32, which would widen the whole map.
         weights = self.attend(x.mean((2, 3))).to(x.dtype)[..., None, None].unbind(1)
         splits = x.chunk(self.radix, dim=1)  # R of [B, C, H', W'], views of x

@@ -20,6 +20,8 @@ from pytorch_lightning.strategies import DDPStrategy
 
 from resnest_search.data import build as build_data
 from resnest_search.models.build import build as build_network
+from resnest_search.models.fused import fuse
+from resnest_search.models.weights import load_pretrained
 from resnest_search.record import Epoch
 from resnest_search.schema import DataConfig, ModelConfig, TrainConfig
 from resnest_search.training.task import Classification
@@ -82,12 +84,16 @@ def fit(
     network = build_network(
         Variant.parse(run.variant), run.model, in_channels=data.channels, num_classes=data.classes
     )
+    network = fuse(network)  # where the device has Triton; elsewhere the plain form runs
     if run.train.channels_last:
         network = network.to(memory_format=torch.channels_last)
     if run.train.compile:
         network.compile()  # in place, so that the state dict keeps its names
     task = Classification(network, run.train, len(data.train_dataloader()), run.seed)
     checkpoint, curve, note = _last_checkpoint(run)
+    if checkpoint is None and run.model.pretrained is not None:
+        begun = load_pretrained(network, Path(run.model.pretrained))
+        note = f"{note}; {begun}" if note else begun
     follower = _Follower(run, curve, report, note)
     if curve and (not follower.ask() or curve[-1].epoch >= run.train.epochs):
         return False

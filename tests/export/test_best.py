@@ -128,8 +128,10 @@ def test_any_complete_trial_can_replace_the_best(copied: Sweep, select: str) -> 
     assert facts["variant"] == chosen.variant
     assert facts["selected_as"] == select
     assert facts["validation"]["accuracy"] == pytest.approx(chosen.accuracy)
-    assert "\n" not in said
-    assert chosen.variant in said
+    first, second = said.splitlines()
+    assert chosen.variant in first
+    assert second.strip().startswith("source: model.py")
+    assert "max difference 0, top-1 agreement 100.00%" in second
     assert sorted(path.name for path in Path(copied.folder).glob("*best*")) == ["best"]
 
 

@@ -16,7 +16,7 @@ import torch
 import yaml
 from torch import nn
 
-from resnest_search.export.source import model_source
+from resnest_search.export.formats.source import model_source
 from resnest_search.models.build import build, network_arguments
 from resnest_search.schema import ModelConfig
 from resnest_search.variant import Variant
@@ -26,10 +26,13 @@ SMALL = ModelConfig(stem_width=8, depths=[1, 1], planes=[16, 32])
 RESNEST50 = ModelConfig(**yaml.safe_load((ROOT / "conf" / "model" / "resnest50.yaml").read_text()))
 
 
-def source(variant: str, model: ModelConfig, channels: int, classes: int) -> str:
+def source(
+    variant: str, model: ModelConfig, channels: int, classes: int, with_archive: bool = False
+) -> str:
     arguments = {"variant": variant, **network_arguments(model)}
     arguments |= {"in_channels": channels, "num_classes": classes}
-    return model_source("A network.", arguments, [0.5] * channels, [0.25] * channels)
+    mean, std = [0.5] * channels, [0.25] * channels
+    return model_source("A network.", arguments, mean, std, with_archive=with_archive)
 
 
 @contextmanager
@@ -94,19 +97,37 @@ def test_generated_network_is_the_packages(
 
 def test_generated_file_names_no_package_but_torch_and_is_clean(tmp_path: Path) -> None:
     path = tmp_path / "model.py"
-    path.write_text(source("2s2x40d", SMALL, 3, 10))
+    path.write_text(source("2s2x40d", SMALL, 3, 10, with_archive=True))
     imports = {
         line.split()[1].split(".")[0]
         for line in path.read_text().splitlines()
         if line.startswith(("import ", "from "))
     }
     assert imports - set(sys.stdlib_module_names) == {"torch"}
-    words = ["--isolated", "--no-cache", "--select", "E,F,I", "--ignore", "E501"]
+    rules = str(ROOT / "pyproject.toml")
+    for words in (["check"], ["format", "--check"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *words, "--no-cache", "--config", rules, str(path)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_generated_file_passes_a_strict_type_checker(
+    tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    (tmp_path / "model.py").write_text(source("2s2x40d", SMALL, 3, 10, with_archive=True))
+    cache = pytestconfig.cache.mkdir("mypy_of_exported")  # torch's types take a while to read
+    words = ["--strict", "--config-file=", "--cache-dir", str(cache), "model.py"]
     done = subprocess.run(
-        [sys.executable, "-m", "ruff", "check", *words, str(path)],
+        [sys.executable, "-m", "mypy", *words],
+        cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=500,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,13 +1,16 @@
 """Parameters and multiply-accumulates against the paper's, for the configs that we ship."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
+import resnest.torch as authors
 import torch
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
-from resnest_search.models import build
+from resnest_search.models import ResNeSt, build
+from resnest_search.models.build import network_arguments
 from resnest_search.schema import ModelConfig
 from resnest_search.variant import Variant
 
@@ -29,6 +32,8 @@ PUBLISHED = [
     ("resnest50_fast", "2s2x40d", 224, "26.94", 4.366),
     ("resnest50_fast", "4s2x40d", 224, "30.4", 4.41),
     ("resnest50_fast", "1s4x24d", 224, "25.7", 4.42),
+    ("resnest14", "2s1x64d", 224, "10.61", 2.76),
+    ("resnest26", "2s1x64d", 224, "17.07", 3.64),
     ("resnest50", "2s1x64d", 224, "27.48", 5.40),
     ("resnest101", "2s1x64d", 256, "48.28", 13.38),
     ("resnest200", "2s1x64d", 320, "70.20", 35.69),
@@ -41,18 +46,55 @@ def config(name):
     return ModelConfig(**yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
+def counts(network, crop):
+    """Parameters, and GMACs of an image: of a multiplication and addition, half the FLOPs."""
+    counter = FlopCounterMode(display=False)
+    with torch.device("meta"), torch.no_grad(), counter:
+        network.eval()(torch.empty(1, 3, crop, crop))
+    return sum(p.numel() for p in network.parameters()), counter.get_total_flops() / 2e9
+
+
 @pytest.mark.parametrize(("name", "setting", "crop", "millions", "gmacs"), PUBLISHED)
 def test_counts_are_the_published_ones(name, setting, crop, millions, gmacs):
-    counter = FlopCounterMode(display=False)
-    with torch.device("meta"), torch.no_grad():
+    with torch.device("meta"):
         network = build(Variant.parse(setting), config(name), in_channels=3, num_classes=1000)
-        with counter:
-            network.eval()(torch.empty(1, 3, crop, crop))
-    parameters = sum(parameter.numel() for parameter in network.parameters()) / 1e6
+    parameters, found = counts(network, crop)
     if millions is not None:
         digits = len(millions.partition(".")[2])
-        assert f"{parameters:.{digits}f}" == millions
-    assert counter.get_total_flops() / 2e9 == pytest.approx(gmacs, rel=0.015)
+        assert f"{parameters / 1e6:.{digits}f}" == millions
+    assert found == pytest.approx(gmacs, rel=0.015)
+
+
+@pytest.mark.parametrize("output_stride", [32, 16, 8])
+@pytest.mark.parametrize(("name", "crop"), [("resnest50", 224), ("resnest101", 256)])
+def test_counts_are_the_authors_in_the_dilated_form_too(name, crop, output_stride):
+    form = {32: {}, 16: {"dilation": 2}, 8: {"dilated": True}}[output_stride]
+    with torch.device("meta"):
+        theirs = getattr(authors, name)(**form)
+        arguments = network_arguments(config(name))
+        ours = ResNeSt(Variant.parse("2s1x64d"), **arguments, output_stride=output_stride)
+        plain = ResNeSt(Variant.parse("2s1x64d"), **arguments)
+    expected, found = counts(theirs, crop), counts(ours, crop)
+    assert found[0] == expected[0] == counts(plain, crop)[0]
+    assert found[1] == pytest.approx(expected[1], rel=1e-6)
+    if output_stride < 32:
+        assert found[1] > counts(plain, crop)[1]
+
+
+@pytest.mark.parametrize("name", ["resnest50", "resnest101"])
+def test_dropblock_adds_nothing_to_what_is_counted(name):
+    model = config(name)
+    with torch.device("meta"):
+        plain, dropping = (
+            build(
+                Variant.parse("2s1x64d"),
+                dataclasses.replace(model, dropblock=dropblock),
+                in_channels=3,
+                num_classes=1000,
+            )
+            for dropblock in (0.0, 0.1)
+        )
+    assert counts(plain, 64) == counts(dropping, 64)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -1,0 +1,76 @@
+"""``model.pretrained`` before a sweep starts: found, read, and held against every network."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from resnest_search.errors import UserError
+from resnest_search.models.build import build
+from resnest_search.models.weights import pretrained_state, read_weights
+from resnest_search.schema import SweepConfig
+from resnest_search.search import Space, configured
+
+__all__ = ["absolute_pretrained", "check_pretrained"]
+
+_KEY = "model.pretrained"
+
+
+def absolute_pretrained(config: SweepConfig) -> SweepConfig:
+    """The configuration with its files of weights made absolute: workers start elsewhere."""
+    model = dataclasses.replace(config.model, pretrained=_absolute(config.model.pretrained))
+    space = dict(config.search.space)
+    if isinstance(space.get(_KEY), list):
+        space[_KEY] = [_absolute(path) for path in space[_KEY]]
+    nested = space.get("model")
+    if isinstance(nested, dict) and isinstance(nested.get("pretrained"), list):
+        paths = [_absolute(path) for path in nested["pretrained"]]
+        space["model"] = {**nested, "pretrained": paths}
+    search = dataclasses.replace(config.search, space=space)
+    return dataclasses.replace(config, model=model, search=search)
+
+
+def check_pretrained(config: SweepConfig, space: Space) -> None:
+    """Every network of the space can start from the file that it is given.
+
+    The data's classes are resolved. Reads each file once and builds no weights.
+
+    Raises:
+        UserError: a file cannot be read, or does not fit one of the networks.
+    """
+    files: dict[str, dict[str, torch.Tensor]] = {}
+    for candidate in space.networks:
+        model, data, _ = configured(config, candidate)
+        path = model.pretrained
+        if path is None:
+            continue
+        if path not in files:
+            files[path] = _shapes(path)
+        with torch.device("meta"):
+            network = build(
+                candidate.variant, model, in_channels=data.channels, num_classes=data.classes or 1
+            )
+        try:
+            pretrained_state(network, files[path])
+        except ValueError as error:
+            network_name = f"{candidate.variant} of model={model.name}"
+            hint = "; a file fits one variant" if len(space.networks) > 1 else ""
+            raise UserError(f"{_KEY}={path}: {network_name}: {error}{hint}") from None
+
+
+def _shapes(path: str) -> dict[str, torch.Tensor]:
+    """Names and shapes of a file's weights; the values are for the workers."""
+    try:
+        state = read_weights(Path(path))
+    except ValueError as error:
+        raise UserError(f"{_KEY}={path}: {error}") from None
+    return {name: tensor.to("meta") for name, tensor in state.items()}
+
+
+def _absolute(path: Any) -> Any:
+    """A path made absolute; null and what is no path stay for the schema's checks."""
+    return os.path.abspath(os.path.expanduser(path)) if isinstance(path, str) else path

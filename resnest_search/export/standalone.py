@@ -1,0 +1,116 @@
+"""What a generated ``model.py`` offers around its network: `build` and `preprocess`.
+
+The generator takes this file's own text and puts the values of a network in the place of
+the constants, one line each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from resnest_search.models.resnest import ResNeSt
+from resnest_search.variant import Variant
+
+__all__ = ["build", "facts_digest", "preprocess", "verified"]
+
+# The arguments of ResNeSt that make this network.
+ARGUMENTS: dict[str, Any] = {}
+# Of each channel of images in [0, 1], as in training; empty where images stay as they are.
+MEAN: tuple[float, ...] = ()
+STD: tuple[float, ...] = ()
+# The digest of the trained weights, weights.pt beside this file.
+WEIGHTS_SHA256 = ""
+
+
+def build(pretrained: bool = False, **changes: Any) -> ResNeSt:
+    """The network, with the trained weights beside this file or fresh ones.
+
+    Args:
+        pretrained: load ``weights.pt``. With another ``num_classes`` all but the classifier
+            is loaded, and the classifier stays fresh.
+        changes: of ``ARGUMENTS``, for example ``num_classes`` of a network to be trained.
+
+    Raises:
+        RuntimeError: the weights are missing, are not the exported ones or do not fit the
+            changes, or ``model.json`` is damaged.
+    """
+    arguments = {**ARGUMENTS, **changes}
+    variant = Variant.parse(arguments.pop("variant"))
+    network = ResNeSt(variant, **arguments)
+    if pretrained:
+        weights = verified(Path(__file__).with_name("weights.pt"), WEIGHTS_SHA256)
+        state = torch.load(io.BytesIO(weights), map_location="cpu", weights_only=True)
+        if arguments["num_classes"] != ARGUMENTS["num_classes"]:
+            fresh = network.state_dict()
+            state.update({name: fresh[name] for name in ("fc.weight", "fc.bias")})
+        network.load_state_dict(state)
+    return network
+
+
+def preprocess(images: torch.Tensor) -> torch.Tensor:
+    """Normalise images as in training: float (B, C, H, W) in [0, 1] in, the network's input out."""
+    if not MEAN:
+        return images
+    mean = torch.tensor(MEAN, dtype=images.dtype, device=images.device).view(1, -1, 1, 1)
+    std = torch.tensor(STD, dtype=images.dtype, device=images.device).view(1, -1, 1, 1)
+    return (images - mean) / std
+
+
+def verified(path: Path, sha256: str = "") -> bytes:
+    """What an exported file holds, after a look at its digest.
+
+    The digests guard against damage, and against files of different exports in one folder.
+    They are no signature: who can write the folder can write all of them.
+
+    Args:
+        path: of the file. A ``model.json`` beside it must be intact, and a digest that it
+            has for the file must be right; without one, ``sha256`` alone is compared.
+        sha256: hexadecimal; empty where it is not known.
+
+    Raises:
+        RuntimeError: with one line, the file is missing or not the exported one, or
+            ``model.json`` is damaged.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RuntimeError(f"{path} cannot be read: {error.strerror}") from None
+    known = {"model.py": sha256, "model.json": recorded(path.with_name("model.json"), path.name)}
+    digest = hashlib.sha256(content).hexdigest()
+    for source, wanted in known.items():
+        if wanted and digest != wanted:
+            raise RuntimeError(
+                f"{path} is not the exported file: {source} has another SHA-256 for it"
+            )
+    return content
+
+
+def recorded(facts_path: Path, name: str) -> str:
+    """The digest that a ``model.json`` has for a file; empty where it or its entry is missing.
+
+    Raises:
+        RuntimeError: with one line, it is damaged or was changed after the export.
+    """
+    if not facts_path.exists():
+        return ""
+    try:
+        facts = json.loads(facts_path.read_bytes())
+        intact = facts.pop("digest") == facts_digest(facts)
+        sha256 = str(facts["sha256"].get(name, ""))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise RuntimeError(f"{facts_path} is damaged") from None
+    if not intact:
+        raise RuntimeError(f"{facts_path} was changed after the export: its digest is another")
+    return sha256
+
+
+def facts_digest(facts: dict[str, Any]) -> str:
+    """SHA-256 of the facts of a ``model.json``, but for their own ``digest``, as sorted JSON."""
+    text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
