@@ -147,6 +147,8 @@ def profile(config: ProfileConfig) -> None:
     costing = profile_variant(config)
     print(f"{config.variant} in {config.model.name} on {costing.device}: {costing.mode}")
     Console().print(profile_table(costing.costs))
+    if form := (costing.details or {}).get("form"):
+        print(f"fast form: {form}")
     for line in busy_warnings({config.variant: costing}):
         print(line, file=sys.stderr)
 
