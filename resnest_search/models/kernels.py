@@ -290,10 +290,14 @@ def _strides(x: torch.Tensor) -> tuple[int, int, int]:
 
 
 def _blocks(strides: tuple[int, int, int], channels: int, pixels: int) -> dict[str, int]:
-    """Sides of a tile of up to 2048 elements, long in the direction that lies together."""
+    """Sides of a tile, long in the direction that lies together.
+
+    Up to 1024 elements in channels_last and 2048 else: with more, the kernel of the gradient
+    wants over 128 registers a thread on sm_90.
+    """
     if strides[1] == 1:
         block_c = min(64, _power(channels))
-        return {"BLOCK_S": min(_power(pixels), 2048 // block_c), "BLOCK_C": block_c}
+        return {"BLOCK_S": min(_power(pixels), 1024 // block_c), "BLOCK_C": block_c}
     block_s = min(2048, _power(pixels))
     return {"BLOCK_S": block_s, "BLOCK_C": min(_power(channels), max(1, 2048 // block_s))}
 
