@@ -166,7 +166,7 @@ def inference(
             add(owner, f"eager, {name}", placed, layout)
             if compiled and owner == "timm":
                 add(owner, f"compiled, {name}", torch.compile(placed), layout)
-    with torch.inference_mode():
+    with torch.no_grad():  # the compiler does not take inference mode's tensors
         quick, choice = fast(copy.deepcopy(found["ours"]).to(images), images)
     layout = torch.channels_last if choice.channels_last else torch.contiguous_format
     add("ours", "fast form", quick, layout).note = str(choice)
