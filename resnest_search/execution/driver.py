@@ -37,7 +37,6 @@ _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-    "TUNE_MAX_PENDING_TRIALS_PG": "1",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
@@ -86,6 +85,9 @@ def run_trials(
 ) -> bool:
     """Run trials until the strategy has no more; False where Ctrl-C ended it before."""
     scratch = tempfile.mkdtemp(prefix="resnest-search-")
+    # All workers start at once. One after the other, each that starts while a trial ends is
+    # dropped for the worker that has become free, and short trials never get the second.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(allotment.slots)
     tuner = tune.Tuner(
         tune.with_resources(
             TrialTrainable, tune.PlacementGroupFactory(allotment.bundles, strategy="PACK")

@@ -9,6 +9,7 @@ from ray.tune import Trainable
 
 from resnest_search.execution.training_thread import TrainingThread
 from resnest_search.execution.workers import Workers
+from resnest_search.training import Run
 
 __all__ = ["TrialTrainable"]
 
@@ -22,10 +23,15 @@ class TrialTrainable(Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         self._workers = Workers(config["allotment"])
-        self._training = TrainingThread(self._workers.train, config["run"])
+        self._run: Run = config["run"]
+        self._training: TrainingThread | None = None
         self._sent = 0
 
     def step(self) -> dict[str, Any]:
+        # Not before the first step: Tune may yet give the trial to a worker that has become
+        # free, and two would train in one folder.
+        if self._training is None:
+            self._training = TrainingThread(self._workers.train, self._run)
         message = self._training.next()
         if message.lost:
             raise RuntimeError(message.failure)  # Tune starts the trial again
@@ -39,10 +45,12 @@ class TrialTrainable(Trainable):
         }
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._training.stop()
-        self._training = TrainingThread(self._workers.train, new_config["run"])
+        self.cleanup()
+        self._run = new_config["run"]
         self._sent = 0
         return True
 
     def cleanup(self) -> None:
-        self._training.stop()
+        if self._training is not None:
+            self._training.stop()
+            self._training = None
