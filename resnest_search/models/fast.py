@@ -17,29 +17,17 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
+from resnest_search.models.folded import ConvForm, FoldedConv, folded, layout_of, packs
 from resnest_search.models.fused import fusible, weigh_fused
 from resnest_search.models.resnest import Bottleneck, ResNeSt
 from resnest_search.models.split_attention import SplitAttention
 
-__all__ = ["Choice", "ConvForm", "FoldedConv", "choose", "fast", "fold"]
+__all__ = ["Choice", "choose", "fast", "fold", "fold_"]
 
 _ROUNDS = 8  # of timing each form of a convolution
 _WORTH = 0.95  # another form must be this much faster than the network's own, or it is noise
 _Key = TypeVar("_Key")
-
-
-@dataclass(frozen=True)
-class ConvForm:
-    """How a convolution runs: with a block-diagonal dense weight or not, in which layout."""
-
-    dense: bool
-    channels_last: bool
-
-    def __str__(self) -> str:
-        layout = "channels_last" if self.channels_last else "contiguous"
-        return f"{'dense' if self.dense else 'grouped'} {layout}"
 
 
 @dataclass(frozen=True)
@@ -80,7 +68,7 @@ def fast(network: ResNeSt, images: torch.Tensor) -> tuple[ResNeSt, Choice]:
 
 def choose(network: ResNeSt, images: torch.Tensor) -> Choice:
     """Time the forms of `fast` on the images' device; takes some passes of the network."""
-    layouts = (True,) if _packs(images) else (False, True)  # oneDNN writes channels_last
+    layouts = (True,) if packs(images) else (False, True)  # oneDNN writes channels_last
     choices = [Choice(last, choose_forms(network, images, last)) for last in layouts]
     fused = fusible(images.device)
     networks = {index: fold(network, choice, fused) for index, choice in enumerate(choices)}
@@ -161,7 +149,7 @@ def _remember(inputs: dict[str, torch.Tensor], name: str) -> Callable[..., None]
 
 def _fastest(conv: nn.Conv2d, x: torch.Tensor, channels_last: bool) -> ConvForm:
     norm = nn.BatchNorm2d(conv.out_channels).to(x.device, x.dtype).eval()
-    layout = _layout(channels_last)
+    layout = layout_of(channels_last)
     x = x.contiguous(memory_format=layout)
     own = ConvForm(False, channels_last)
     forms = [own, *(ConvForm(dense, last) for dense in (False, True) for last in (False, True))]
@@ -195,25 +183,8 @@ def _wait(x: torch.Tensor) -> None:
         torch.cuda.synchronize(x.device)
 
 
-def _layout(channels_last: bool) -> torch.memory_format:
-    return torch.channels_last if channels_last else torch.contiguous_format
-
-
-def _packs(x: torch.Tensor) -> bool:
-    """Whether oneDNN's own operators take it: they are eager, for inference, and not for fakes."""
-    return (
-        not torch.compiler.is_compiling()  # first, since the compiler cannot trace the rest
-        and x.device.type == "cpu"
-        and x.dtype is torch.float32
-        and type(x) is torch.Tensor
-        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        and bool(torch.backends.mkldnn.enabled)
-    )
-
-
 def _fold_attention(block: SplitAttention, form: ConvForm, fused: bool) -> None:
     channels = block.conv.out_channels
-    weight = block.conv.weight
     conv = FoldedConv(block.conv, block.bn0, form, relu=not fused)
     _replace(block, conv=conv, bn0=nn.Identity())
     hidden, bias = folded(block.fc1, block.bn1)
@@ -221,8 +192,8 @@ def _fold_attention(block: SplitAttention, form: ConvForm, fused: bool) -> None:
         nn.Parameter(t, requires_grad=False) for t in (hidden, bias)
     )
     _replace(block, bn1=nn.Identity())
-    block.register_buffer("one", weight.new_ones(channels))
-    block.register_buffer("zero", weight.new_zeros(channels))
+    unit = torch.tensor([1.0, 0.0, 0.0, 1.0], device=block.fc1.weight.device)
+    block.register_buffer("unit_norm", unit[:, None].repeat(1, channels))
     block.__class__ = FastSplitAttention
 
 
@@ -275,102 +246,11 @@ class FastBottleneck(Bottleneck):
 class FastSplitAttention(SplitAttention):
     """`SplitAttention` after its norms were folded."""
 
-    one: torch.Tensor
-    zero: torch.Tensor
+    unit_norm: torch.Tensor
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``[B, C, H, W]`` to ``[B, C, H', W']``."""
         splits = self.conv(x)  # [B, R*C, H', W']
         if isinstance(self.conv, FoldedConv) and not self.conv.relu:  # the fused form has its own
-            norm = (self.one, self.zero, self.zero, self.one)
-            return weigh_fused(self, splits, norm, False)
+            return weigh_fused(self, splits, self.unit_norm, False)
         return self.weigh(splits)
-
-
-def folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weight and bias of one convolution that does what the two do in eval mode."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    scale = norm.weight.double() * torch.rsqrt(norm.running_var.double() + norm.eps)
-    bias = norm.bias.double() - norm.running_mean.double() * scale
-    if conv.bias is not None:
-        bias = bias + conv.bias.double() * scale
-    weight = conv.weight.double() * scale.view(-1, 1, 1, 1)
-    kind = conv.weight.dtype  # rounded once
-    return weight.detach().to(kind), bias.detach().to(kind)
-
-
-def dense_weight(weight: torch.Tensor, groups: int) -> torch.Tensor:
-    """The block-diagonal weight: ``[out, in / groups, k, k]`` to ``[out, in, k, k]``."""
-    out, width, *kernel = weight.shape
-    rows = out // groups
-    dense = weight.new_zeros(out, width * groups, *kernel)
-    for group in range(groups):
-        own = slice(group * rows, (group + 1) * rows)
-        dense[own, group * width : (group + 1) * width] = weight[own]
-    return dense
-
-
-class FoldedConv(nn.Module):
-    """A convolution with its batch norm in its weights, for inference.
-
-    Args:
-        conv: the convolution.
-        norm: what follows it.
-        form: how it runs.
-        relu: whether a ReLU follows, after the addition of a shortcut where one is given.
-    """
-
-    weight: torch.Tensor
-    bias: torch.Tensor
-
-    def __init__(
-        self, conv: nn.Conv2d, norm: nn.BatchNorm2d, form: ConvForm, *, relu: bool
-    ) -> None:
-        super().__init__()
-        weight, bias = folded(conv, norm)
-        self.form = form
-        self.relu = relu
-        self.geometry = (
-            [int(side) for side in conv.padding],
-            list(conv.stride),
-            list(conv.dilation),
-            1 if form.dense else conv.groups,
-        )
-        weight = dense_weight(weight, conv.groups) if form.dense else weight
-        weight = weight.contiguous(memory_format=_layout(form.channels_last))
-        self.register_buffer("weight", weight)
-        self.register_buffer("bias", bias)
-        self._packed: torch.Tensor | None = None  # in oneDNN's layout for the first shape seen
-        self._packed_for = torch.Size()
-
-    def forward(self, x: torch.Tensor, shortcut: torch.Tensor | None = None) -> torch.Tensor:
-        """``[B, in, H, W]`` to ``[B, out, H', W']``, in the form's memory format."""
-        x = x.contiguous(memory_format=_layout(self.form.channels_last))
-        if self.form.channels_last and not torch.is_grad_enabled() and _packs(x):
-            return self._with_onednn(x, shortcut)
-        padding, stride, dilation, groups = self.geometry
-        out = F.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
-        if shortcut is not None:
-            out += shortcut
-        return out.relu_() if self.relu else out
-
-    def _with_onednn(self, x: torch.Tensor, shortcut: torch.Tensor | None) -> torch.Tensor:
-        """The operators that torch.compile lowers such a convolution to, called directly."""
-        geometry = self.geometry
-        if self._packed is None:
-            self._packed_for = x.shape
-            self._packed = torch.ops.mkldnn._reorder_convolution_weight(
-                self.weight, *geometry, list(x.shape)
-            )
-        weight = self._packed if x.shape == self._packed_for else self.weight
-        then = "relu" if self.relu else "none"
-        if shortcut is None:
-            out: torch.Tensor = torch.ops.mkldnn._convolution_pointwise(
-                x, weight, self.bias, *geometry, then, [], ""
-            )
-            return out
-        summed: torch.Tensor = torch.ops.mkldnn._convolution_pointwise.binary(
-            x, shortcut, weight, self.bias, *geometry, "add", 1.0, then, [], ""
-        )
-        return summed

@@ -24,7 +24,6 @@ __all__ = ["FusedSplitAttention", "fuse", "fusible", "weigh_fused"]
 
 _HAS_TRITON = importlib.util.find_spec("triton") is not None
 _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # Triton looks at its import, too
-Norm = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 _Network = TypeVar("_Network", bound=nn.Module)
 
 
@@ -46,23 +45,25 @@ def fuse(network: _Network) -> _Network:
 
 
 def weigh_fused(
-    block: SplitAttention, splits: torch.Tensor, norm: Norm, batch_statistics: bool
+    block: SplitAttention, splits: torch.Tensor, norm: torch.Tensor, batch_statistics: bool
 ) -> torch.Tensor:
     """`SplitAttention.weigh` of ReLU(batch norm) of the 3x3's output.
 
     Args:
         block: whose attention weighs.
         splits: ``[B, R*C, H, W]``.
-        norm: weight, bias, mean and 1 / standard deviation, ``[R*C]`` each.
+        norm: weight, bias, mean and 1 / standard deviation, float32 ``[4, R*C]``; gradients
+            reach the first two.
         batch_statistics: mean and standard deviation are those of the splits.
     """
     splits = _dense(splits)
     means, _, token, carrier = torch.ops.resnest_search.pool_splits(
-        splits, *norm, block.radix, batch_statistics
+        splits, norm, block.radix, batch_statistics
     )
     attention = block.attend(means.to(block.fc1.weight.dtype)).float().contiguous()
-    fixed = tuple(tensor.detach() for tensor in (splits, *norm))
-    out: torch.Tensor = torch.ops.resnest_search.combine_splits(*fixed, attention, token, carrier)
+    out: torch.Tensor = torch.ops.resnest_search.combine_splits(
+        splits.detach(), norm.detach(), attention, token, carrier
+    )
     return out
 
 
@@ -81,7 +82,7 @@ class FusedSplitAttention(SplitAttention):
         splits = _dense(self.conv(x))  # [B, R*C, H', W']
         batch_statistics = self.bn0.training or self.bn0.running_mean is None
         mean, invstd = self._statistics(splits, batch_statistics)
-        norm = (self.bn0.weight, self.bn0.bias, mean, invstd)
+        norm = torch.stack((self.bn0.weight.float(), self.bn0.bias.float(), mean, invstd))
         return weigh_fused(self, splits, norm, batch_statistics)
 
     def _applies(self, x: torch.Tensor) -> bool:
@@ -138,10 +139,7 @@ def _(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 @torch.library.custom_op("resnest_search::pool_splits", mutates_args=())
 def pool_splits(
     x: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor,
-    mean: torch.Tensor,
-    invstd: torch.Tensor,
+    norm: torch.Tensor,
     radix: int,
     batch_statistics: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -153,12 +151,9 @@ def pool_splits(
 
     Args:
         x: output of the 3x3, ``[B, R * C, H, W]``, dense.
-        weight: of batch norm, as the next three ``[R * C]``.
-        bias: of batch norm.
-        mean: of the channels.
-        invstd: 1 / their standard deviation, with batch norm's epsilon.
+        norm: of batch norm, see `weigh_fused`.
         radix: R.
-        batch_statistics: mean and invstd are those of x, and depend on it.
+        batch_statistics: the norm's statistics are those of x, and depend on it.
 
     Returns:
         The means ``[B, R * C]`` in float32; the sums that they are made of, ``[2, B, R * C]``;
@@ -167,9 +162,9 @@ def pool_splits(
     """
     from resnest_search.models import kernels
 
-    sums = kernels.positive_sums(x, None, (weight, bias, mean, invstd), radix)
+    sums = kernels.positive_sums(x, None, norm, radix)
     # ReLU(weight * n + bias) is linear in the two sums wherever it is not zero.
-    means = (weight * sums[1] + bias * sums[0]) / (x.shape[2] * x.shape[3])
+    means = (norm[0] * sums[1] + norm[1] * sums[0]) / (x.shape[2] * x.shape[3])
     return means, sums, *_ways_back(x, radix)
 
 
@@ -183,10 +178,7 @@ def _ways_back(x: torch.Tensor, radix: int) -> tuple[torch.Tensor, torch.Tensor]
 @pool_splits.register_fake
 def _(
     x: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor,
-    mean: torch.Tensor,
-    invstd: torch.Tensor,
+    norm: torch.Tensor,
     radix: int,
     batch_statistics: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -203,10 +195,10 @@ def _keep_pool(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> No
 def _pool_backward(
     ctx: Any, of_means: torch.Tensor, _: None, of_out: torch.Tensor, learnt: torch.Tensor
 ) -> tuple[torch.Tensor | None, ...]:
-    found = torch.ops.resnest_search.splits_gradient(
+    of_x, of_norm = torch.ops.resnest_search.splits_gradient(
         *ctx.saved_tensors, of_means, of_out, learnt, ctx.radix, ctx.batch_statistics
     )
-    return *found, None, None, None, None
+    return of_x, of_norm, None, None
 
 
 pool_splits.register_autograd(_pool_backward, setup_context=_keep_pool)
@@ -215,18 +207,15 @@ pool_splits.register_autograd(_pool_backward, setup_context=_keep_pool)
 @torch.library.custom_op("resnest_search::splits_gradient", mutates_args=())
 def splits_gradient(
     x: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor,
-    mean: torch.Tensor,
-    invstd: torch.Tensor,
+    norm: torch.Tensor,
     sums: torch.Tensor,
     of_means: torch.Tensor,
     of_out: torch.Tensor,
     learnt: torch.Tensor,
     radix: int,
     batch_statistics: bool,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Gradients of x, and of batch norm's weight and bias, from both ways back.
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Gradients of x and of the norm (zero for its statistics), from both ways back.
 
     See `pool_splits`: ``sums`` is an output of it, ``of_means``, ``of_out`` and ``learnt`` are
     the gradients of its others.
@@ -248,35 +237,30 @@ def splits_gradient(
         flat,
         offset,
         slope,
-        (weight, bias, mean, invstd),
+        norm,
     )
-    return of_x, of_weight.to(weight.dtype), of_bias.to(bias.dtype)
+    fixed = torch.zeros_like(of_bias)
+    return of_x, torch.stack((of_weight, of_bias, fixed, fixed))
 
 
 @splits_gradient.register_fake
 def _(
     x: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor,
-    mean: torch.Tensor,
-    invstd: torch.Tensor,
+    norm: torch.Tensor,
     sums: torch.Tensor,
     of_means: torch.Tensor,
     of_out: torch.Tensor,
     learnt: torch.Tensor,
     radix: int,
     batch_statistics: bool,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    return torch.empty_like(x), torch.empty_like(weight), torch.empty_like(bias)
+) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.empty_like(x), torch.empty_like(norm)
 
 
 @torch.library.custom_op("resnest_search::combine_splits", mutates_args=())
 def combine_splits(
     x: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor,
-    mean: torch.Tensor,
-    invstd: torch.Tensor,
+    norm: torch.Tensor,
     attention: torch.Tensor,
     token: torch.Tensor,
     carrier: torch.Tensor,
@@ -285,10 +269,7 @@ def combine_splits(
 
     Args:
         x: output of the 3x3, ``[B, R * C, H, W]``, dense; like the norm, without gradient here.
-        weight: of batch norm, as the next three ``[R * C]``.
-        bias: of batch norm.
-        mean: of the channels.
-        invstd: 1 / their standard deviation.
+        norm: of batch norm, see `weigh_fused`.
         attention: ``[B, R, C]``, contiguous.
         token: see `pool_splits`; its gradient is that of the output.
         carrier: see `pool_splits`.
@@ -296,7 +277,7 @@ def combine_splits(
     from resnest_search.models import kernels
 
     out = _output(x, token)
-    kernels.combine(x, attention, (weight, bias, mean, invstd), out)
+    kernels.combine(x, attention, norm, out)
     return out
 
 
@@ -308,10 +289,7 @@ def _output(x: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
 @combine_splits.register_fake
 def _(
     x: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor,
-    mean: torch.Tensor,
-    invstd: torch.Tensor,
+    norm: torch.Tensor,
     attention: torch.Tensor,
     token: torch.Tensor,
     carrier: torch.Tensor,
@@ -320,17 +298,17 @@ def _(
 
 
 def _keep_combine(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
-    ctx.save_for_backward(*inputs[:6])
+    ctx.save_for_backward(*inputs[:3])
 
 
 def _combine_backward(ctx: Any, of_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-    x, weight, bias, mean, invstd, attention = ctx.saved_tensors
+    x, norm, attention = ctx.saved_tensors
     radix = attention.shape[1]
     of_out = _dense(of_out)
-    sums = torch.ops.resnest_search.weighted_sums(x, of_out, weight, bias, mean, invstd, radix)
-    of_attention = (weight * sums[1] + bias * sums[0]).reshape(attention.shape)
+    sums = torch.ops.resnest_search.weighted_sums(x, of_out, norm, radix)
+    of_attention = (norm[0] * sums[1] + norm[1] * sums[0]).reshape(attention.shape)
     learnt = torch.cat((attention.flatten(1)[None], sums))  # [3, B, R*C]
-    return None, None, None, None, None, of_attention, of_out, learnt
+    return None, None, of_attention, of_out, learnt
 
 
 combine_splits.register_autograd(_combine_backward, setup_context=_keep_combine)
@@ -340,26 +318,20 @@ combine_splits.register_autograd(_combine_backward, setup_context=_keep_combine)
 def weighted_sums(
     x: torch.Tensor,
     of_out: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor,
-    mean: torch.Tensor,
-    invstd: torch.Tensor,
+    norm: torch.Tensor,
     radix: int,
 ) -> torch.Tensor:
     """`kernels.positive_sums` with the gradient of the output: float32 ``[2, B, R * C]``."""
     from resnest_search.models import kernels
 
-    return kernels.positive_sums(x, of_out, (weight, bias, mean, invstd), radix)
+    return kernels.positive_sums(x, of_out, norm, radix)
 
 
 @weighted_sums.register_fake
 def _(
     x: torch.Tensor,
     of_out: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor,
-    mean: torch.Tensor,
-    invstd: torch.Tensor,
+    norm: torch.Tensor,
     radix: int,
 ) -> torch.Tensor:
     return x.new_empty((2, *x.shape[:2]), dtype=torch.float32)

@@ -58,9 +58,19 @@ def _moments_kernel(  # type: ignore[no-untyped-def]
     tl.store(squares + at, square, mask=c < channels)
 
 
+@triton.jit
+def _norm(norm, own, known, splits):  # type: ignore[no-untyped-def]
+    """Weight, bias, mean and 1 / standard deviation of these channels."""
+    w = tl.load(norm + own, mask=known, other=0.0)
+    b = tl.load(norm + splits + own, mask=known, other=0.0)
+    mu = tl.load(norm + 2 * splits + own, mask=known, other=0.0)
+    inv = tl.load(norm + 3 * splits + own, mask=known, other=0.0)
+    return w, b, mu, inv
+
+
 @triton.jit  # type: ignore[untyped-decorator]
 def _positive_sums_kernel(  # type: ignore[no-untyped-def]
-    x, g, weight, bias, mean, invstd, sums, normed_sums, channels, pixels, part,
+    x, g, norm, sums, normed_sums, channels, pixels, part,
     of_image, of_channel, of_pixel, g_image, g_channel, g_pixel,
     RADIX: tl.constexpr, WEIGHTED: tl.constexpr, BLOCK_S: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
@@ -70,10 +80,7 @@ def _positive_sums_kernel(  # type: ignore[no-untyped-def]
     c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     known = c < channels
     own = split * channels + c
-    w = tl.load(weight + own, mask=known, other=0.0).to(tl.float32)
-    b = tl.load(bias + own, mask=known, other=0.0).to(tl.float32)
-    mu = tl.load(mean + own, mask=known, other=0.0).to(tl.float32)
-    inv = tl.load(invstd + own, mask=known, other=0.0).to(tl.float32)
+    w, b, mu, inv = _norm(norm, own, known, RADIX * channels)
     base = x + image.to(tl.int64) * of_image
     g_base = g + image.to(tl.int64) * g_image
     total = tl.zeros([BLOCK_C], tl.float32)
@@ -102,7 +109,7 @@ def _positive_sums_kernel(  # type: ignore[no-untyped-def]
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _combine_kernel(  # type: ignore[no-untyped-def]
-    x, attention, weight, bias, mean, invstd, out, channels, pixels,
+    x, attention, norm, out, channels, pixels,
     of_image, of_channel, of_pixel, out_image, out_channel, out_pixel,
     RADIX: tl.constexpr, BLOCK_S: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
@@ -116,10 +123,7 @@ def _combine_kernel(  # type: ignore[no-untyped-def]
     total = tl.zeros([BLOCK_S, BLOCK_C], tl.float32)
     for split in tl.static_range(RADIX):
         own = split * channels + c
-        w = tl.load(weight + own, mask=known, other=0.0).to(tl.float32)
-        b = tl.load(bias + own, mask=known, other=0.0).to(tl.float32)
-        mu = tl.load(mean + own, mask=known, other=0.0).to(tl.float32)
-        inv = tl.load(invstd + own, mask=known, other=0.0).to(tl.float32)
+        w, b, mu, inv = _norm(norm, own, known, RADIX * channels)
         a = tl.load(attention + image * RADIX * channels + own, mask=known, other=0.0)
         at = s[:, None] * of_pixel + own[None, :] * of_channel
         value = tl.load(base + at, mask=inside, other=0.0).to(tl.float32)
@@ -131,7 +135,7 @@ def _combine_kernel(  # type: ignore[no-untyped-def]
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _input_gradient_kernel(  # type: ignore[no-untyped-def]
-    x, g, attention, flat, offset, slope, weight, bias, mean, invstd, out, channels, pixels,
+    x, g, attention, flat, offset, slope, norm, out, channels, pixels,
     of_image, of_channel, of_pixel, g_image, g_channel, g_pixel,
     RADIX: tl.constexpr, BLOCK_S: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
@@ -146,10 +150,7 @@ def _input_gradient_kernel(  # type: ignore[no-untyped-def]
     gradient = gradient.to(tl.float32)
     for split in tl.static_range(RADIX):
         own = split * channels + c
-        w = tl.load(weight + own, mask=known, other=0.0).to(tl.float32)
-        b = tl.load(bias + own, mask=known, other=0.0).to(tl.float32)
-        mu = tl.load(mean + own, mask=known, other=0.0).to(tl.float32)
-        inv = tl.load(invstd + own, mask=known, other=0.0).to(tl.float32)
+        w, b, mu, inv = _norm(norm, own, known, RADIX * channels)
         shift = tl.load(offset + own, mask=known, other=0.0)
         slant = tl.load(slope + own, mask=known, other=0.0)
         of_split = image * RADIX * channels + own
@@ -187,7 +188,7 @@ def channel_moments(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def positive_sums(
     x: torch.Tensor,
     gradient: torch.Tensor | None,
-    norm: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
+    norm: torch.Tensor,
     radix: int,
 ) -> torch.Tensor:
     """Sums over the map of m and m * n, each times the gradient of the output where given.
@@ -195,7 +196,7 @@ def positive_sums(
     Args:
         x: ``[B, R * C, H, W]``, dense.
         gradient: ``[B, C, H, W]``, dense, or None for a factor of 1.
-        norm: weight, bias, mean and 1 / standard deviation, ``[R * C]`` each.
+        norm: weight, bias, mean and 1 / standard deviation, ``[4, R * C]``, contiguous.
         radix: R.
 
     Returns:
@@ -210,7 +211,7 @@ def positive_sums(
     sums = x.new_empty((2, pieces, batch, splits), dtype=torch.float32)
     g = x if gradient is None else gradient
     _launch(
-        _positive_sums_kernel, (batch * radix, tiles, pieces), x, g, *norm, sums[0], sums[1],
+        _positive_sums_kernel, (batch * radix, tiles, pieces), x, g, norm, sums[0], sums[1],
         channels, pixels, part, *strides, *_strides(g),
         RADIX=radix, WEIGHTED=gradient is not None, **blocks,
     )  # fmt: skip
@@ -220,7 +221,7 @@ def positive_sums(
 def combine(
     x: torch.Tensor,
     attention: torch.Tensor,
-    norm: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
+    norm: torch.Tensor,
     out: torch.Tensor,
 ) -> None:
     """Write the weighted sum of the splits' ReLU into ``out``.
@@ -236,7 +237,7 @@ def combine(
     blocks = _blocks(_strides(x), channels, pixels)
     grid = (_divide(pixels, blocks["BLOCK_S"]), _divide(channels, blocks["BLOCK_C"]), len(x))
     _launch(
-        _combine_kernel, grid, x, attention, *norm, out, channels, pixels,
+        _combine_kernel, grid, x, attention, norm, out, channels, pixels,
         *_strides(x), *_strides(out), RADIX=radix, **blocks,
     )  # fmt: skip
 
@@ -248,7 +249,7 @@ def input_gradient(
     flat: torch.Tensor,
     offset: torch.Tensor,
     slope: torch.Tensor,
-    norm: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
+    norm: torch.Tensor,
 ) -> torch.Tensor:
     """The gradient of the 3x3's output: ``[B, R * C, H, W]``, in the layout of x.
 
@@ -267,7 +268,7 @@ def input_gradient(
     blocks = _blocks(_strides(x), channels, pixels)
     grid = (_divide(pixels, blocks["BLOCK_S"]), _divide(channels, blocks["BLOCK_C"]), len(x))
     _launch(
-        _input_gradient_kernel, grid, x, gradient, attention, flat, offset, slope, *norm, out,
+        _input_gradient_kernel, grid, x, gradient, attention, flat, offset, slope, norm, out,
         channels, pixels, *_strides(x), *_strides(gradient), RADIX=radix, **blocks,
     )  # fmt: skip
     return out

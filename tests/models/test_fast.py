@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from resnest_search.cost.account import account
 from resnest_search.models import ResNeSt
-from resnest_search.models.fast import Choice, ConvForm, choose, dense_weight, fast, fold
+from resnest_search.models.fast import Choice, choose, fast, fold
+from resnest_search.models.folded import ConvForm, dense_weight
 from resnest_search.variant import Variant
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

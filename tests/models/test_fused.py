@@ -154,13 +154,12 @@ def test_half_precision_and_autocast():
 @fused_only
 def test_operators_are_registered_properly():
     x = torch.randn(3, 8, 4, 4, device=DEVICE, requires_grad=True)
-    norm = [torch.rand(8, device=DEVICE) + 0.5 for _ in range(4)]
-    norm[0].requires_grad_(), norm[1].requires_grad_()
+    norm = (torch.rand(4, 8, device=DEVICE) + 0.5).requires_grad_()
     ops = torch.ops.resnest_search
     checks = ("test_schema", "test_autograd_registration", "test_faketensor")
     torch.library.opcheck(ops.channel_moments, (x.detach(),), test_utils=checks)
-    torch.library.opcheck(ops.pool_splits, (x, *norm, 2, True), test_utils=checks)
-    fixed = [x.detach(), *(tensor.detach() for tensor in norm)]
+    torch.library.opcheck(ops.pool_splits, (x, norm, 2, True), test_utils=checks)
+    fixed = (x.detach(), norm.detach())
     _, _, token, carrier = ops.pool_splits(*fixed, 2, True)
     attention = torch.rand(3, 2, 4, device=DEVICE, requires_grad=True)
     inputs = (*fixed, attention, token, carrier)

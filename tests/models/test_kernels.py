@@ -18,7 +18,7 @@ H100 = GPUTarget("cuda", 90, 32)
 MAP, SMALL = "*bf16", "*fp32"
 MAPS = ("x", "g", "out")
 SMALLS = (
-    *("weight", "bias", "mean", "invstd", "attention"),
+    *("norm", "attention"),
     *("means", "squares", "sums", "normed_sums", "flat", "offset", "slope"),
 )
 LAYOUTS = {
