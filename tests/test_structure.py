@@ -33,7 +33,7 @@ BELOW: dict[str, set[str]] = {
     "training": {*HELPERS, "models", "data"},
     "tracking": {*HELPERS, "tracked"},
     "report": {*HELPERS, "search"},
-    "export": {*HELPERS, "search", "training", "models", "data"},
+    "export": {*HELPERS, "search", "training", "models", "data", "cost"},
     "execution": {*HELPERS, "search", "training", "models", "data", "cost"},
     "watch": {*HELPERS, "search", "tracking", "report", "execution"},
     "__main__": {*HELPERS, "search", "tracking", "report", "execution", "export", "watch"},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from resnest_search.cost.machine import device_name
 from resnest_search.errors import UserError
 from resnest_search.export import checker
 from resnest_search.export.formats import Format
@@ -132,7 +132,7 @@ def check(format: Format, folder: Path, reference: Reference) -> dict[str, Any]:
         "top1_agreement": float(agrees.float().mean()),
         "images": len(agrees),
         **timing,
-        "device": _cpu(),
+        "device": device_name(torch.device("cpu")),
         "mode": mode,
     }
 
@@ -192,13 +192,3 @@ def _margins(logits: torch.Tensor) -> torch.Tensor:
         return torch.full((len(logits),), torch.inf)
     best = logits.topk(2, dim=1).values
     return best[:, 0] - best[:, 1]
-
-
-def _cpu() -> str:
-    """What a person calls this machine's CPU."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(models, "") or platform.processor() or platform.machine()
