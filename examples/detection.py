@@ -5,7 +5,9 @@ python examples/detection.py --model best --images coco128_320
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import torch
 from common import (
@@ -17,6 +19,7 @@ from common import (
     parser,
     train,
 )
+from torch import nn
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.ops import MultiScaleRoIAlign
@@ -32,6 +35,11 @@ def build(export: ModuleType, classes: int, size: int) -> FasterRCNN:
         classes: with the background.
         size: longest side of an image in pixels.
     """
+    return FasterRCNN(num_classes=classes, **rcnn_arguments(export, size))
+
+
+def rcnn_arguments(export: ModuleType, size: int) -> dict[str, Any]:
+    """What any of torchvision's R-CNNs takes: backbone, images' statistics, anchors, pooling."""
     features = export.build(pretrained=True).features()
     maps = [str(level) for level in range(len(features.channels))]
     backbone = BackboneWithFPN(
@@ -41,30 +49,29 @@ def build(export: ModuleType, classes: int, size: int) -> FasterRCNN:
         out_channels=FPN_CHANNELS,
     )
     mean, std = channel_statistics(export)
-    return FasterRCNN(
-        backbone,
-        classes,
-        min_size=size,
-        max_size=size,
-        image_mean=mean,
-        image_std=std,
-        rpn_anchor_generator=anchor_generator(len(maps) + 1, size),  # the FPN pools one map more
-        box_roi_pool=MultiScaleRoIAlign(maps, output_size=7, sampling_ratio=2),
+    return {
+        "backbone": backbone,
+        "min_size": size,
+        "max_size": size,
+        "image_mean": mean,
+        "image_std": std,
+        "rpn_anchor_generator": anchor_generator(len(maps) + 1, size),  # the FPN pools one more
+        "box_roi_pool": MultiScaleRoIAlign(maps, output_size=7, sampling_ratio=2),
         # A half and an eighth of what is usual, for images of a few hundred pixels.
-        rpn_batch_size_per_image=128,
-        box_batch_size_per_image=64,
-    )
+        "rpn_batch_size_per_image": 128,
+        "box_batch_size_per_image": 64,
+    }
 
 
-def main() -> None:
-    """Train, and print the losses."""
-    title = (__doc__ or "").splitlines()[0]
+def run(about: str | None, make: Callable[[ModuleType, int, int], nn.Module], masks: bool) -> None:
+    """Read the command line, train the R-CNN, and print the losses."""
+    title = (about or "").splitlines()[0]
     options = parser(title, batch=4, size=320, size_means="longest side in pixels").parse_args()
     torch.manual_seed(options.seed)
     export = load_export(options.model)
-    data = CocoImages(options.images, export.ARGUMENTS["in_channels"])
-    model = build(export, data.classes, options.size).to(options.device).train()
-    freeze_batch_norm(model.backbone)
+    data = CocoImages(options.images, export.ARGUMENTS["in_channels"], masks=masks)
+    model = make(export, data.classes, options.size).to(options.device).train()
+    freeze_batch_norm(model.backbone)  # type: ignore[arg-type]
 
     def losses(indices: list[int]) -> dict[str, torch.Tensor]:
         images, targets = zip(*(data[index] for index in indices), strict=True)
@@ -78,4 +85,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, build, masks=False)

@@ -7,76 +7,18 @@ from __future__ import annotations
 
 from types import ModuleType
 
-import torch
-from common import (
-    CocoImages,
-    anchor_generator,
-    channel_statistics,
-    freeze_batch_norm,
-    load_export,
-    parser,
-    train,
-)
+from detection import rcnn_arguments, run
 from torchvision.models.detection import MaskRCNN
-from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.ops import MultiScaleRoIAlign
-
-FPN_CHANNELS = 128  # 256 is usual on a GPU, and four times the work
 
 
 def build(export: ModuleType, classes: int, size: int) -> MaskRCNN:
-    """Mask R-CNN whose backbone is every stage of the network, behind a feature pyramid.
-
-    Args:
-        export: the module ``model.py`` of the exported network.
-        classes: with the background.
-        size: longest side of an image in pixels.
-    """
-    features = export.build(pretrained=True).features()
-    maps = [str(level) for level in range(len(features.channels))]
-    backbone = BackboneWithFPN(
-        features,
-        return_layers=dict(zip(features.names, maps, strict=True)),
-        in_channels_list=features.channels,
-        out_channels=FPN_CHANNELS,
-    )
-    mean, std = channel_statistics(export)
-    return MaskRCNN(
-        backbone,
-        classes,
-        min_size=size,
-        max_size=size,
-        image_mean=mean,
-        image_std=std,
-        rpn_anchor_generator=anchor_generator(len(maps) + 1, size),  # the FPN pools one map more
-        box_roi_pool=MultiScaleRoIAlign(maps, output_size=7, sampling_ratio=2),
-        mask_roi_pool=MultiScaleRoIAlign(maps, output_size=14, sampling_ratio=2),
-        # A half and an eighth of what is usual, for images of a few hundred pixels.
-        rpn_batch_size_per_image=128,
-        box_batch_size_per_image=64,
-    )
-
-
-def main() -> None:
-    """Train, and print the losses."""
-    title = (__doc__ or "").splitlines()[0]
-    options = parser(title, batch=4, size=320, size_means="longest side in pixels").parse_args()
-    torch.manual_seed(options.seed)
-    export = load_export(options.model)
-    data = CocoImages(options.images, export.ARGUMENTS["in_channels"], masks=True)
-    model = build(export, data.classes, options.size).to(options.device).train()
-    freeze_batch_norm(model.backbone)
-
-    def losses(indices: list[int]) -> dict[str, torch.Tensor]:
-        images, targets = zip(*(data[index] for index in indices), strict=True)
-        parts: dict[str, torch.Tensor] = model(
-            [image.to(options.device) for image in images],
-            [{key: value.to(options.device) for key, value in t.items()} for t in targets],
-        )
-        return parts
-
-    train(losses, model.parameters(), len(data), options)
+    """Faster R-CNN's parts, and a mask for each box; see `detection.build`."""
+    arguments = rcnn_arguments(export, size)
+    maps = arguments["box_roi_pool"].featmap_names
+    mask_pool = MultiScaleRoIAlign(maps, output_size=14, sampling_ratio=2)
+    return MaskRCNN(num_classes=classes, mask_roi_pool=mask_pool, **arguments)
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, build, masks=True)
