@@ -41,6 +41,7 @@ from resnest_search.cost.busy import CpuWatch
 from resnest_search.cost.machine import device_name
 from resnest_search.models import build
 from resnest_search.models.fast import fast
+from resnest_search.models.folded import layout_of
 from resnest_search.models.fused import fuse
 from resnest_search.schema import ModelConfig
 from resnest_search.shipped import shipped_folder
@@ -155,23 +156,23 @@ def inference(
     """Every owner in either memory format, and ours in its fast form; in the images' precision."""
     entries = []
 
-    def add(owner: str, mode: str, network: nn.Module, layout: torch.memory_format) -> Contestant:
-        own = images.contiguous(memory_format=layout)
+    def add(owner: str, mode: str, network: nn.Module, channels_last: bool) -> Contestant:
+        own = images.contiguous(memory_format=layout_of(channels_last))
         entries.append(Contestant(owner, mode, lambda: network(own)))
         return entries[-1]
 
     for owner, network in found.items():
         for name, layout in LAYOUTS.items():
             placed = copy.deepcopy(network).to(images).to(memory_format=layout).eval()
-            add(owner, f"eager, {name}", placed, layout)
+            last = layout is torch.channels_last
+            add(owner, f"eager, {name}", placed, last)
             if compiled and owner == "timm":
-                add(owner, f"compiled, {name}", torch.compile(placed), layout)
+                add(owner, f"compiled, {name}", torch.compile(placed), last)
     with torch.no_grad():  # the compiler does not take inference mode's tensors
         quick, choice = fast(copy.deepcopy(found["ours"]).to(images), images)
-    layout = torch.channels_last if choice.channels_last else torch.contiguous_format
-    add("ours", "fast form", quick, layout).note = str(choice)
+    add("ours", "fast form", quick, choice.channels_last).note = str(choice)
     if compiled:
-        add("ours", "fast form, compiled", torch.compile(quick), layout)
+        add("ours", "fast form, compiled", torch.compile(quick), choice.channels_last)
     return entries
 
 
@@ -284,23 +285,18 @@ def table(title: str, entries: list[Contestant], batch: int) -> list[str]:
     return [*lines, ""]
 
 
-def resnet50d_row(
-    asked: argparse.Namespace, images: torch.Tensor, rounds: int, compiled: bool
-) -> list[str]:
-    """What split attention costs: 2s1x64d beside ResNet-50-D, each in its best mode."""
-    config = load("resnest50_fast")
-    entries = []
-    for text, name in (("2s1x64d", "ours"), ("0s1x64d", "resnet50d")):
-        found = networks(Variant.parse(text), config, 1000, 3)
-        own = inference({"ours": found["ours"]}, images, compiled)
-        if name == "resnet50d":
-            peer = timm.create_model("resnet50d")
-            peer.load_state_dict(found["ours"].state_dict())
-            own += inference_of("timm", peer, images, compiled)
-        race(own, rounds, images.device, grad=False)
-        best = min(own, key=lambda e: e.median)
-        entries.append((text if name == "ours" else name, best))
-    (_, ours), (_, peer) = entries
+def beside_resnet50d(images: torch.Tensor, rounds: int, compiled: bool) -> list[str]:
+    """What split attention costs: 2s1x64d and ResNet-50-D, each in its best mode."""
+    config, best = load("resnest50_fast"), {}
+    for text in ("2s1x64d", "0s1x64d"):
+        found = {"ours": networks(Variant.parse(text), config, 1000, 3)["ours"]}
+        if text == "0s1x64d":
+            found["timm"] = timm.create_model("resnet50d")
+            found["timm"].load_state_dict(found["ours"].state_dict())
+        entries = inference(found, images, compiled)
+        race(entries, rounds, images.device, grad=False)
+        best[text] = min(entries, key=lambda e: e.median)
+    ours, peer = best["2s1x64d"], best["0s1x64d"]
     return [
         "## 2s1x64d beside ResNet-50-D",
         "",
@@ -309,24 +305,6 @@ def resnet50d_row(
         f"{ours.median / peer.median:.2f}× its time",
         "",
     ]
-
-
-def inference_of(
-    owner: str, network: nn.Module, images: torch.Tensor, compiled: bool
-) -> list[Contestant]:
-    """One owner's network in either memory format, eager and compiled."""
-    entries = []
-    for name, layout in LAYOUTS.items():
-        placed = copy.deepcopy(network).to(images).to(memory_format=layout).eval()
-        own = images.contiguous(memory_format=layout)
-        forms = [("eager", placed)]
-        if compiled:
-            forms.append(("compiled", torch.compile(placed)))
-        for form, made in forms:
-            entries.append(
-                Contestant(owner, f"{form}, {name}", lambda made=made, own=own: made(own))
-            )
-    return entries
 
 
 def main() -> None:
@@ -341,30 +319,29 @@ def main() -> None:
     compiled = cuda and not asked.no_compile
     watch = None if cuda else CpuWatch()
     dtype = torch.bfloat16 if cuda else torch.float32
+    batch = asked.batch or (128 if cuda else 8)  # of the large network
     cases = []
     if "fifty" not in asked.skip:
-        batch = asked.batch or (128 if cuda else 8)
         cases += [(text, "resnest50_fast", 224, batch, 3, 1000) for text in asked.variants]
     if "small" not in asked.skip:
         cases += [(text, "small", 8, 64, 1, 10) for text in asked.variants]
     lines = []
-    for text, model, side, batch, channels, classes in cases:
+    for text, model, side, size, channels, classes in cases:
         found = networks(Variant.parse(text), load(model), classes, channels)
-        images = torch.randn(batch, channels, side, side, device=device)
+        images = torch.randn(size, channels, side, side, device=device)
         more = 1 if model != "small" else 20
         own = compiled and text == asked.variants[0] and model != "small"
         entries = inference(found, images.to(dtype), own)
         race(entries, rounds * more, device, grad=False)
-        lines += table(f"{text} in {model}, {side} px, batch {batch}: inference", entries, batch)
+        lines += table(f"{text} in {model}, {side} px, batch {size}: inference", entries, size)
         if "training" not in asked.skip:
             entries = training(found, images)
             race(entries, rounds * more, device, grad=True)
-            lines += table(f"{text} in {model}, {side} px, batch {batch}: training", entries, batch)
+            lines += table(f"{text} in {model}, {side} px, batch {size}: training", entries, size)
         print("\n".join(lines[-30:]), file=sys.stderr)
     if "fifty" not in asked.skip:
-        batch = asked.batch or (128 if cuda else 8)
         images = torch.randn(batch, 3, 224, 224, device=device, dtype=dtype)
-        lines += resnet50d_row(asked, images, rounds, compiled)
+        lines += beside_resnet50d(images, rounds, compiled)
     text = "\n".join(header(asked, device, rounds, dtype, watch) + lines)
     print(text)
     RESULTS.mkdir(exist_ok=True)

@@ -192,31 +192,34 @@ class ResNeSt(nn.Module):
         self.stages: list[str] = []
         self.channels = [channels]
         self.strides = [4 if deep else 1]
+        options = {"avg_down": avg_down, "avd": avd, "avd_first": avd_first}
         dilation = 1
         for stage, (depth, width) in enumerate(zip(depths, planes, strict=True), start=1):
             halves = stage > 1
             dilates = halves and output_stride is not None and self.strides[-1] >= output_stride
             stride = 2 if halves and not dilates else 1
-            blocks = []
-            for index in range(depth):
-                block = Bottleneck(
-                    self.channels[-1] if index == 0 else width * Bottleneck.expansion,
-                    width,
-                    variant,
-                    stride=stride if index == 0 else 1,
-                    dilation=dilation if index == 0 or not dilates else 2 * dilation,
-                    leads=halves and index == 0,
-                    avg_down=avg_down,
-                    avd=avd,
-                    avd_first=avd_first,
-                    dropblock=dropblock if stage > len(depths) - 2 else 0.0,
-                )
-                blocks.append(block)
+            drop = dropblock if stage > len(depths) - 2 else 0.0
+            first = Bottleneck(
+                self.channels[-1],
+                width,
+                variant,
+                stride=stride,
+                dilation=dilation,
+                leads=halves,
+                dropblock=drop,
+                **options,
+            )
             dilation *= 2 if dilates else 1
             self.stages.append(f"layer{stage}")
             self.channels.append(width * Bottleneck.expansion)
             self.strides.append(self.strides[-1] * stride)
-            self.add_module(self.stages[-1], nn.Sequential(*blocks))
+            rest = (
+                Bottleneck(
+                    self.channels[-1], width, variant, dilation=dilation, dropblock=drop, **options
+                )
+                for _ in range(depth - 1)
+            )
+            self.add_module(self.stages[-1], nn.Sequential(first, *rest))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.drop = nn.Dropout(dropout)
         self.fc = nn.Linear(self.channels[-1], num_classes)
