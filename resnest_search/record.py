@@ -16,6 +16,7 @@ COMPLETE = "complete"
 PRUNED = "pruned"
 FAILED = "failed"
 INFEASIBLE = "infeasible"
+_FROM_LATENCY = ("latency_ms", "images_per_s")  # of one median
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,12 @@ class Epoch:
 
     epoch: int
     accuracy: float
-    loss: float
-    train_loss: float
+    loss: float | None  # of validation; None where a table has none
+    train_loss: float | None
     seconds: float
     images: int = 0  # validation images that accuracy and loss were taken on
+    at: float | None = None  # seconds since the sweep began, when the study learned of it
+    correct: str | None = None  # of the last epoch: which images were right, see answers.py
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,17 @@ class TrialRecord:
     seconds: float = 0.0  # of training
     on_front: bool = False
     inherited: int = 0  # epochs taken over from the trial that it continues
+    paused: str = ""  # why it waits while others train; empty where it does not
+    latency_passes: int = 0  # that the latency is the median of; 0: not known
+    # Of a candidate that was trained to full length with several seeds
+    seeds: int = 1  # of its complete trials
+    mean_accuracy: float | None = None  # over them; of complete trials alone
+    mean_error: float | None = None  # its standard error, from images and, once measured, seeds
+    repeat_of: int | None = None  # number of the first complete trial, which stands for all
+    # What noise leaves open, of the trial that stands for its candidate; see search/uncertainty
+    membership: float | None = None  # probability of being on the front
+    knee_share: float | None = None  # probability of being its knee
+    rivals: tuple[int, ...] = ()  # trials within noise of it that cost no more
 
     @property
     def epochs(self) -> int:
@@ -67,6 +81,18 @@ class TrialRecord:
         """Standard error of that accuracy: sqrt(p (1 - p) / n), binomial, on n images."""
         p, n = self.accuracy, self.validation_images
         return (p * (1 - p) / n) ** 0.5 if p is not None and 0 <= p <= 1 and n else None
+
+    def cost_error(self, name: str) -> float:
+        """Standard error of a cost: 0 where it is exact or its error is not known.
+
+        A latency is a median, of error 1.253 sigma / sqrt(n) over n passes; sigma is taken
+        from the 95th percentile, which lies 1.645 sigma above a normal median.
+        """
+        median, p95 = self.costs.get("latency_ms"), self.costs.get("latency_p95_ms")
+        if not median or p95 is None or not self.latency_passes:
+            return 0.0
+        share = 1.253 * (p95 - median) / 1.645 / self.latency_passes**0.5 / median
+        return share * self.costs.get(name, 0.0) if name in _FROM_LATENCY else 0.0
 
     def metric(self, name: str) -> float | None:
         """A recorded metric by its name in metrics.METRICS; None where it is not known."""
@@ -96,6 +122,8 @@ class Sweep:
     command: str = ""  # that started it
     versions: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()  # what makes its numbers doubtful
+    noise: tuple[str, ...] = ()  # what memberships account for: images, seeds
+    seed_deviation: float | None = None  # of accuracy between seeds, pooled over candidates
 
     @property
     def epochs(self) -> int:
@@ -103,7 +131,26 @@ class Sweep:
         return sum(trial.epochs - trial.inherited for trial in self.trials)
 
     @property
+    def replayed(self) -> bool:
+        """Whether its epochs come from a table of recorded curves, so that there are no weights."""
+        return bool(self.config.get("trial", {}).get("name") == "table")
+
+    @property
     def front(self) -> tuple[TrialRecord, ...]:
         """The Pareto front, fastest first where latency is known."""
         members = (trial for trial in self.trials if trial.on_front and trial.state == COMPLETE)
         return tuple(sorted(members, key=lambda t: (t.costs.get("latency_ms", inf), t.number)))
+
+    @property
+    def rivals(self) -> tuple[int, ...]:
+        """Trials within noise of the knee that cost no more."""
+        return self._at_knee.rivals if self._at_knee else ()
+
+    @property
+    def knee_share(self) -> float | None:
+        """Probability that the knee is the knee."""
+        return self._at_knee.knee_share if self._at_knee else None
+
+    @property
+    def _at_knee(self) -> TrialRecord | None:
+        return next((trial for trial in self.front if trial.number == self.knee), None)

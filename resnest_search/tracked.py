@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from resnest_search.metrics import COSTS
 from resnest_search.panels import Panel
-from resnest_search.record import COMPLETE, Sweep, TrialRecord
+from resnest_search.record import COMPLETE, Epoch, Sweep, TrialRecord
 from resnest_search.redact import public_text
 
 __all__ = [
     "Rows",
     "chart_table",
     "curve_lines",
+    "epoch_row",
     "sweep_summary",
     "trial_config",
     "trial_summary",
@@ -23,6 +25,16 @@ __all__ = [
 Rows = tuple[list[str | int], list[Iterable[Any]]]  # columns, rows
 
 _COLUMNS = ("number", "candidate", "variant", "state", "reason", "pruned_at", "epochs", "seed")
+_ACCURACY = (
+    "accuracy",
+    "accuracy_error",
+    "membership",
+    "knee_share",
+    "seeds",
+    "mean_accuracy",
+    "mean_error",
+    "repeat_of",
+)
 _MOST_CURVES = 100  # of one chart
 
 
@@ -42,6 +54,13 @@ def trial_config(record: TrialRecord) -> dict[str, Any]:
         "mode": record.mode,
         "versions": record.versions,
     }
+
+
+def epoch_row(epoch: Epoch) -> dict[str, Any]:
+    """The numbers of one epoch."""
+    found = asdict(epoch)
+    del found["correct"]  # a text, for comparing candidates image by image
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def trial_summary(record: TrialRecord) -> dict[str, Any]:
@@ -64,6 +83,11 @@ def trial_summary(record: TrialRecord) -> dict[str, Any]:
 def sweep_summary(sweep: Sweep) -> dict[str, Any]:
     """The sweep's outcome."""
     members = [trial for trial in sweep.trials if _on_front(trial)]
+    known = {
+        "front_membership": [t.membership for t in members] if sweep.noise else None,  # as front
+        "knee_share": sweep.knee_share,
+        "seed_deviation": sweep.seed_deviation,
+    }
     return {
         "finished": sweep.finished,
         "epochs": sweep.epochs,
@@ -71,19 +95,21 @@ def sweep_summary(sweep: Sweep) -> dict[str, Any]:
         "seconds": sweep.seconds,
         "front": [trial.variant for trial in members],
         "knee": next((t.variant for t in members if t.number == sweep.knee), ""),
+        "rivals": [trial.variant for trial in sweep.trials if trial.number in sweep.rivals],
+        **{name: value for name, value in known.items() if value},
     }
 
 
 def trial_table(trials: Sequence[TrialRecord], front_only: bool = False) -> Rows:
     """A row for each trial, or for each member of the front."""
-    columns: list[str | int] = [*_COLUMNS, "on_front", "accuracy", "accuracy_error", *COSTS]
+    columns: list[str | int] = [*_COLUMNS, "on_front", *_ACCURACY, *COSTS]
     rows: list[Iterable[Any]] = []
     for trial in trials:
         if front_only and not _on_front(trial):
             continue
         known = {name: getattr(trial, name) for name in _COLUMNS}
         known["reason"] = public_text(trial.reason)
-        accuracy = (trial.accuracy, trial.accuracy_error)
+        accuracy = (getattr(trial, name) for name in _ACCURACY)
         costs = (trial.costs.get(name) for name in COSTS)
         rows.append([*known.values(), _on_front(trial), *accuracy, *costs])
     return columns, rows

@@ -28,6 +28,7 @@ from resnest_search.tracked import (
     Rows,
     chart_table,
     curve_lines,
+    epoch_row,
     sweep_summary,
     trial_config,
     trial_summary,
@@ -88,7 +89,7 @@ class Tracker:
             for name in _EPOCH_METRICS:
                 run.define_metric(name, step_metric="epoch")
             for epoch in record.curve:
-                run.log(asdict(epoch))
+                run.log(epoch_row(epoch))
             run.summary.update(trial_summary(record))
 
         if self._write(f"t{record.number}", record.variant, "trial", config, fill):

@@ -28,7 +28,7 @@ class Watch:
         """Redraw where the last drawing is old, and track a trial that is over."""
         if not over and time.monotonic() - self._drawn < _REDRAW_S:
             return
-        sweep = read_sweep(self._run.study, self._run.folder)
+        sweep = read_sweep(self._run.study, self._run.folder, uncertainty=False)
         sweep = dataclasses.replace(sweep, seconds=self._run.strategy.elapsed)
         self._live.update(sweep)
         self._drawn = time.monotonic()

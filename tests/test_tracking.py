@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "report"))
-from sample_sweeps import make_sweep, make_trial, mixed
+from sample_sweeps import doubtful, make_sweep, make_trial, mixed
 
 from resnest_search.errors import UserError
 from resnest_search.record import INFEASIBLE, PRUNED, RUNNING
@@ -181,6 +181,28 @@ def test_the_summary_holds_all_trials_the_front_and_the_panels(tmp_path):
     }
     (scatter,) = folder.glob("files/media/table/panels/1 *.json")
     assert [row[0] for row in json.loads(scatter.read_text())["data"]] == ["1s1x16d"]
+
+
+def test_what_noise_leaves_open_is_in_the_summary_and_answer_sheets_are_nowhere(tmp_path):
+    sweep = doubtful()
+    made, said = tracker(tmp_path)
+    made.close(sweep)
+    assert said == []
+    (folder,) = tmp_path.glob("wandb/offline-run-*-s*")
+    found = summary(tmp_path, folder.name.split("-", 3)[-1])
+    assert found["knee_share"] == sweep.knee_share
+    assert found["rivals"] == [t.variant for t in sweep.trials if t.number in sweep.rivals]
+    members = [t for t in sweep.trials if t.on_front]
+    assert found["front"] == [t.variant for t in members]
+    assert found["front_membership"] == [t.membership for t in members]
+    (table,) = folder.glob("files/media/table/trials_*.json")
+    columns = json.loads(table.read_text())["columns"]
+    assert {"membership", "seeds", "mean_accuracy", "mean_error"} <= set(columns)
+    sheets = [t.curve[-1].correct for t in sweep.trials if t.state == "complete"]
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert not any(sheet[9:].encode() in written for sheet in sheets)
+    assert set(history(tmp_path, f"{prefix(tmp_path)}-t3")[-1]) >= {"accuracy", "images"}
+    assert "correct" not in history(tmp_path, f"{prefix(tmp_path)}-t3")[-1]
 
 
 def test_closing_the_same_sweep_again_writes_nothing(tmp_path):

@@ -188,10 +188,30 @@ def _facts(
         "candidate": trial.candidate,
         "epochs": trial.epochs,
         "seed": trial.seed,
+        "uncertainty": _uncertainty(sweep, trial),
         "costs": {**trial.costs, "device": trial.device, "mode": trial.mode},
         "data": data.describe(),
         "versions": {**trial.versions, **sweep.versions},
         "command": public_text(sweep.command),
+    }
+
+
+def _uncertainty(sweep: Sweep, trial: TrialRecord) -> dict[str, Any] | None:
+    """What noise leaves open of the choice; None where that is not known."""
+    if trial.membership is None:
+        return None
+    rivals = (other for other in sweep.trials if other.number in trial.rivals)
+    return {
+        "noise_of": list(sweep.noise),
+        "front_membership": trial.membership,
+        "knee_share": trial.knee_share,
+        "seeds": trial.seeds,
+        "mean_accuracy": trial.mean_accuracy,
+        "mean_error": trial.mean_error,
+        "rivals": [
+            {"variant": other.variant, "trial": other.number, "candidate": other.candidate}
+            for other in rivals
+        ],
     }
 
 

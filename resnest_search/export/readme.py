@@ -32,7 +32,7 @@ def readme(facts: dict[str, Any], formats: Sequence[Format]) -> str:
 Trained on {data["name"]} for {facts["epochs"]} epochs, exported by resnest-search {__version__}.
 Validation accuracy {Score(**facts["validation"])}.
 {_tested(facts["test"])}
-
+{_chosen(facts["uncertainty"])}
 `model.json` holds every figure with its device and mode, and the SHA-256 of every file.
 Damaged and exchanged files are refused with one line.
 
@@ -52,6 +52,24 @@ def _tested(test: dict[str, Any] | None) -> str:
     return (
         f"Test accuracy {Score(**test)}, taken once, on images that neither training nor the "
         "search saw."
+    )
+
+
+def _chosen(found: dict[str, Any] | None) -> str:
+    """How sure the choice is; an empty line before it and after."""
+    if found is None:
+        return ""
+    names = ", ".join(dict.fromkeys(rival["variant"] for rival in found["rivals"]))
+    doubt = (
+        f"Within noise of it, at no higher cost: {names}."
+        if names
+        else "Nothing that costs as little is within noise of it."
+    )
+    words = {"images": "validation images", "seeds": "seeds"}
+    noise = " and ".join(words[source] for source in found["noise_of"])
+    return (
+        f"\nOn the front with a probability of {found['front_membership']:.1%}, given the noise of "
+        f"{noise}. {doubt}\n"
     )
 
 

@@ -10,7 +10,7 @@ from resnest_search.record import COMPLETE, Sweep, TrialRecord
 __all__ = ["select_trial"]
 
 _KEYS: dict[str, Callable[[TrialRecord], float]] = {
-    "accuracy": lambda trial: -(trial.accuracy or 0.0),
+    "accuracy": lambda trial: -(trial.mean_accuracy or trial.accuracy or 0.0),
     "latency": lambda trial: trial.costs["latency_ms"],
     "memory": lambda trial: trial.costs["memory_mib"],
 }
@@ -20,12 +20,14 @@ def select_trial(sweep: Sweep, select: str) -> TrialRecord:
     """The front's knee, its most accurate, fastest or leanest member, or a variant by name.
 
     A variant that was trained more than once, with other parameters, is its most accurate;
-    a candidate's identity names each of them.
+    a candidate's identity names each of them. Of several seeds of a candidate it is always
+    the first: the best of them would be best by chance.
 
     Raises:
         UserError: nothing is complete, or nothing complete is meant.
     """
-    complete = [trial for trial in sweep.trials if trial.state == COMPLETE]
+    done = [trial for trial in sweep.trials if trial.state == COMPLETE]
+    complete = [trial for trial in done if trial.repeat_of is None]
     if not complete:
         raise UserError(f"run={sweep.folder}: has no complete trial to export yet")
     if select == "knee":

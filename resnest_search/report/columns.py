@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from resnest_search.metrics import METRICS
-from resnest_search.record import Sweep, TrialRecord
+from resnest_search.record import COMPLETE, Sweep, TrialRecord
 from resnest_search.report.reading import (
     STATES,
     accuracy_text,
@@ -14,7 +14,9 @@ from resnest_search.report.reading import (
     full_epochs,
     knee,
     on_front,
+    percent,
     state_text,
+    stated_accuracy,
     value_text,
 )
 
@@ -28,7 +30,9 @@ _SPARED = {
     "memory_mib": 4,
     "seed": 5,
     "parameter": 6,
-    "number": 7,
+    "seeds": 7,
+    "membership": 8,
+    "number": 9,
 }
 
 
@@ -58,8 +62,10 @@ def columns(sweep: Sweep) -> list[Column]:
             METRICS["accuracy"].label,
             "validation accuracy ± standard error, %; in parentheses: unfinished",
             accuracy_text,
-            lambda t: t.accuracy,
+            lambda t: stated_accuracy(t)[0],
         ),
+        *_seeds(sweep),
+        *_membership(sweep),
         _epochs(full_epochs(sweep)),
         Column("state", "state, and why", state_text, _state_order, number=False),
     ]
@@ -107,6 +113,32 @@ def _seed(sweep: Sweep) -> list[Column]:
     if len({t.candidate for t in sweep.trials}) == len(sweep.trials):
         return []
     return [Column("seed", "seed", lambda t: str(t.seed), lambda t: t.seed, spared=_SPARED["seed"])]
+
+
+def _seeds(sweep: Sweep) -> list[Column]:
+    """Only where some accuracy is a mean."""
+    if all(trial.seeds == 1 for trial in sweep.trials):
+        return []
+
+    def text(trial: TrialRecord) -> str:
+        return str(trial.seeds) if trial.repeat_of is None and trial.state == COMPLETE else ""
+
+    meaning = "seeds that the accuracy is the mean of"
+    return [Column("seeds", meaning, text, lambda t: t.seeds, spared=_SPARED["seeds"])]
+
+
+def _membership(sweep: Sweep) -> list[Column]:
+    if all(trial.membership is None for trial in sweep.trials):
+        return []
+    return [
+        Column(
+            "front %",
+            "probability of being on the front, in the face of noise, %",
+            lambda t: percent(t.membership),
+            lambda t: t.membership,
+            spared=_SPARED["membership"],
+        )
+    ]
 
 
 def _cost(name: str) -> Column:

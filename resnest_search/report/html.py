@@ -43,8 +43,14 @@ _HOW_TO_READ = {
     "better in one. Only complete trials can be on it.",
     "knee": "The member of the front after which a little more of one objective begins to cost "
     "much of the others.",
-    "±": "Standard error of the accuracy, √(p (1 − p) / n) for n validation images. It does not "
-    "hold the variation between seeds, which comes on top. Differences within it are noise.",
+    "±": "Standard error of the accuracy: √(p (1 − p) / n) for n validation images; the deviation "
+    "between seeds is in it, and the accuracy is the mean over its seeds, where some candidate was "
+    "trained with several.",
+    "front %": "Probability of being on the front: its share of many draws of the validation "
+    "images with replacement, the same ones for all candidates, and, where it was measured, of "
+    "the noise between seeds. Costs count as exact.",
+    "within noise": "A candidate that costs no more in any objective, and of which 95 % of the "
+    "drawn differences in accuracy do not tell which is the better. It could as well be chosen.",
     "( )": "Accuracy of a training that did not end. A pruned trial is unfinished: its accuracy "
     "is that of its last epoch, not comparable with a finished one's, and it is never on the "
     "front.",

@@ -13,7 +13,14 @@ from matplotlib.lines import Line2D
 from resnest_search.metrics import METRICS, TRAINED
 from resnest_search.record import COMPLETE, INFEASIBLE, PRUNED, Sweep, TrialRecord
 from resnest_search.report.labels import Label, place
-from resnest_search.report.reading import finite, is_control, knee, on_front
+from resnest_search.report.reading import (
+    LIKELY,
+    finite,
+    is_control,
+    knee,
+    on_front,
+    stated_accuracy,
+)
 from resnest_search.report.svg import ACCENT, FRONT, INK, MUTED, new_figure, to_svg
 
 __all__ = ["front_svg", "scatter_svg"]
@@ -68,13 +75,17 @@ def _draw(sweep: Sweep, x: str, y: str, size: str, name: str, steps: bool) -> st
     sizes = _Sizes(sweep, size)
     points = _points(sweep, x, y, sizes)
     trained = x in TRAINED or y in TRAINED
-    full = [p for p in points if p.trial.state == COMPLETE]
+    complete = [p for p in points if p.trial.state == COMPLETE]
+    full = [p for p in complete if p.trial.repeat_of is None]
     pruned = [p for p in points if p.trial.state == PRUNED]
     handles: list[Line2D] = []
     if steps:
         handles += _step_line(axes, [p for p in full if on_front(p.trial)], x, y)
     handles += _complete(axes, full, knee(sweep))
-    limits = _limits(full or pruned, pruned)
+    if trained:
+        handles += _rings(axes, [p for p in full if p.trial.number in sweep.rivals])
+        handles += _repeats(axes, [p for p in complete if p.trial.repeat_of is not None])
+    limits = _limits(complete or pruned, pruned)
     handles += _pruned(axes, pruned, limits, trained)
     if not trained:
         handles += _infeasible(axes, [p for p in points if p.trial.state == INFEASIBLE])
@@ -116,7 +127,7 @@ class _Sizes:
 def _points(sweep: Sweep, x: str, y: str, sizes: _Sizes) -> list[_Point]:
     points = []
     for trial in sweep.trials:
-        at = finite(trial.metric(x)), finite(trial.metric(y))
+        at = _stated(trial, x), _stated(trial, y)
         if at[0] is None or at[1] is None:
             continue
         area = sizes.area(finite(trial.metric(sizes.metric)) if sizes.metric else None)
@@ -126,8 +137,13 @@ def _points(sweep: Sweep, x: str, y: str, sizes: _Sizes) -> list[_Point]:
     return points
 
 
+def _stated(trial: TrialRecord, metric: str) -> float | None:
+    """A candidate's mean over its seeds stands at its first trial, since the front is of means."""
+    return finite(stated_accuracy(trial)[0] if metric == "accuracy" else trial.metric(metric))
+
+
 def _error(trial: TrialRecord, metric: str) -> float:
-    error = finite(trial.accuracy_error) if metric == "accuracy" else None
+    error = finite(stated_accuracy(trial)[1]) if metric == "accuracy" else None
     return (error or 0.0) * METRICS["accuracy"].scale
 
 
@@ -196,6 +212,31 @@ def _complete_handles(trials: Sequence[TrialRecord], best: TrialRecord | None) -
     if any(is_control(trial) for trial in trials):
         handles.append(_handle("s", INK, "square: radix 0, no attention"))
     return handles
+
+
+def _rings(axes: Axes, points: Sequence[_Point]) -> list[Line2D]:
+    """Around what could as well be the knee."""
+    if not points:
+        return []
+    axes.scatter(
+        [p.x for p in points],
+        [p.y for p in points],
+        s=[(math.sqrt(p.area) + 6) ** 2 for p in points],
+        marker="o",
+        facecolors="none",
+        edgecolors=ACCENT,
+        linewidths=1.1,
+        zorder=6,
+    )
+    return [_handle("o", ACCENT, "ringed: within noise of the knee, and costs no more")]
+
+
+def _repeats(axes: Axes, points: Sequence[_Point]) -> list[Line2D]:
+    """Single seeds of candidates whose mean is drawn in full."""
+    if not points:
+        return []
+    axes.scatter([p.x for p in points], [p.y for p in points], s=9, marker="_", c=INK, zorder=6)
+    return [_handle("_", INK, "another seed; the mean is drawn in full")]
 
 
 def _pruned(
@@ -294,8 +335,13 @@ def _size_handles(sizes: _Sizes) -> Iterable[Line2D]:
         )
 
 
+def _likely(trial: TrialRecord) -> bool:
+    """Whether noise may be all that keeps it off the front."""
+    return (trial.membership or 0.0) >= LIKELY
+
+
 def _name_points(axes: Axes, points: Sequence[_Point], best: TrialRecord | None) -> None:
-    named = [p for p in points if on_front(p.trial) or is_control(p.trial)]
+    named = [p for p in points if on_front(p.trial) or is_control(p.trial) or _likely(p.trial)]
     named.sort(key=lambda p: (p.trial is not best, not on_front(p.trial)))
     labels = []
     for point in named[:_MOST_LABELS]:

@@ -20,6 +20,7 @@ from resnest_search.record import (
 from resnest_search.variant import Variant
 
 __all__ = [
+    "LIKELY",
     "STATES",
     "accuracy_text",
     "counts",
@@ -31,15 +32,21 @@ __all__ = [
     "is_control",
     "knee",
     "knee_sentence",
+    "named",
     "noise_sentence",
     "on_front",
     "ordered",
+    "percent",
     "progress",
+    "rivals",
     "state_text",
+    "stated_accuracy",
     "value_text",
 ]
 
 STATES = (COMPLETE, RUNNING, PRUNED, FAILED, INFEASIBLE)
+LIKELY = 0.05  # from which on a share of the draws is worth a word
+_MOST_NAMED = 4
 _OF_VARIANT = {"radix", "cardinality", "width", "cardinality_width", "variant"}
 
 
@@ -112,14 +119,33 @@ def value_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
+def stated_accuracy(trial: TrialRecord) -> tuple[float | None, float | None]:
+    """Accuracy and its standard error; the mean over all seeds where the trial stands for them."""
+    if trial.mean_accuracy is None or trial.repeat_of is not None:
+        return trial.accuracy, trial.accuracy_error
+    if trial.seeds == 1 and trial.mean_error is None:
+        return trial.accuracy, trial.accuracy_error
+    return trial.mean_accuracy, trial.mean_error
+
+
 def accuracy_text(trial: TrialRecord) -> str:
     """Accuracy ± standard error in %; in parentheses where training did not end."""
-    if trial.accuracy is None:
+    accuracy, error = stated_accuracy(trial)
+    if accuracy is None:
         return "–"
-    text = METRICS["accuracy"].show(trial.accuracy)
-    if trial.accuracy_error is not None:
-        text += f" ± {METRICS['accuracy'].show(trial.accuracy_error)}"
+    text = METRICS["accuracy"].show(accuracy)
+    if error is not None:
+        text += f" ± {METRICS['accuracy'].show(error)}"
     return text if trial.state == COMPLETE else f"({text})"
+
+
+def percent(share: float | None) -> str:
+    """A probability in whole percent; 0 and 100 only where it is exactly that."""
+    if share is None:
+        return ""
+    if 0 < share < 0.01:
+        return "<1"
+    return ">99" if 0.99 < share < 1 else f"{100 * share:.0f}"
 
 
 def state_text(trial: TrialRecord) -> str:
@@ -127,6 +153,8 @@ def state_text(trial: TrialRecord) -> str:
     text = trial.state
     if trial.state == PRUNED and trial.pruned_at is not None:
         text += f" at epoch {trial.pruned_at}"
+    if trial.state == COMPLETE and trial.repeat_of is not None:
+        text += f", repeats {trial.repeat_of}"
     if trial.reason and trial.state != COMPLETE:
         text += f": {trial.reason}"
     return " ".join(text.split())
@@ -163,28 +191,61 @@ def knee_sentence(sweep: Sweep) -> str:
     ):
         if name in trial.costs:
             parts.append(f"{METRICS[name].show(trial.costs[name])} {unit}")
-    extra = ", ".join(
-        f"{k} = {value_text(trial.parameters.get(k))}" for k in extra_parameters(sweep)
-    )
-    named = f"{trial.variant} ({extra})" if extra else trial.variant
-    return f"The knee of the front is {named}: {', '.join(parts)}."
+    seeds = f", the mean of {trial.seeds} seeds" if trial.seeds > 1 else ""
+    return f"The knee of the front is {named(sweep, trial)}: {', '.join(parts)}{seeds}."
+
+
+def named(sweep: Sweep, trial: TrialRecord) -> str:
+    """The variant, with whatever else the sweep varies."""
+    keys = extra_parameters(sweep)
+    extra = ", ".join(f"{key} = {value_text(trial.parameters.get(key))}" for key in keys)
+    return f"{trial.variant} ({extra})" if extra else trial.variant
+
+
+def rivals(sweep: Sweep, trial: TrialRecord) -> list[TrialRecord]:
+    """Trials within noise of this one that cost no more, fastest first."""
+    return sorted((t for t in sweep.trials if t.number in trial.rivals), key=_by_latency)
 
 
 def noise_sentence(sweep: Sweep) -> str:
-    """Which other members of the front the knee's accuracy cannot be told from; or nothing."""
+    """How far noise puts the knee in doubt, and what that accounts for; or nothing."""
     best = knee(sweep)
-    if best is None:
+    if best is None or best.membership is None:
         return ""
-    alike = [t.variant for t in front(sweep) if t is not best and _within_noise(best, t)]
-    if not alike:
-        return ""
-    names = ", ".join(dict.fromkeys(alike))
-    return f"Its accuracy is within the noise, one standard error of the difference, of {names}."
+    return f"{_rivals_text(sweep, best)} {_shares_text(sweep, best)} {_sources_text(sweep)}"
 
 
-def _within_noise(one: TrialRecord, other: TrialRecord) -> bool:
-    values = (one.accuracy, other.accuracy, one.accuracy_error, other.accuracy_error)
-    p, q, p_error, q_error = (finite(value) for value in values)
-    if p is None or q is None or p_error is None or q_error is None:
-        return False
-    return abs(p - q) <= math.hypot(p_error, q_error)
+def _rivals_text(sweep: Sweep, best: TrialRecord) -> str:
+    names = [named(sweep, trial) for trial in rivals(sweep, best)]
+    if not names:
+        return "Nothing that costs as little is within noise of it."
+    if len(names) == 1:
+        return f"{names[0]} is within noise of it and costs no more."
+    return f"{_listed(names)} are within noise of it and cost no more."
+
+
+def _shares_text(sweep: Sweep, best: TrialRecord) -> str:
+    """Who would be the knee another time."""
+    others = [t for t in sweep.trials if t is not best and (t.knee_share or 0) >= LIKELY]
+    others.sort(key=lambda t: -(t.knee_share or 0))
+    shares = [f"{named(sweep, t)} in {percent(t.knee_share)} %" for t in others[:_MOST_NAMED]]
+    first = f"it would be the knee in {percent(best.knee_share)} % of cases"
+    return f"Another time {_listed([first, *shares])}."
+
+
+def _sources_text(sweep: Sweep) -> str:
+    images = "the validation images" if "images" in sweep.noise else ""
+    if sweep.seed_deviation is None:
+        return f"This is the noise of {images}; that between seeds was not measured."
+    repeated = sum(t.seeds > 1 and t.repeat_of is None for t in sweep.trials)
+    seeds = (
+        f"between seeds ({METRICS['accuracy'].show(sweep.seed_deviation)} %, from {repeated} "
+        f"candidate{'s' * (repeated != 1)})"
+    )
+    if not images:
+        return f"This is the noise {seeds}; that of the validation images is not known."
+    return f"This is the noise of {images} and {seeds}."
+
+
+def _listed(words: list[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

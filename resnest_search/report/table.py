@@ -51,7 +51,13 @@ CSV_COLUMNS: tuple[str, ...] = (
     "on_front",
     "knee",
     "accuracy",  # fraction, after as many epochs as stated; final only where complete
-    "accuracy_error",  # fraction
+    "accuracy_error",  # fraction, of the validation images
+    "seeds",  # complete trials of the candidate
+    "mean_accuracy",  # fraction, over them; only where complete
+    "mean_error",  # fraction, of the images and, where it was measured, between seeds
+    "repeat_of",  # number of the trial that stands for the candidate
+    "membership",  # probability of being on the front
+    "knee_share",  # probability of being its knee
     "loss",
     "validation_images",
     *COSTS,
@@ -59,6 +65,14 @@ CSV_COLUMNS: tuple[str, ...] = (
     "device",
     "mode",
     "versions",  # JSON
+)
+_OF_CANDIDATE = (
+    "seeds",
+    "mean_accuracy",
+    "mean_error",
+    "repeat_of",
+    "membership",
+    "knee_share",
 )
 _MOST_ROWS = 100  # of the closing table; trials.csv has them all
 _LEAST_STATE = 8  # columns of the terminal: the reason gives way before a number does
@@ -170,6 +184,7 @@ def _row(trial: TrialRecord) -> dict[str, Any]:
         "on_front": _flag(on_front(trial)),
         "accuracy": trial.accuracy,
         "accuracy_error": trial.accuracy_error,
+        **{name: getattr(trial, name) for name in _OF_CANDIDATE},
         "loss": trial.metric("loss"),
         "validation_images": trial.validation_images or None,
         **{name: trial.costs.get(name) for name in COSTS},
@@ -241,7 +256,7 @@ def _commands(sweep: Sweep) -> list[tuple[str, str]]:
     run = shlex.quote(f"run={folder}")
     program = "python -m resnest_search"
     commands = [("report again", f"{program} report {run}")]
-    if front(sweep):
+    if front(sweep) and not sweep.replayed:
         commands.append(("export", f"{program} export {run} select=latency"))
     if not sweep.finished:
         commands.append(("go on", f"{program} resume {run}"))

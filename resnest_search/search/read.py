@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from resnest_search.metrics import COSTS, METRICS
+from resnest_search.metrics import COSTS, METRICS, TRAINED
 from resnest_search.record import COMPLETE, INFEASIBLE, RUNNING, Sweep, TrialRecord
 from resnest_search.search.pareto import knee, non_dominated
-from resnest_search.search.study import SweepStudy, curve_of
+from resnest_search.search.study import SweepStudy, curve_of, paused_because
+from resnest_search.search.uncertainty import CandidateResult, Uncertainty, estimate
 
-__all__ = ["read_sweep"]
+__all__ = ["candidate_results", "placed", "read_sweep", "record_of", "with_uncertainty"]
 
 _STATES = {
     TrialState.COMPLETE: COMPLETE,
@@ -26,16 +28,20 @@ _STATES = {
 }
 
 
-def read_sweep(study: SweepStudy, folder: Path) -> Sweep:
-    """The sweep as the study has it now, with its front and knee."""
+def read_sweep(study: SweepStudy, folder: Path, uncertainty: bool = True) -> Sweep:
+    """The sweep as the study has it now, with its front and knee.
+
+    Args:
+        study: of the sweep.
+        folder: the run's.
+        uncertainty: also estimate what noise leaves open, which takes a tenth of a second.
+    """
     notes = study.notes
-    trials = [_trial(trial) for trial in study.trials()]
-    members, middle = _front(trials, study.objectives)
-    trials = [dataclasses.replace(trial, on_front=trial.number in members) for trial in trials]
+    trials, middle = placed([record_of(trial) for trial in study.trials()], study.objectives)
     ruled_out = [_ruled_out(entry) for entry in notes.get("infeasible", [])]
     epochs = int(notes.get("config", {}).get("search", {}).get("epochs", 0))
     bound = notes.get("config", {}).get("search", {}).get("budget")
-    return Sweep(
+    sweep = Sweep(
         name=notes.get("name", ""),
         question=notes.get("question", ""),
         folder=str(folder),
@@ -52,9 +58,68 @@ def read_sweep(study: SweepStudy, folder: Path) -> Sweep:
         versions=notes.get("versions", {}),
         warnings=tuple(notes.get("warnings", ())),
     )
+    return with_uncertainty(sweep) if uncertainty else sweep
 
 
-def _trial(trial: FrozenTrial) -> TrialRecord:
+def placed(
+    trials: Sequence[TrialRecord], objectives: Sequence[str]
+) -> tuple[list[TrialRecord], int | None]:
+    """The trials with means over seeds and the front of these means; the number at its knee.
+
+    Of several seeds of a candidate the first complete trial stands for all.
+    """
+    repeats = _repeats(trials)
+    members, middle = _front(list(repeats.values()), objectives)
+    return [_placed(trial, repeats.get(trial.candidate, []), members) for trial in trials], middle
+
+
+def with_uncertainty(sweep: Sweep) -> Sweep:
+    """The sweep with what noise leaves open: memberships, knee shares, rivals, errors of means.
+
+    Unchanged where no noise is known, and where accuracy is not the one trained objective:
+    of a loss the noise is not recorded, and without either the front is exact.
+    """
+    trained = [name for name in sweep.objectives if name in TRAINED]
+    results = candidate_results(sweep.trials, sweep.objectives)
+    if trained != ["accuracy"] or not results:
+        return sweep
+    found = estimate(results)
+    numbers = {result.identity: result.number for result in results}
+    known = {
+        "images": any(result.images for result in results),
+        "seeds": found.seed_deviation is not None,
+    }
+    noise = tuple(source for source, measured in known.items() if measured)
+    if not noise:
+        return sweep
+    trials = tuple(_judged(trial, found, numbers) for trial in sweep.trials)
+    return dataclasses.replace(
+        sweep, trials=trials, noise=noise, seed_deviation=found.seed_deviation
+    )
+
+
+def candidate_results(
+    trials: Iterable[TrialRecord], objectives: Sequence[str]
+) -> list[CandidateResult]:
+    """What `uncertainty` asks, of each candidate with a complete trial, by their numbers."""
+    costs = [name for name in objectives if name != "accuracy"]
+    return [
+        CandidateResult(
+            identity=group[0].candidate,
+            number=group[0].number,
+            costs=tuple(_less_is_better(group[0].metric(name), name) for name in costs),
+            accuracies=tuple(trial.curve[-1].accuracy for trial in group),
+            images=group[0].validation_images,
+            correct=tuple(trial.curve[-1].correct for trial in group),
+            cost_errors=tuple(group[0].cost_error(name) for name in costs),
+        )
+        for group in _repeats(trials).values()
+        if all(trial.curve for trial in group)
+    ]
+
+
+def record_of(trial: FrozenTrial) -> TrialRecord:
+    """A trial as a plain record; where it stands among the others is not in it."""
     facts = trial.user_attrs
     curve = tuple(curve_of(trial))
     return TrialRecord(
@@ -74,6 +139,8 @@ def _trial(trial: FrozenTrial) -> TrialRecord:
         versions=facts.get("versions", {}),
         seconds=sum(entry.seconds for entry in curve),
         inherited=int(facts.get("inherited", 0)),
+        latency_passes=int(facts.get("latency_passes", 0)),
+        paused=paused_because(trial),
     )
 
 
@@ -81,19 +148,70 @@ def _ruled_out(entry: dict[str, Any]) -> TrialRecord:
     return TrialRecord(number=-1, state=INFEASIBLE, **entry)
 
 
-def _front(trials: Sequence[TrialRecord], objectives: Sequence[str]) -> tuple[set[int], int | None]:
-    """Numbers of the non-dominated complete trials, and of the one at the knee."""
-    complete = [trial for trial in trials if trial.state == COMPLETE]
-    if not complete:
+def _repeats(trials: Iterable[TrialRecord]) -> dict[str, list[TrialRecord]]:
+    """The complete trials of each candidate, one for each seed, by their numbers."""
+    groups: dict[str, list[TrialRecord]] = {}
+    for trial in sorted(trials, key=lambda trial: trial.number):
+        if trial.state == COMPLETE:
+            group = groups.setdefault(trial.candidate, [])
+            if all(trial.seed != other.seed for other in group):
+                group.append(trial)
+    return groups
+
+
+def _front(
+    repeats: Sequence[Sequence[TrialRecord]], objectives: Sequence[str]
+) -> tuple[set[int], int | None]:
+    """Numbers of the first trials of the candidates on the front, and of the one at the knee."""
+    if not repeats:
         return set(), None
-    points = np.array([[_less_is_better(t, name) for name in objectives] for t in complete])
+    points = np.array([[_mean(group, name) for name in objectives] for group in repeats])
     on_front = np.flatnonzero(non_dominated(points))
-    middle = complete[on_front[knee(points[on_front])]].number
-    return {complete[i].number for i in on_front}, middle
+    middle = repeats[int(on_front[knee(points[on_front])])][0].number
+    return {repeats[i][0].number for i in on_front.tolist()}, middle
 
 
-def _less_is_better(trial: TrialRecord, name: str) -> float:
-    value = trial.metric(name)
+def _mean(group: Sequence[TrialRecord], name: str) -> float:
+    """A candidate's metric, oriented: the mean over its seeds where they differ."""
+    if name not in TRAINED:
+        return _less_is_better(group[0].metric(name), name)
+    return math.fsum(_less_is_better(trial.metric(name), name) for trial in group) / len(group)
+
+
+def _placed(trial: TrialRecord, group: Sequence[TrialRecord], members: set[int]) -> TrialRecord:
+    """The trial among the complete ones of its candidate, and on the front or not."""
+    if not group:
+        return trial
+    first = group[0].number
+    repeat_of = first if trial.number > first else None
+    if trial.state != COMPLETE:
+        return dataclasses.replace(trial, repeat_of=repeat_of)
+    mean = -_mean(group, "accuracy")
+    return dataclasses.replace(
+        trial,
+        on_front=trial.number in members,
+        seeds=len(group),
+        mean_accuracy=None if math.isnan(mean) else mean,
+        repeat_of=repeat_of,
+    )
+
+
+def _judged(trial: TrialRecord, found: Uncertainty, numbers: dict[str, int]) -> TrialRecord:
+    """The trial with what noise leaves open of its candidate."""
+    if trial.state != COMPLETE or trial.candidate not in numbers:
+        return trial
+    trial = dataclasses.replace(trial, mean_error=found.errors[trial.candidate])
+    if trial.number != numbers[trial.candidate]:
+        return trial
+    return dataclasses.replace(
+        trial,
+        membership=found.membership[trial.candidate],
+        knee_share=found.knee_share[trial.candidate],
+        rivals=tuple(numbers[rival] for rival in found.rivals[trial.candidate]),
+    )
+
+
+def _less_is_better(value: float | None, name: str) -> float:
     if value is None:
         return float("nan")
     return -value if METRICS[name].maximize else value

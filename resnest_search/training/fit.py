@@ -18,6 +18,7 @@ from lightning_fabric.plugins.environments.cluster_environment import ClusterEnv
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.strategies import DDPStrategy
 
+from resnest_search.answers import pack
 from resnest_search.data import build as build_data
 from resnest_search.models.build import build as build_network
 from resnest_search.models.fused import fuse
@@ -94,7 +95,8 @@ def fit(
     if checkpoint is None and run.model.pretrained is not None:
         begun = load_pretrained(network, Path(run.model.pretrained))
         note = f"{note}; {begun}" if note else begun
-    follower = _Follower(run, curve, report, note)
+    images = data.describe()["sha256"]["validation"]
+    follower = _Follower(run, curve, report, note, images)
     if curve and (not follower.ask() or curve[-1].epoch >= run.train.epochs):
         return False
     trainer = _trainer(run, follower, environment, world)
@@ -114,13 +116,19 @@ def load_weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 class _Follower(Callback):
-    """Keeps curve, checkpoint and epoch log, and follows the decisions of the report."""
+    """Keeps curve, checkpoint and epoch log, and follows the decisions of the report.
 
-    def __init__(self, run: Run, curve: list[Epoch], report: Report, note: str) -> None:
+    ``images`` is a digest of the validation images.
+    """
+
+    def __init__(
+        self, run: Run, curve: list[Epoch], report: Report, note: str, images: str
+    ) -> None:
         self._run = run
         self._curve = curve
         self._report = report
         self._note = note
+        self._images = images
         self._began = 0.0
 
     def ask(self) -> bool:
@@ -139,6 +147,9 @@ class _Follower(Callback):
         train_loss = pl_module.trained()
         seconds = time.perf_counter() - self._began
         entry = Epoch(trainer.current_epoch + 1, accuracy, loss, train_loss, seconds, images)
+        if entry.epoch == self._run.train.epochs:  # of the others nobody asks, and curves are short
+            correct = pack(pl_module.answered(), self._images)
+            entry = dataclasses.replace(entry, correct=correct)
         self._curve.append(entry)
         self._save(trainer)
         go_on = True

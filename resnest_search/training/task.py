@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -39,6 +41,7 @@ class Classification(LightningModule):
         # No buffers: DDP would overwrite every worker's with the first one's before each step.
         self._loss_sum = torch.zeros(())
         self._counts = torch.zeros(3)  # correct answers, images, sum of losses
+        self._right: list[Tensor] = []  # of each batch: which answers are correct
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, classes) of images (B, C, H, W)."""
@@ -83,12 +86,15 @@ class Classification(LightningModule):
         """Start the counts anew."""
         # float64, since float32 cannot count beyond 16.7 million images
         self._counts = torch.zeros(3, dtype=torch.float64, device=self.device)
+        self._right = [torch.zeros(0, dtype=torch.bool, device=self.device)]
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
         """Count a batch: correct answers, images, and the sum of their losses."""
         images, labels = batch
         logits = self(images).float()
-        self._counts[0] += (logits.argmax(1) == labels).sum()
+        right = logits.argmax(1) == labels
+        self._right.append(right)
+        self._counts[0] += right.sum()
         self._counts[1] += len(labels)
         self._counts[2] += F.cross_entropy(logits, labels, reduction="sum")
 
@@ -96,6 +102,18 @@ class Classification(LightningModule):
         """Accuracy (fraction), mean loss and number of the validation images of all workers."""
         correct, images, loss = self._summed(self._counts).tolist()
         return correct / images, loss / images, int(images)
+
+    def answered(self) -> NDArray[np.bool_]:
+        """Which validation images were answered correctly, (images,), in the order of the set.
+
+        Every worker calls it, since each holds the images from its rank on in steps of their
+        number.
+        """
+        images = self.validated()[2]
+        right = torch.zeros(images, dtype=torch.int32, device=self.device)
+        right[self.trainer.global_rank :: self.trainer.world_size] = torch.cat(self._right).int()
+        answers: NDArray[np.bool_] = self._summed(right).cpu().numpy() > 0
+        return answers
 
     def trained(self) -> float:
         """Mean training loss of the epoch, over its steps and all workers."""

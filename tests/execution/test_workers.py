@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from resnest_search.answers import unpack
 from resnest_search.config import from_record
 from resnest_search.data import ImageData
 from resnest_search.data import build as build_data
@@ -71,6 +72,18 @@ def test_two_workers_count_every_validation_image_once(pairs: Path) -> None:
         last = trial.user_attrs["curve"][-1]
         assert last["accuracy"] == pytest.approx(right / UNEVEN, abs=1e-6)
         assert last["loss"] == pytest.approx(loss / UNEVEN, rel=1e-4)
+
+
+def test_answers_of_two_workers_are_in_the_order_of_the_images(pairs: Path) -> None:
+    config, data = parts(pairs)
+    for trial in study(pairs).trials:
+        trained = network(config, pairs / "trials" / str(trial.number)).eval()
+        with torch.inference_mode():
+            right = [trained(x).argmax(1) == y for x, y in data.val_dataloader()]
+        found = unpack(trial.user_attrs["curve"][-1]["correct"], UNEVEN)
+        assert found is not None
+        assert found.right.tolist() == torch.cat(right).tolist()
+        assert 0 < found.right.sum() < UNEVEN
 
 
 def test_training_loss_is_the_mean_over_both_workers(pairs: Path) -> None:

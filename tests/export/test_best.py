@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -106,6 +107,34 @@ def test_facts_beside_the_model_are_those_of_the_study(finished: Path) -> None:
     assert str(finished) not in (best / "model.json").read_text()
     weights = torch.load(best / "weights.pt", weights_only=True)
     assert all(isinstance(value, torch.Tensor) for value in weights.values())
+
+
+def test_facts_say_how_sure_the_choice_is_and_what_is_within_noise_of_it(finished: Path) -> None:
+    facts = json.loads((finished / "best" / "model.json").read_text())["uncertainty"]
+    sweep = read_sweep(SweepStudy.open(finished), finished)
+    winner = next(t for t in sweep.trials if t.number == sweep.knee)
+    assert facts["front_membership"] == winner.membership
+    assert facts["knee_share"] == sweep.knee_share
+    assert facts["noise_of"] == ["images"]
+    assert facts["mean_error"] == winner.mean_error == pytest.approx(winner.accuracy_error)
+    assert [rival["trial"] for rival in facts["rivals"]] == list(sweep.rivals)
+    text = (finished / "best" / "README.md").read_text()
+    assert f"On the front with a probability of {winner.membership:.1%}" in text
+    for rival in facts["rivals"]:
+        assert rival["variant"] in text
+
+
+def test_select_never_picks_the_best_of_several_seeds(copied: Sweep) -> None:
+    """It would be best by chance."""
+    first = select_trial(copied, "knee")
+    last = dataclasses.replace(first.curve[-1], accuracy=1.0)
+    lucky = dataclasses.replace(
+        first, number=99, on_front=False, repeat_of=first.number, curve=(last,)
+    )
+    sweep = dataclasses.replace(copied, trials=(lucky, *copied.trials))
+    assert select_trial(sweep, first.variant) == first
+    assert select_trial(sweep, first.candidate) == first
+    assert select_trial(sweep, "accuracy") == select_trial(copied, "accuracy")
 
 
 def test_select_picks_what_it_says(copied: Sweep) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+import numpy as np
+
+from resnest_search.answers import pack
 from resnest_search.record import (
     COMPLETE,
     FAILED,
@@ -15,6 +18,7 @@ from resnest_search.record import (
     Sweep,
     TrialRecord,
 )
+from resnest_search.search.read import placed, with_uncertainty
 
 EPOCHS = 9
 RUNGS = (1, 3)
@@ -114,3 +118,47 @@ def mixed(count: int = 24) -> Sweep:
     trials[-1] = make_trial(count - 1, "2s2x24d", RUNNING)
     trials.append(make_trial(-1, "4s4x96d", INFEASIBLE))
     return make_sweep(trials)
+
+
+def doubtful() -> Sweep:
+    """A sweep whose front is in doubt: near ties, and candidates with several seeds."""
+    plan = [
+        ("1s1x40d", 0.930, 1.70),
+        ("1s1x64d", 0.962, 1.95),
+        ("2s1x40d", 0.960, 1.80),
+        ("2s1x64d", 0.965, 2.40),
+        ("4s1x64d", 0.970, 3.60),
+        ("0s2x40d", 0.940, 1.75),
+        ("2s2x40d", 0.955, 2.20),
+    ]
+    trials = [_trained(n, variant, 0, *rest) for n, (variant, *rest) in enumerate(plan)]
+    trials += [_trained(7, "2s1x64d", 1, 0.960, 2.40), _trained(8, "2s1x64d", 2, 0.968, 2.40)]
+    trials += [_trained(9, "1s1x64d", 1, 0.956, 1.95), make_trial(10, "4s4x24d", PRUNED)]
+    objectives = ("accuracy", "latency_ms", "memory_mib")
+    found, knee = placed(trials, objectives)
+    return with_uncertainty(replace(make_sweep(trials), trials=tuple(found), knee=knee))
+
+
+def _trained(number: int, variant: str, seed: int, accuracy: float, latency: float) -> TrialRecord:
+    """Complete, with an answer sheet on which most images are as hard for one as for another."""
+    draw = random.Random(1000 + number)
+    sure = [image < accuracy * 500 for image in range(500)]
+    right = [answer if draw.random() < 0.97 else not answer for answer in sure]
+    wanted = round(accuracy * 500)
+    for image in draw.sample(range(500), 500):
+        if sum(right) != wanted and right[image] == (sum(right) > wanted):
+            right[image] = not right[image]
+    trial = make_trial(number, variant, candidate=f"hash of {variant}", seed=seed)
+    last = replace(
+        trial.curve[-1],
+        accuracy=sum(right) / 500,
+        images=500,
+        correct=pack(np.array(right), "a" * 64),
+    )
+    costs = {
+        **trial.costs,
+        "latency_ms": latency,
+        "latency_p95_ms": latency * 1.1,
+        "memory_mib": 2 + latency,
+    }
+    return replace(trial, curve=(*trial.curve[:-1], last), costs=costs, latency_passes=150)

@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from sample_sweeps import make_sweep, make_trial, mixed
+from sample_sweeps import doubtful, make_sweep, make_trial, mixed
 
 from resnest_search.panels import Panel
 from resnest_search.record import FAILED, INFEASIBLE, PRUNED
@@ -170,3 +170,16 @@ def test_a_failed_write_leaves_the_old_page(tmp_path, monkeypatch):
         write_report(make_sweep([]), path)
     assert path.read_text() == "old"
     assert [p.name for p in Path(tmp_path).iterdir()] == ["report.html"]
+
+
+def test_the_page_names_the_winner_together_with_what_is_within_noise_of_it(tmp_path):
+    sweep = doubtful()
+    text, parsed = page(sweep, tmp_path)
+    verdict = text[text.index('class="verdict"') : text.index('class="status"')]
+    for trial in sweep.trials:
+        if trial.number in (sweep.knee, *sweep.rivals):
+            assert trial.variant in verdict
+    assert "front %" in parsed.text
+    sheets = [trial.curve[-1].correct for trial in sweep.trials if trial.state == "complete"]
+    assert all(sheets)
+    assert not any(sheet in text for sheet in sheets)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from sample_sweeps import make_sweep, make_trial, mixed
+from sample_sweeps import doubtful, make_sweep, make_trial, mixed
 
 from resnest_search.record import COMPLETE, FAILED, PRUNED, RUNNING, Epoch
 from resnest_search.report.curves import MOST_OTHERS, curves_svg
@@ -33,6 +33,7 @@ SWEEPS = {
     "no latency": make_sweep([without_latency(make_trial(n, "2s1x64d")) for n in range(3)]),
     "same everywhere": make_sweep([make_trial(0, "2s1x64d"), make_trial(0, "2s1x64d")]),
     "many": mixed(120),
+    "doubtful": doubtful(),
 }
 
 
@@ -128,3 +129,23 @@ def test_a_complete_trial_off_the_front_is_not_named():
     slow = make_trial(0, "2s4x64d", curve=(Epoch(9, 0.3, 1, 1, 1),))
     sweep = make_sweep([slow, make_trial(1, "1s1x16d", COMPLETE)])
     assert "2s4x64d" not in texts(front_svg(sweep))
+
+
+def test_rivals_of_the_knee_are_ringed_and_further_seeds_are_marks():
+    sweep = doubtful()
+    found = texts(front_svg(sweep))
+    assert "ringed: within noise of the knee, and costs no more" in found
+    assert "another seed; the mean is drawn in full" in found
+    assert found.count("2s1x64d") == 1
+    plain = texts(front_svg(mixed()))
+    assert not any("ringed" in text or "another seed" in text for text in plain)
+    assert not any(
+        "another seed" in text for text in texts(scatter_svg(sweep, "gmacs", "latency_ms"))
+    )
+
+
+def test_what_noise_alone_may_keep_off_the_front_is_named():
+    sweep = doubtful()
+    likely = [t.variant for t in sweep.trials if not t.on_front and (t.membership or 0) > 0.05]
+    assert likely
+    assert set(likely) <= set(texts(front_svg(sweep)))

@@ -5,10 +5,11 @@ from io import StringIO
 
 import pytest
 from rich.console import Console
-from sample_sweeps import EPOCHS, make_sweep, make_trial, mixed
+from sample_sweeps import EPOCHS, doubtful, make_sweep, make_trial, mixed
 
 from resnest_search.metrics import COSTS
 from resnest_search.record import COMPLETE, FAILED, PRUNED
+from resnest_search.report.reading import accuracy_text, noise_sentence, percent
 from resnest_search.report.table import (
     CSV_COLUMNS,
     TrialTable,
@@ -188,3 +189,83 @@ def test_no_line_break_gets_into_a_printed_command(tmp_path):
 def test_markup_in_a_reason_is_text():
     trial = make_trial(0, "1s1x16d", FAILED, reason="[bold]index [0] is out of range[/bold]")
     assert "[bold]index [0]" in printed(TrialTable(make_sweep([trial])), width=200)
+
+
+# What noise leaves open
+
+
+def test_the_table_says_how_probable_a_place_on_the_front_is():
+    sweep = doubtful()
+    text = printed(TrialTable(sweep), width=200)
+    assert "front %" in text.splitlines()[0]
+    best = next(trial for trial in sweep.trials if trial.number == sweep.knee)
+    assert f" {100 * best.membership:.0f} " in row_of(text, "★ knee")
+    assert "front %" not in printed(TrialTable(mixed()), width=200)
+
+
+def test_probabilities_are_rounded_but_never_to_certainty():
+    shares = {0.0: "0", 0.004: "<1", 0.47: "47", 0.996: ">99", 1.0: "100", None: ""}
+    assert {share: percent(share) for share in shares} == shares
+
+
+def test_a_mean_stands_at_the_first_seed_and_each_other_seed_says_what_it_repeats():
+    sweep = doubtful()
+    first, again = sweep.trials[3], sweep.trials[7]
+    assert first.variant == again.variant == "2s1x64d"
+    mean = sum(sweep.trials[n].accuracy for n in (3, 7, 8)) / 3
+    assert accuracy_text(first) == f"{100 * mean:.2f} ± {100 * first.mean_error:.2f}"
+    assert accuracy_text(again) == f"{100 * again.accuracy:.2f} ± {100 * again.accuracy_error:.2f}"
+    lines = [x for x in printed(TrialTable(sweep), width=200).splitlines() if "2s1x64d" in x]
+    assert ["★" in line for line in lines] == [True, False, False]
+    assert ["repeats 3" in line for line in lines] == [False, True, True]
+
+
+def test_a_sweep_that_runs_shows_means_before_their_error_is_known():
+    first = replace(doubtful().trials[3], mean_error=None)
+    assert accuracy_text(first) == f"{100 * first.mean_accuracy:.2f}"
+
+
+def test_closing_names_what_is_within_noise_of_the_knee_and_what_noise_that_is():
+    sweep = doubtful()
+    text = " ".join(printed(closing(sweep), width=1000).split())
+    (rival,) = (trial for trial in sweep.trials if trial.number in sweep.rivals)
+    assert f"{rival.variant} is within noise of it and costs no more." in text
+    assert f"it would be the knee in {100 * sweep.knee_share:.0f} % of cases, " in text
+    deviation = f"{100 * sweep.seed_deviation:.2f} %, from 2 candidates"
+    assert f"This is the noise of the validation images and between seeds ({deviation})." in text
+
+
+def test_several_rivals_are_named_fastest_first_and_none_is_said():
+    sweep = doubtful()
+
+    def said(*numbers):
+        trials = [replace(t, rivals=numbers) if t.number == sweep.knee else t for t in sweep.trials]
+        return noise_sentence(replace(sweep, trials=tuple(trials)))
+
+    assert said(1, 5, 0).startswith("1s1x40d, 0s2x40d and 1s1x64d are within noise of it and cost")
+    assert said().startswith("Nothing that costs as little is within noise of it.")
+
+
+def test_noise_that_was_not_measured_is_said_to_be():
+    sweep = doubtful()
+    images = replace(sweep, noise=("images",), seed_deviation=None)
+    assert noise_sentence(images).endswith("that between seeds was not measured.")
+    seeds = replace(sweep, noise=("seeds",))
+    assert noise_sentence(seeds).endswith("that of the validation images is not known.")
+    assert noise_sentence(mixed()) == ""
+
+
+def test_csv_holds_what_noise_leaves_open(tmp_path):
+    sweep = doubtful()
+    trials_csv(sweep, tmp_path / "trials.csv")
+    front_csv(sweep, tmp_path / "front.csv")
+    found = {int(row["number"]): row for row in rows(tmp_path / "trials.csv")}
+    for trial in sweep.trials:
+        for name in ("membership", "knee_share", "mean_accuracy", "mean_error", "repeat_of"):
+            value = getattr(trial, name)
+            assert found[trial.number][name] == ("" if value is None else repr(value))
+        assert int(found[trial.number]["seeds"]) == trial.seeds
+    assert all(row["membership"] for row in rows(tmp_path / "front.csv"))
+    sheets = [t.curve[-1].correct for t in sweep.trials if t.state == COMPLETE]
+    text = (tmp_path / "trials.csv").read_text()
+    assert not any(sheet in text for sheet in sheets)

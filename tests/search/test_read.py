@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 from synthetic import (
     OBJECTIVES,
     SIX,
@@ -20,10 +21,13 @@ from synthetic import (
     make_strategy,
 )
 
+from resnest_search.answers import pack
 from resnest_search.errors import UserError
-from resnest_search.record import COMPLETE, FAILED, INFEASIBLE, PRUNED, RUNNING, Epoch
+from resnest_search.record import COMPLETE, FAILED, INFEASIBLE, PRUNED, RUNNING, Epoch, TrialRecord
 from resnest_search.schema import MethodConfig
 from resnest_search.search import Candidate, SweepStudy, read_sweep
+from resnest_search.search.read import candidate_results, record_of
+from resnest_search.search.uncertainty import estimate
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
@@ -148,3 +152,160 @@ def test_a_second_sweep_in_the_same_storage_is_refused(tmp_path: Path) -> None:
     finished_file(tmp_path)
     with pytest.raises(UserError, match="holds a sweep already; carry it on with resume"):
         SweepStudy.create(f"sqlite:///{tmp_path / 'study.db'}", OBJECTIVES)
+
+
+# Several seeds of a candidate, and what noise leaves open
+
+
+def sweep_of(*trainings: tuple[str, int, float], objectives: list[str] | None = None) -> SweepStudy:
+    """Complete trials of (variant, seed, accuracy) on 400 images; the more splits, the slower."""
+    study = SweepStudy.create(None, objectives or ["accuracy", "latency_ms"])
+    for variant, seed, accuracy in trainings:
+        add(study, variant, seed, accuracy)
+    return study
+
+
+def add(
+    study: SweepStudy, variant: str, seed: int, accuracy: float, state: TrialState | None = None
+) -> None:
+    latency = float(variant[0])
+    right = np.arange(400) < round(accuracy * 400)
+    epoch = {
+        "epoch": 4,
+        "accuracy": accuracy,
+        "loss": 1 - accuracy,
+        "train_loss": 0.1,
+        "seconds": 1.0,
+        "images": 400,
+        "correct": pack(right, "a" * 64),
+    }
+    facts = {
+        "candidate": f"hash of {variant}",
+        "variant": variant,
+        "parameters": {"variant": variant},
+        "seed": seed,
+        "device": "a device",
+        "mode": "a mode",
+        "latency_ms": latency,
+        "latency_p95_ms": latency * 1.1,
+        "latency_passes": 100,
+        "curve": [epoch],
+    }
+    values = {"accuracy": accuracy, "loss": 1 - accuracy, "latency_ms": latency}
+    state = state or TrialState.COMPLETE
+    study.optuna.add_trial(
+        create_trial(
+            state=state,
+            values=[values[name] for name in study.objectives]
+            if state == TrialState.COMPLETE
+            else None,
+            user_attrs=facts,
+            intermediate_values={4: accuracy},
+        )
+    )
+
+
+def read(study: SweepStudy) -> tuple[TrialRecord, ...]:
+    return read_sweep(study, Path("runs")).trials
+
+
+def test_the_front_is_of_means_over_seeds() -> None:
+    """By its first seed alone the slow one would be on the front."""
+    study = sweep_of(("1s1x32d", 0, 0.90), ("2s1x32d", 0, 0.92), ("2s1x32d", 1, 0.86))
+    sweep = read_sweep(study, Path("runs"))
+    fast, slow, again = sweep.trials
+    assert [trial.on_front for trial in sweep.trials] == [True, False, False]
+    assert sweep.knee == 0
+    assert slow.mean_accuracy == again.mean_accuracy == pytest.approx(0.89)
+    assert (slow.accuracy, again.accuracy) == (0.92, 0.86)
+    assert [trial.seeds for trial in sweep.trials] == [1, 2, 2]
+    assert [trial.repeat_of for trial in sweep.trials] == [None, None, 1]
+    assert fast.mean_accuracy == fast.accuracy
+
+
+def test_the_first_complete_trial_stands_for_its_candidate() -> None:
+    study = sweep_of(("1s1x32d", 0, 0.90))
+    add(study, "2s1x32d", 0, 0.99, TrialState.PRUNED)
+    add(study, "2s1x32d", 1, 0.95)
+    add(study, "2s1x32d", 2, 0.97)
+    add(study, "2s1x32d", 3, 0.50, TrialState.FAIL)
+    trials = read(study)
+    assert [trial.on_front for trial in trials] == [True, False, True, False, False]
+    assert [trial.repeat_of for trial in trials] == [None, None, None, 2, 2]
+    assert trials[2].mean_accuracy == pytest.approx(0.96)
+    assert [trial.mean_accuracy for trial in trials if trial.state != COMPLETE] == [None, None]
+    assert [trial.membership is not None for trial in trials] == [True, False, True, False, False]
+
+
+def test_the_same_seed_again_is_no_further_seed() -> None:
+    study = sweep_of(("1s1x32d", 0, 0.90), ("1s1x32d", 0, 0.90))
+    first, again = read(study)
+    assert (first.seeds, again.seeds, again.repeat_of) == (1, 1, 0)
+    assert read_sweep(study, Path("runs")).noise == ("images",)
+
+
+def test_a_loss_is_a_mean_over_seeds_too() -> None:
+    study = sweep_of(
+        ("1s1x32d", 0, 0.90),
+        ("2s1x32d", 0, 0.92),
+        ("2s1x32d", 1, 0.86),
+        objectives=["loss", "latency_ms"],
+    )
+    sweep = read_sweep(study, Path("runs"))
+    assert [trial.on_front for trial in sweep.trials] == [True, False, False]
+    assert sweep.noise == ()  # of a loss it is not recorded
+    assert {trial.membership for trial in sweep.trials} == {None}
+
+
+def test_memberships_rivals_and_errors_are_those_of_the_estimate() -> None:
+    study = sweep_of(
+        ("1s1x32d", 0, 0.90), ("2s1x32d", 0, 0.9025), ("2s1x32d", 1, 0.9), ("4s1x32d", 0, 0.95)
+    )
+    sweep = read_sweep(study, Path("runs"))
+    records = [record_of(trial) for trial in study.trials()]
+    results = candidate_results(records, study.objectives)
+    assert results == candidate_results(sweep.trials, study.objectives)
+    found = estimate(results)
+    assert [result.number for result in results] == [0, 1, 3]
+    for result in results:
+        trial = sweep.trials[result.number]
+        assert trial.membership == found.membership[result.identity]
+        assert trial.knee_share == found.knee_share[result.identity]
+        assert trial.mean_error == found.errors[result.identity]
+    assert sweep.trials[2].mean_error == sweep.trials[1].mean_error
+    assert sweep.trials[1].rivals == (0,)
+    assert sweep.noise == ("images", "seeds")
+    assert sweep.seed_deviation == found.seed_deviation == pytest.approx(0.0025 / 2**0.5)
+    middle = sweep.trials[sweep.knee or 0]
+    assert (sweep.rivals, sweep.knee_share) == (middle.rivals, middle.knee_share)
+
+
+def test_one_seed_has_the_error_of_its_images() -> None:
+    (trial,) = read(sweep_of(("1s1x32d", 0, 0.90)))
+    assert trial.mean_error == pytest.approx(trial.accuracy_error)
+
+
+def test_a_sweep_that_is_redrawn_estimates_nothing() -> None:
+    study = sweep_of(("1s1x32d", 0, 0.90), ("2s1x32d", 0, 0.95))
+    quick = read_sweep(study, Path("runs"), uncertainty=False)
+    whole = read_sweep(study, Path("runs"))
+    assert {trial.membership for trial in quick.trials} == {None}
+    assert [t.on_front for t in quick.trials] == [t.on_front for t in whole.trials]
+    assert (quick.knee, quick.rivals, quick.knee_share) == (whole.knee, (), None)
+
+
+def test_a_record_without_answers_is_read() -> None:
+    study = sweep_of(("1s1x32d", 0, 0.90))
+    (trial,) = study.trials()
+    older = {key: trial.user_attrs["curve"][0][key] for key in ("epoch", "accuracy", "loss")}
+    older |= {"train_loss": 0.1, "seconds": 1.0, "images": 400}
+    trial.user_attrs["curve"][0] = older
+    record = record_of(trial)
+    assert record.curve[-1].correct is None
+    assert candidate_results([record], study.objectives)[0].correct == (None,)
+
+
+def test_a_latency_has_the_error_of_a_median() -> None:
+    (trial,) = read(sweep_of(("2s1x32d", 0, 0.90)))
+    assert trial.cost_error("latency_ms") == pytest.approx(1.253 * 0.2 / 1.645 / 10)
+    assert trial.cost_error("memory_mib") == 0

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 from training_runs import DATA, EPOCHS, MODEL, VALIDATION, make_run, numbers, train
 
+from resnest_search.answers import unpack
 from resnest_search.data import build as build_data
 from resnest_search.models.build import build
 from resnest_search.training import CHECKPOINT, EPOCH_LOG, load_weights
@@ -203,6 +204,29 @@ def test_validated_accuracy_and_loss_are_those_of_the_checkpoint(tmp_path: Path)
     assert images == VALIDATION == last.images
     assert last.accuracy == pytest.approx(right / images, abs=1e-7)
     assert last.loss == pytest.approx(loss / images, rel=1e-4)
+
+
+def test_answers_of_the_last_epoch_are_those_of_the_checkpoint_image_by_image(
+    tmp_path: Path,
+) -> None:
+    """In the order of the validation set, whatever the batches, and also after a resume."""
+    run = make_run(tmp_path)
+    train(run, stop_after=2)
+    *before, last = train(run).curve
+    assert [epoch.correct for epoch in before] == [None] * (EPOCHS - 1)
+    found = unpack(last.correct, VALIDATION)
+    assert found is not None
+    network = build(Variant(2, 1, 64), MODEL, in_channels=1, num_classes=10)
+    network.load_state_dict(load_weights(tmp_path))
+    network.eval()
+    data = build_data(DATA, 7, 0)
+    with torch.inference_mode():
+        right = [network(batch).argmax(1) == labels for batch, labels in data.val_dataloader()]
+    assert found.right.tolist() == torch.cat(right).tolist()
+    assert 0 < found.right.sum() < VALIDATION
+    assert found.right.mean() == pytest.approx(last.accuracy)
+    assert data.describe()["sha256"]["validation"].startswith(found.images)
+    assert train(run).curve[-1].correct == last.correct  # from the checkpoint alone
 
 
 def test_diverged_training_reports_losses_that_are_not_finite(tmp_path: Path) -> None:

@@ -1,0 +1,272 @@
+"""How much of a front is noise: which candidates would be on it, and at its knee, another time.
+
+Costs are taken as exact; accuracy has two sources of noise, and both are drawn anew:
+
+- **Validation images.** Images are drawn with replacement (Efron, 1979), and for all candidates
+  the same ones, where it is recorded which each of them answered correctly: what is hard for
+  one is hard for most, and differences are surer than the accuracies are. Where only the
+  accuracy and the number of images are known, correct answers are binomial.
+- **Seeds.** The deviation between the seeds of a candidate, pooled over all candidates that
+  have several, is normal noise on each: over the square root of its seeds on its mean. Two or
+  three seeds are too few to be drawn from: two that happen to agree would look exact. Where no
+  candidate has two seeds this noise is not measured, and left out.
+
+Trainings of different seeds also disagree on single images, which is in both sources: what is
+stated errs on the side of noise (as bootstraps of two factors do; Owen, 2007).
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnest_search.answers import unpack
+
+__all__ = ["DRAWS", "CandidateResult", "Uncertainty", "contested", "estimate"]
+
+DRAWS = 1000
+_ALPHA = 0.05  # two-sided: above it two accuracies are not told apart
+_Z = 1.96  # standard errors within which two measured costs are the same
+_AT_ONCE = 1_000_000  # images drawn at a time, which bounds the memory
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class CandidateResult:
+    """What is known of a candidate that was trained to full length at least once.
+
+    Attributes:
+        identity: of the candidate.
+        number: of its first complete trial; ties go to the lowest.
+        costs: every objective but accuracy, oriented so that less is better.
+        accuracies: fractions at the last epoch, one for each seed; at least one.
+        images: validation images behind each accuracy; 0 where that is not known.
+        correct: ``record.Epoch.correct`` of each seed's last epoch; empty for None of all.
+        cost_errors: standard error of each cost, which counts for rivals alone; empty for 0.
+    """
+
+    identity: str
+    number: int
+    costs: tuple[float, ...]
+    accuracies: tuple[float, ...]
+    images: int = 0
+    correct: tuple[str | None, ...] = ()
+    cost_errors: tuple[float, ...] = ()
+
+    @property
+    def accuracy(self) -> float:
+        """Mean over the seeds."""
+        return math.fsum(self.accuracies) / len(self.accuracies)
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """What noise leaves open, by identity.
+
+    Attributes:
+        membership: share of the draws in which the candidate is on the front.
+        knee_share: share of the draws in which it is the knee.
+        rivals: candidates that cost no more, within the errors of the costs, in any objective,
+            and whose accuracy is not told from its own: the interval of 95 % of the drawn
+            differences holds 0. A little more accuracy would put each in its place.
+        errors: standard error of the mean accuracy; None where no noise is known.
+        seed_deviation: standard deviation of accuracy between seeds, pooled; None where no
+            candidate has two.
+    """
+
+    membership: dict[str, float]
+    knee_share: dict[str, float]
+    rivals: dict[str, tuple[str, ...]]
+    errors: dict[str, float | None]
+    seed_deviation: float | None
+
+
+def estimate(
+    results: Iterable[CandidateResult], *, draws: int = DRAWS, seed: int = 0
+) -> Uncertainty:
+    """Draw images and seeds anew, and see what becomes of the front.
+
+    The order of the results does not matter, and the same seed gives the same answer.
+
+    Args:
+        results: one for each candidate, all with the same objectives.
+        draws: how many.
+        seed: of the draws.
+    """
+    ordered = sorted(results, key=lambda result: (result.number, result.identity))
+    if not ordered:
+        return Uncertainty({}, {}, {}, {}, None)
+    names = [result.identity for result in ordered]
+    costs = np.array([result.costs for result in ordered], dtype=np.float64)
+    sheets = [_Sheet.of(result) for result in ordered]
+    deviation = _seed_deviation(ordered)
+    rng = np.random.default_rng(seed)
+    drawn = _with_images(ordered, sheets, draws, rng)
+    if deviation:
+        seeds = np.array([len(result.accuracies) for result in ordered])
+        drawn += rng.normal(0.0, deviation / np.sqrt(seeds)[:, None], drawn.shape)
+    members = _members(drawn, costs)
+    knees = np.bincount(_knees(drawn, costs, members), minlength=len(names)) / draws
+    return Uncertainty(
+        membership=dict(zip(names, members.mean(axis=1).tolist(), strict=True)),
+        knee_share=dict(zip(names, knees.tolist(), strict=True)),
+        rivals=_rivals(ordered, drawn),
+        errors={
+            result.identity: _error(result, sheet, deviation)
+            for result, sheet in zip(ordered, sheets, strict=True)
+        },
+        seed_deviation=deviation,
+    )
+
+
+def contested(
+    results: Iterable[CandidateResult],
+    *,
+    low: float = 0.05,
+    high: float = 0.95,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> list[str]:
+    """Identities of the candidates of which noise leaves open whether they are on the front.
+
+    Those whose membership lies strictly between ``low`` and ``high``, the most doubtful first.
+    """
+    results = list(results)
+    membership = estimate(results, draws=draws, seed=seed).membership
+    open_ = [result for result in results if low < membership[result.identity] < high]
+    open_.sort(key=lambda r: (abs(membership[r.identity] - 0.5), r.number, r.identity))
+    return [result.identity for result in open_]
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """A candidate's answers, image by image."""
+
+    images: str  # which images, see answers.py
+    right: Floats  # (n,): how many of its seeds are right
+    seeds: int
+
+    @classmethod
+    def of(cls, result: CandidateResult) -> _Sheet | None:
+        """None where an answer sheet lacks, or does not give the recorded accuracy."""
+        found = [unpack(text, result.images) for text in result.correct]
+        sheets = [sheet for sheet in found if sheet is not None]
+        if not sheets or len(sheets) != len(result.accuracies):
+            return None
+        pairs = zip(sheets, result.accuracies, strict=True)
+        agree = all(abs(s.right.sum() - a * result.images) < 0.5 for s, a in pairs)
+        if not agree or len({sheet.images for sheet in sheets}) > 1:
+            return None
+        right = np.stack([sheet.right for sheet in sheets]).sum(axis=0).astype(np.float64)
+        return cls(sheets[0].images, right, len(sheets))
+
+
+def _seed_deviation(results: Sequence[CandidateResult]) -> float | None:
+    """Standard deviation within candidates, pooled; None where none has two seeds."""
+    repeated = [result.accuracies for result in results if len(result.accuracies) > 1]
+    freedom = sum(len(accuracies) - 1 for accuracies in repeated)
+    if not freedom:
+        return None
+    # Exact: equal accuracies have no deviation, not one of rounding.
+    squares = math.fsum(statistics.variance(a) * (len(a) - 1) for a in repeated)
+    return math.sqrt(squares / freedom)
+
+
+def _with_images(
+    results: Sequence[CandidateResult],
+    sheets: Sequence[_Sheet | None],
+    draws: int,
+    rng: np.random.Generator,
+) -> Floats:
+    """Mean accuracy of each candidate on the images of each draw, (candidates, draws)."""
+    drawn = np.repeat([[result.accuracy] for result in results], draws, axis=1)
+    shared: dict[tuple[str, int], list[int]] = defaultdict(list)  # candidates, by their images
+    for index, (result, sheet) in enumerate(zip(results, sheets, strict=True)):
+        if sheet is not None:
+            shared[sheet.images, result.images].append(index)
+        elif result.images:
+            share = min(1.0, max(0.0, result.accuracy))
+            drawn[index] = rng.binomial(result.images, share, draws) / result.images
+    for (_, images), alike in shared.items():
+        group = [sheet for index in alike if (sheet := sheets[index]) is not None]
+        right = np.stack([sheet.right for sheet in group])
+        most = images * np.array([sheet.seeds for sheet in group])
+        # Sums of whole numbers are exact, so that equal answers are equal in every draw.
+        drawn[alike] = _sums(right, draws, rng) / most[:, None]
+    return drawn
+
+
+def _sums(right: Floats, draws: int, rng: np.random.Generator) -> Floats:
+    """Sums of rows (candidates, images) over images drawn anew, (candidates, draws)."""
+    images = right.shape[1]
+    at_once = max(1, _AT_ONCE // images)
+    parts = []
+    for start in range(0, draws, at_once):
+        size = min(at_once, draws - start)
+        picked = rng.integers(images, size=(size, images))
+        picked += images * np.arange(size)[:, None]
+        times = np.bincount(picked.ravel(), minlength=size * images).reshape(size, images)
+        parts.append(right @ times.T.astype(np.float64))
+    return np.concatenate(parts, axis=1)
+
+
+def _members(drawn: Floats, costs: Floats) -> Flags:
+    """Who is not dominated in each draw, (candidates, draws); equals do not dominate."""
+    # [i, j]: i against j
+    no_costlier: Flags = np.all(costs[:, None] <= costs[None], axis=2)
+    cheaper: Flags = no_costlier & np.any(costs[:, None] < costs[None], axis=2)
+    members = np.ones(drawn.shape, dtype=np.bool_)
+    for index, own in enumerate(drawn):
+        reached = drawn[cheaper[:, index]].max(axis=0, initial=-np.inf) >= own
+        beside = no_costlier[:, index] & ~cheaper[:, index]
+        passed = drawn[beside].max(axis=0, initial=-np.inf) > own
+        members[index] = ~(reached | passed)
+    return members
+
+
+def _knees(drawn: Floats, costs: Floats, members: Flags) -> NDArray[np.int64]:
+    """The candidate that ``pareto.knee`` names in each draw, (draws,), of all draws at once."""
+    distance = np.zeros(drawn.shape)
+    for objective in (-drawn, *costs.T[:, :, None]):
+        values = np.broadcast_to(objective, drawn.shape)
+        low = np.where(members, values, np.inf).min(axis=0)
+        high = np.where(members, values, -np.inf).max(axis=0)
+        distance += ((values - low) / np.where(high > low, high - low, 1.0)) ** 2
+    nearest: NDArray[np.int64] = np.argmin(np.where(members, np.sqrt(distance), np.inf), axis=0)
+    return nearest
+
+
+def _rivals(results: Sequence[CandidateResult], drawn: Floats) -> dict[str, tuple[str, ...]]:
+    costs = np.array([result.costs for result in results], dtype=np.float64)
+    errors = np.array([r.cost_errors or (0.0,) * len(r.costs) for r in results], dtype=np.float64)
+    rivals = {}
+    for index, result in enumerate(results):
+        slack = _Z * np.hypot(errors, errors[index])
+        affordable = (costs <= costs[index] + slack).all(axis=1)
+        affordable[index] = False
+        others = np.flatnonzero(affordable)
+        gaps = drawn[index] - drawn[others]
+        rarer = np.minimum((gaps <= 0).mean(axis=1), (gaps >= 0).mean(axis=1))
+        alike = others[rarer >= _ALPHA / 2]
+        rivals[result.identity] = tuple(results[i].identity for i in alike)
+    return rivals
+
+
+def _error(result: CandidateResult, sheet: _Sheet | None, deviation: float | None) -> float | None:
+    """Standard error of the mean accuracy, from the images and between seeds."""
+    variances = []
+    if sheet is not None:
+        variances.append(float(np.var(sheet.right / sheet.seeds)) / result.images)
+    elif result.images and 0 <= result.accuracy <= 1:
+        variances.append(result.accuracy * (1 - result.accuracy) / result.images)
+    if deviation is not None:
+        variances.append(deviation**2 / len(result.accuracies))
+    return math.sqrt(math.fsum(variances)) if variances else None

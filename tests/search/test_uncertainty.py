@@ -1,0 +1,318 @@
+"""What noise leaves open, against plain fronts, exact probabilities and known truths."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from resnest_search.answers import pack
+from resnest_search.search.pareto import knee, non_dominated
+from resnest_search.search.uncertainty import CandidateResult, _knees, contested, estimate
+
+ONE_SET, ANOTHER_SET = "a" * 64, "b" * 64  # digests of validation images
+
+
+def sheet(right: Sequence[bool] | np.ndarray, images: str = ONE_SET) -> str:
+    return pack(np.asarray(right, dtype=bool), images)
+
+
+def answering(
+    number: int, costs: tuple[float, ...], *answers: np.ndarray, images: str = ONE_SET
+) -> CandidateResult:
+    """A candidate of which each seed's answers are known."""
+    return CandidateResult(
+        f"c{number}",
+        number,
+        costs,
+        tuple(float(np.mean(right)) for right in answers),
+        len(answers[0]),
+        tuple(sheet(right, images) for right in answers),
+    )
+
+
+@st.composite
+def candidates(draw: st.DrawFn, noise: bool = True) -> list[CandidateResult]:
+    """Up to six, of few distinct costs and accuracies, so that there are ties."""
+    images = draw(st.sampled_from([8, 24])) if noise else 0
+    found = []
+    for number in range(draw(st.integers(1, 6))):
+        costs = draw(st.tuples(st.integers(0, 3), st.integers(0, 3)))
+        seeds = draw(st.integers(1, 3)) if noise else 1
+        rights = [draw(st.integers(0, 8)) for _ in range(seeds)]
+        sheets: tuple[str | None, ...] = ()
+        if noise and draw(st.booleans()):
+            sheets = tuple(sheet(np.arange(images) < right * images // 8) for right in rights)
+        accuracies = tuple(right / 8 for right in rights)
+        found.append(CandidateResult(f"c{number}", number, costs, accuracies, images, sheets))
+    return found
+
+
+def oriented(results: Sequence[CandidateResult]) -> np.ndarray:
+    return np.array([(-result.accuracy, *result.costs) for result in results])
+
+
+# What always holds
+
+
+@settings(max_examples=60, deadline=None)
+@given(candidates())
+def test_probabilities_are_probabilities(results: list[CandidateResult]) -> None:
+    found = estimate(results, draws=50)
+    assert found.membership.keys() == {result.identity for result in results}
+    assert all(0 <= share <= 1 for share in found.membership.values())
+    assert sum(found.knee_share.values()) == pytest.approx(1)
+    for name, share in found.knee_share.items():
+        assert share <= found.membership[name]
+
+
+@settings(max_examples=60, deadline=None)
+@given(candidates(noise=False))
+def test_without_noise_it_is_the_plain_front(results: list[CandidateResult]) -> None:
+    found = estimate(results, draws=20)
+    points = oriented(results)
+    kept = non_dominated(points)
+    assert found.membership == {
+        result.identity: float(on_front) for result, on_front in zip(results, kept, strict=True)
+    }
+    members = np.flatnonzero(kept)
+    assert found.knee_share[results[members[knee(points[members])]].identity] == 1
+    assert contested(results) == []
+    assert set(found.errors.values()) == {None}
+
+
+@settings(max_examples=60, deadline=None)
+@given(candidates())
+def test_the_cheapest_in_a_cost_is_on_the_front_for_sure(results: list[CandidateResult]) -> None:
+    cheapest = replace(results[0], costs=(-1, results[0].costs[1]))
+    found = estimate([cheapest, *results[1:]], draws=50)
+    assert found.membership[cheapest.identity] == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), candidates())
+def test_the_order_does_not_matter(data: st.DataObject, results: list[CandidateResult]) -> None:
+    shuffled = data.draw(st.permutations(results))
+    assert estimate(shuffled, draws=30) == estimate(results, draws=30)
+    assert contested(shuffled, draws=30) == contested(results, draws=30)
+
+
+@settings(max_examples=60, deadline=None)
+@given(candidates())
+def test_rivals_cost_no_more(results: list[CandidateResult]) -> None:
+    costs = {result.identity: result.costs for result in results}
+    for winner, rivals in estimate(results, draws=30).rivals.items():
+        assert winner not in rivals
+        for rival in rivals:
+            assert all(a <= b for a, b in zip(costs[rival], costs[winner], strict=True))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.booleans(), min_size=1, max_size=40),
+    st.integers(1, 3),
+    st.integers(0, 3),
+)
+def test_the_same_answers_never_beat_each_other(right: list[bool], seeds: int, others: int) -> None:
+    answers = np.array(right)
+    rng = np.random.default_rng(others)
+    cheap = answering(0, (1.0,), *[answers] * seeds)
+    dear = answering(1, (2.0,), *[answers] * seeds)
+    twin = answering(2, (1.0,), *[answers] * seeds)
+    rest = [answering(9 + n, (9.0,), rng.random(len(right)) < 0.5) for n in range(others)]
+    found = estimate([cheap, dear, twin, *rest], draws=50)
+    assert found.membership["c0"] == found.membership["c2"] == 1
+    assert found.membership["c1"] == 0
+    assert found.rivals["c0"] == ("c2",)
+    assert {"c0", "c2"} <= set(found.rivals["c1"])
+
+
+def test_the_same_seed_gives_the_same_answer_and_another_one_another() -> None:
+    results = [CandidateResult(f"c{n}", n, (float(n),), (0.9 + n / 100,), 300) for n in range(5)]
+    assert estimate(results, seed=3) == estimate(results, seed=3)
+    assert estimate(results, seed=3) != estimate(results, seed=4)
+
+
+def test_nothing_has_no_uncertainty() -> None:
+    assert estimate([]).membership == {}
+    assert contested([]) == []
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 7), st.integers(0, 3))
+def test_knees_of_all_draws_are_those_of_each(seed: int, count: int, objectives: int) -> None:
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(0, 5, (count, 20)) / 4
+    costs = rng.integers(0, 4, (count, objectives)).astype(float)
+    members = rng.random((count, 20)) < 0.7
+    members[rng.integers(count)] = True
+    for draw, found in enumerate(_knees(drawn, costs, members)):
+        front = np.flatnonzero(members[:, draw])
+        points = np.column_stack([-drawn[front, draw], costs[front]])
+        assert found == front[knee(points)]
+
+
+# Noise of the images
+
+
+def chance(images: int, better: float, worse: float) -> float:
+    """That more images are drawn of the first kind than of the second; exact."""
+    total = 0.0
+    for more in range(images + 1):
+        for less in range(min(more, images - more + 1)):
+            rest = images - more - less
+            ways = math.comb(images, more) * math.comb(images - more, less)
+            total += ways * better**more * worse**less * (1 - better - worse) ** rest
+    return total
+
+
+def test_images_are_drawn_in_pairs() -> None:
+    """The dearer is on the front only where it is better: a known probability."""
+    image = np.arange(100)
+    dear = answering(0, (2.0,), image >= 4)  # 4 wrong
+    cheap = answering(1, (1.0,), (image < 4) | (image >= 12))  # 8 others wrong
+    found = estimate([dear, cheap], draws=20_000)
+    assert found.membership["c0"] == pytest.approx(chance(100, 0.08, 0.04), abs=0.015)
+    assert found.membership["c1"] == 1
+    assert found.rivals == {"c0": ("c1",), "c1": ()}
+
+
+def test_pairs_are_told_apart_where_accuracies_alone_are_not() -> None:
+    image = np.arange(400)
+    better, worse = image >= 40, image >= 52  # wrong on the same images and on twelve more
+    paired = [answering(0, (2.0,), better), answering(1, (1.0,), worse)]
+    alone = [replace(result, correct=()) for result in paired]
+    strangers = [paired[0], answering(1, (1.0,), worse, images=ANOTHER_SET)]
+    assert estimate(paired).rivals["c0"] == ()
+    assert estimate(paired).membership["c0"] == 1
+    for unpaired in (alone, strangers):
+        assert estimate(unpaired).rivals["c0"] == ("c1",)
+        assert estimate(unpaired).membership["c0"] < 0.97
+
+
+@pytest.mark.parametrize(
+    "correct", [("rubbish",), (sheet(np.arange(400) >= 41),), (sheet(np.ones(399)),)]
+)
+def test_a_sheet_that_is_not_of_the_accuracy_is_not_believed(correct: tuple[str, ...]) -> None:
+    result = answering(0, (1.0,), np.arange(400) >= 40)
+    other = CandidateResult("c1", 1, (0.5,), (0.89,), 400)
+    alone = replace(result, correct=())
+    assert estimate([replace(result, correct=correct), other]) == estimate([alone, other])
+
+
+def test_an_error_is_that_of_the_images() -> None:
+    right = np.arange(400) >= 40
+    sure = [
+        answering(0, (1.0,), right),
+        CandidateResult("c1", 1, (1.0,), (0.9,), 400),
+        CandidateResult("c2", 2, (1.0,), (0.9,)),
+    ]
+    found = estimate(sure).errors
+    assert found["c0"] == found["c1"] == pytest.approx(math.sqrt(0.9 * 0.1 / 400))
+    assert found["c2"] is None
+
+
+@pytest.mark.parametrize(("accuracy", "shared"), [(0.98, 0.5), (0.95, 0.0)])
+def test_equals_are_rarely_told_apart(accuracy: float, shared: float) -> None:
+    """Of pairs that are truly alike, a twentieth: what the interval promises."""
+    rng = np.random.default_rng(0)
+    apart = 0
+    for trial in range(400):
+        same, common = rng.random(360) < shared, rng.random(360) < accuracy
+        one, other = (np.where(same, common, rng.random(360) < accuracy) for _ in range(2))
+        pair = [answering(0, (1.0,), one), answering(1, (1.0,), other)]
+        apart += not estimate(pair, draws=400, seed=trial).rivals["c0"]
+    assert 0.01 < apart / 400 < 0.09
+
+
+# Noise between seeds
+
+
+def test_the_deviation_between_seeds_is_pooled_and_concerns_all() -> None:
+    results = [
+        CandidateResult("c0", 0, (3.0,), (0.90, 0.94)),
+        CandidateResult("c1", 1, (2.0,), (0.90, 0.91, 0.92)),
+        CandidateResult("c2", 2, (1.0,), (0.88,)),
+    ]
+    found = estimate(results, draws=20_000)
+    pooled = math.sqrt((2 * 0.02**2 + 2 * 0.01**2) / 3)
+    assert found.seed_deviation == pytest.approx(pooled)
+    for name, seeds in (("c0", 2), ("c1", 3), ("c2", 1)):
+        assert found.errors[name] == pytest.approx(pooled / math.sqrt(seeds))
+    # better than c2, which is cheaper: a normal difference
+    apart = (0.91 - 0.88) / math.hypot(pooled / math.sqrt(3), pooled)
+    assert found.membership["c1"] == pytest.approx(0.5 * math.erfc(-apart / math.sqrt(2)), abs=0.02)
+
+
+def test_one_seed_each_measures_no_deviation() -> None:
+    assert estimate([CandidateResult("c0", 0, (1.0,), (0.9,), 100)]).seed_deviation is None
+
+
+def test_more_seeds_settle_what_one_leaves_open() -> None:
+    def run(seeds: int) -> float:
+        several = [(0.92, 0.90) * seeds, (0.905, 0.885) * seeds]
+        results = [CandidateResult(f"c{n}", n, (2.0 - n,), a) for n, a in enumerate(several)]
+        return estimate(results).membership["c0"]
+
+    assert run(1) < 0.93 < 0.97 < run(8)
+
+
+def test_images_and_seeds_add_up() -> None:
+    rng = np.random.default_rng(0)
+    answers = [rng.random(500) < rate for rate in (0.90, 0.93)]
+    result = answering(0, (1.0,), *answers)
+    found = estimate([result])
+    mean = np.mean(answers, axis=0)
+    images = float(np.var(mean)) / 500
+    seeds = float(np.var([right.mean() for right in answers], ddof=1)) / 2
+    assert found.errors["c0"] == pytest.approx(math.sqrt(images + seeds))
+
+
+# Rivals and the contested
+
+
+def test_a_rival_may_cost_more_by_the_error_of_its_measurement() -> None:
+    winner = CandidateResult("c0", 0, (1.00, 5.0), (0.9,), 100, cost_errors=(0.01, 0.0))
+    near = CandidateResult("c1", 1, (1.02, 5.0), (0.9,), 100, cost_errors=(0.01, 0.0))
+    far = CandidateResult("c2", 2, (1.03, 5.0), (0.9,), 100, cost_errors=(0.01, 0.0))
+    bigger = CandidateResult("c3", 3, (0.90, 5.1), (0.9,), 100, cost_errors=(0.01, 0.0))
+    assert estimate([winner, near, far, bigger]).rivals["c0"] == ("c1",)
+
+
+def test_without_costs_all_that_is_as_accurate_is_a_rival() -> None:
+    results = [CandidateResult(f"c{n}", n, (), (a,), 400) for n, a in enumerate((0.9, 0.89, 0.7))]
+    found = estimate(results)
+    assert found.rivals["c0"] == ("c1",)
+    assert found.membership["c0"] + found.membership["c1"] >= 1
+    assert found.membership["c2"] == 0
+
+
+def test_contested_are_those_that_noise_leaves_open_the_most_doubtful_first() -> None:
+    results = [
+        CandidateResult("fast", 0, (1.0,), (0.90,), 1000),
+        CandidateResult("doubtful", 1, (2.0,), (0.901,), 1000),
+        CandidateResult("likely", 2, (3.0,), (0.918,), 1000),
+        CandidateResult("sure", 3, (4.0,), (0.99,), 1000),
+        CandidateResult("hopeless", 4, (5.0,), (0.85,), 1000),
+    ]
+    assert contested(results) == ["doubtful", "likely"]
+    membership = estimate(results).membership
+    assert contested(results, low=membership["doubtful"]) == ["likely"]
+    assert contested(results, high=membership["likely"]) == ["doubtful"]
+
+
+def test_a_hundred_candidates_take_half_a_second() -> None:
+    rng = np.random.default_rng(0)
+    results = [
+        answering(n, (float(rng.random()), float(rng.random())), rng.random(1000) < 0.9)
+        for n in range(100)
+    ]
+    before = time.process_time()
+    estimate(results)
+    assert time.process_time() - before < 0.5
