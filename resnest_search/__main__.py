@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from resnest_search import __version__
 from resnest_search.config import COMMANDS, run_command
 from resnest_search.errors import UserError
+from resnest_search.redact import without_password
 from resnest_search.schema import (
     ExportConfig,
     MethodConfig,
@@ -59,7 +60,7 @@ def main() -> None:
         command, rest = _command(words)
         run_command(command, rest, _TASKS[command])
     except UserError as error:
-        print(f"resnest-search: {error}", file=sys.stderr)
+        print(f"resnest-search: {without_password(str(error))}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("resnest-search: interrupted", file=sys.stderr)
@@ -80,21 +81,24 @@ def _command_line() -> str:
     words = sys.orig_argv[1:]
     if words[:1] != ["-m"]:
         words = [Path(words[0]).name, *words[1:]]
-        return shlex.join(words)
-    return shlex.join(["python", *words])
+        return without_password(shlex.join(words))
+    return without_password(shlex.join(["python", *words]))
 
 
 def sweep(config: SweepConfig) -> None:
     """Measure, search, report and export."""
     from resnest_search.execution.folder import locked, new_folder
-    from resnest_search.execution.sweep import create, measured, prepare
+    from resnest_search.execution.sweep import create, kept, measured, prepare, table_costs
     from resnest_search.report.live import measuring
 
     config, space = prepare(config)
-    with measuring(len(space.networks)) as progress:
-        costings = measured(config, space, progress)
+    if config.trial.name == "table":
+        costings = table_costs(config, space)
+    else:
+        with measuring(len(space.networks)) as progress:
+            costings = measured(config, space, progress)
     folder = new_folder(config.run, config.sweep)
-    with locked(folder):
+    with locked(folder), kept(folder):
         _conduct(create(config, space, folder, costings, _command_line()), config.verbose)
 
 
@@ -103,9 +107,9 @@ def resume(config: ResumeConfig) -> None:
     from resnest_search.execution.folder import existing_folder, locked
 
     folder = existing_folder(config.run)
-    from resnest_search.execution.sweep import reopen
+    from resnest_search.execution.sweep import kept, reopen
 
-    with locked(folder):
+    with locked(folder), kept(folder):
         _conduct(reopen(folder, config), config.verbose)
 
 
@@ -159,8 +163,9 @@ def report(config: ReportConfig) -> None:
     from resnest_search.search import SweepStudy, read_sweep
 
     folder = existing_folder(config.run)
-    _write_reports(SweepStudy.open(folder), folder)
-    _print_closing(read_sweep(SweepStudy.open(folder), folder))
+    study = SweepStudy.open(folder, config.storage)
+    _write_reports(study, folder)
+    _print_closing(read_sweep(study, folder))
 
 
 def export(config: ExportConfig) -> None:
@@ -171,14 +176,15 @@ def export(config: ExportConfig) -> None:
     from resnest_search.export import export_best
     from resnest_search.search import SweepStudy, read_sweep
 
-    sweep = read_sweep(SweepStudy.open(folder), folder)
+    sweep = read_sweep(SweepStudy.open(folder, config.storage), folder)
+    if sweep.replayed:
+        raise UserError(f"run={folder}: replays a table, which has no weights; train it first")
     print(export_best(sweep, config.select, config.format))
 
 
 def _conduct(run: SweepRun, verbose: bool) -> None:
     """Run the trials of a sweep under its lock, then report and export what there is."""
-    from resnest_search.execution.driver import cluster, run_trials
-    from resnest_search.execution.sweep import make_run, timed
+    from resnest_search.execution.sweep import carry_out, timed
     from resnest_search.report.live import LiveTable
     from resnest_search.tracking import Tracker
     from resnest_search.watch import Watch
@@ -192,9 +198,8 @@ def _conduct(run: SweepRun, verbose: bool) -> None:
         # Tune answers Ctrl-C while trials run; this is for the seconds in which Ray starts.
         with contextlib.suppress(KeyboardInterrupt):
             if begun:
-                with timed(run), cluster(config.resources, verbose) as allotment:
-                    watch = Watch(run, live, tracker)
-                    run_trials(run.strategy, allotment, make_run(run, allotment), watch, verbose)
+                with timed(run):
+                    carry_out(run, Watch(run, live, tracker), verbose)
     _finish(run, tracker, begun)
 
 
@@ -205,7 +210,9 @@ def _finish(run: SweepRun, tracker: Any, begun: bool) -> None:
 
     _write_reports(run.study, run.folder)
     sweep = read_sweep(run.study, run.folder)
-    if sweep.front and (begun or not (run.folder / "best").exists()):
+    if sweep.replayed:
+        print("Nothing exported: a replayed table has no weights.")
+    elif sweep.front and (begun or not (run.folder / "best").exists()):
         try:
             print(export_best(sweep, "knee"))
         except UserError as error:

@@ -7,8 +7,14 @@ from math import inf
 from typing import Any
 
 from resnest_search.errors import UserError
-from resnest_search.metrics import METRICS
-from resnest_search.schema import MeasureConfig, ModelConfig, SearchConfig, TrainConfig
+from resnest_search.metrics import METRICS, TRAINED
+from resnest_search.schema import (
+    MeasureConfig,
+    ModelConfig,
+    SearchConfig,
+    TrainConfig,
+    TrialConfig,
+)
 from resnest_search.variant import Variant
 
 __all__ = [
@@ -17,6 +23,7 @@ __all__ = [
     "check_search",
     "check_tracking",
     "check_train",
+    "check_trial",
     "parse_variant",
 ]
 
@@ -90,6 +97,13 @@ def check_search(search: SearchConfig) -> None:
         raise UserError(f"search.objectives={search.objectives}: names one twice")
     _at_least("search.epochs", search.epochs, 1)
     _at_least("search.seed", search.seed, 0)
+    _at_least("search.repeats", search.repeats, 0)
+    trained = [name for name in search.objectives if name in TRAINED]
+    if search.repeats and trained != ["accuracy"]:
+        raise UserError(
+            f"search.repeats={search.repeats}: needs accuracy as the one trained objective, not "
+            f"search.objectives={search.objectives}; valid: 0, or objectives with accuracy"
+        )
     for name in ("trials", "budget"):
         if getattr(search, name) is not None:
             _at_least(f"search.{name}", getattr(search, name), 1)
@@ -98,6 +112,15 @@ def check_search(search: SearchConfig) -> None:
     for name, bound in vars(search.limits).items():
         if bound is not None and not 0 < bound < inf:
             raise UserError(f"search.limits.{name}={bound}: valid: above 0")
+
+
+def check_trial(trial: TrialConfig) -> None:
+    """Raises UserError where no trial can come by its epochs so."""
+    _one_of("trial.name", trial.name, ("train", "table"))
+    _one_of("trial.engine", trial.engine, ("simulator", "ray"))
+    _at_least("trial.workers", trial.workers, 1)
+    if trial.name == "table" and trial.path is None:
+        raise UserError("trial.path=null: valid: a CSV of recorded curves")
 
 
 def check_tracking(tracking: str) -> None:

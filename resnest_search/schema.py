@@ -24,6 +24,7 @@ __all__ = [
     "SweepConfig",
     "TrainCommandConfig",
     "TrainConfig",
+    "TrialConfig",
 ]
 
 
@@ -134,8 +135,20 @@ class SearchConfig:
     budget: int | None = None  # training epochs of the whole sweep; null: no bound
     hours: float | None = None  # wall-clock; null: no bound
     seed: int = 0
+    repeats: int = 0  # most further seeds of a candidate that noise leaves in doubt on the front
+    warm_start: list[str] = field(default_factory=list)  # folders of earlier runs to learn from
     sampler: MethodConfig = field(default_factory=MethodConfig)
     pruner: MethodConfig = field(default_factory=MethodConfig)
+
+
+@dataclass
+class TrialConfig:
+    """How a trial comes by its epochs."""
+
+    name: str = "train"  # or table: replay recorded curves
+    path: str | None = None  # table: the CSV
+    engine: str = "simulator"  # table: in virtual time; or ray: through Ray Tune
+    workers: int = 1  # table: virtual workers of the simulator
 
 
 @dataclass
@@ -159,7 +172,9 @@ class SweepConfig:
     search: SearchConfig = field(default_factory=SearchConfig)
     measure: MeasureConfig = field(default_factory=MeasureConfig)
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
+    trial: TrialConfig = field(default_factory=TrialConfig)
     tracking: str = "offline"
+    storage: str | None = None  # an Optuna RDB URL; null: study.db in the run's folder
     run: str | None = None  # a new folder; null: runs/<sweep>/<start time>
     verbose: bool = False
 
@@ -200,6 +215,7 @@ class ResumeConfig:
     trials: int | None = None
     budget: int | None = None
     hours: float | None = None
+    storage: str | None = None  # where the study's database is now; null: as recorded
     verbose: bool = False
 
 
@@ -208,6 +224,7 @@ class ReportConfig:
     """The report command."""
 
     run: str | None = None
+    storage: str | None = None  # where the study's database is now; null: as recorded
     verbose: bool = False
 
 
@@ -218,4 +235,5 @@ class ExportConfig:
     run: str | None = None
     select: str = "knee"
     format: list[str] = field(default_factory=lambda: ["source"])  # source is always written
+    storage: str | None = None  # where the study's database is now; null: as recorded
     verbose: bool = False

@@ -100,9 +100,15 @@ def test_a_trial_is_as_long_as_the_recipe_unless_said_otherwise() -> None:
     assert (config.search.epochs, config.train.epochs) == (5, 9)
 
 
-def test_a_sweep_overrides_a_group_and_a_word_overrides_the_sweep() -> None:
-    assert compose("sweep", "sweep=radix_card_width").search.sampler.name == "tpe"
-    words = ("sweep=radix_card_width", "search/sampler=random", "search.trials=3")
+def test_a_sweep_overrides_a_group_and_a_word_overrides_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sweeps").mkdir()
+    text = "# Mine?\ndefaults:\n  - override /search/sampler: tpe\nsearch:\n  trials: 24\n"
+    (tmp_path / "sweeps" / "mine.yaml").write_text(text)
+    assert compose("sweep", "sweep=mine").search.sampler.name == "tpe"
+    words = ("sweep=mine", "search/sampler=random", "search.trials=3")
     config = compose("sweep", *words)
     assert (config.search.sampler.name, config.search.trials) == ("random", 3)
 
@@ -233,7 +239,7 @@ def test_a_mistake_is_one_line_with_key_value_and_what_is_valid(
         ("train", "search.trials=3", "search.trials"),
         ("profile", "tracking=none", "tracking: no such key or group"),
         ("resume", "rnu=x", "did you mean run?"),
-        ("report", "select=knee", "valid here: run, verbose"),
+        ("report", "select=knee", "valid here: run, storage, verbose"),
         ("export", "selct=knee", "did you mean select?"),
     ],
 )

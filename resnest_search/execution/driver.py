@@ -21,7 +21,6 @@ from resnest_search.execution.trainable import TrialTrainable
 from resnest_search.execution.tune_bridge import Observer, StrategyScheduler, StrategySearcher
 from resnest_search.schema import ResourcesConfig
 from resnest_search.search import Assignment, Strategy
-from resnest_search.training import Run
 
 __all__ = ["cluster", "run_trials"]
 
@@ -79,18 +78,28 @@ def cluster(config: ResourcesConfig, verbose: bool) -> Iterator[Allotment]:
 def run_trials(
     strategy: Strategy,
     allotment: Allotment,
-    make_run: Callable[[Assignment], Run],
+    make_run: Callable[[Assignment], Any],
     observer: Observer,
     verbose: bool,
+    trainable: type[tune.Trainable] = TrialTrainable,
 ) -> bool:
-    """Run trials until the strategy has no more; False where Ctrl-C ended it before."""
+    """Run trials until the strategy has no more; False where Ctrl-C ended it before.
+
+    Args:
+        strategy: decides.
+        allotment: what a trial gets.
+        make_run: makes of an assignment what the trainable runs, with its ``number``.
+        observer: is told of each start and each epoch.
+        verbose: let Ray speak.
+        trainable: runs the trials.
+    """
     scratch = tempfile.mkdtemp(prefix="resnest-search-")
     # All workers start at once. One after the other, each that starts while a trial ends is
     # dropped for the worker that has become free, and short trials never get the second.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(allotment.slots)
     tuner = tune.Tuner(
         tune.with_resources(
-            TrialTrainable, tune.PlacementGroupFactory(allotment.bundles, strategy="PACK")
+            trainable, tune.PlacementGroupFactory(allotment.bundles, strategy="PACK")
         ),
         tune_config=tune.TuneConfig(
             search_alg=StrategySearcher(strategy, allotment, make_run, observer),

@@ -14,6 +14,7 @@ from resnest_search.errors import UserError
 __all__ = ["check_new_folder", "existing_folder", "locked", "new_folder"]
 
 _LOCK = "driver.lock"
+_STUDIES = ("study.db", "storage.json")  # itself, or where it lies
 
 
 def check_new_folder(chosen: str | None) -> None:
@@ -61,7 +62,7 @@ def existing_folder(chosen: str | None) -> Path:
         raise UserError(
             f"run={folder}: is no folder; valid: the folder of a run, with its study.db"
         )
-    if not (folder / "study.db").is_file():
+    if not any((folder / name).is_file() for name in _STUDIES):
         raise UserError(f"run={folder}: is no folder of a run: it has no study.db")
     return folder.resolve()
 

@@ -3,45 +3,70 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import yaml
 
-from resnest_search import __version__, checks
-from resnest_search.config import from_record, question, to_record
+from resnest_search import checks
+from resnest_search.config import from_record, to_record
 from resnest_search.data import resolve
 from resnest_search.errors import UserError
 from resnest_search.execution.folder import check_new_folder
 from resnest_search.execution.measuring import (
     Progress,
-    busy_warnings,
     check_limits,
     locally,
     measure_space,
     remotely,
     within_limits,
 )
+from resnest_search.execution.notes import note_bounds, note_end, note_sweep
 from resnest_search.execution.pretrained import absolute_pretrained, check_pretrained
 from resnest_search.execution.resources import Allotment, allot, this_machine
+from resnest_search.execution.simulator import VirtualClock, latest, recorded, simulate
+from resnest_search.execution.table import Table
 from resnest_search.files import write_atomically
-from resnest_search.metrics import COSTS
+from resnest_search.redact import without_password
 from resnest_search.schema import ResumeConfig, SweepConfig
-from resnest_search.search import Assignment, Costing, Space, Strategy, SweepStudy, configured
+from resnest_search.search import (
+    Assignment,
+    Costing,
+    Space,
+    Strategy,
+    SweepStudy,
+    configured,
+    enter_earlier,
+    find_earlier,
+)
 from resnest_search.search.pruners import build_pruner
 from resnest_search.search.samplers import build_sampler
-from resnest_search.search.study import directions_of, now, reported_of
+from resnest_search.search.situation import Goal
+from resnest_search.search.storage import check_storage, new_place, trouble
+from resnest_search.search.study import directions_of, reported_of
 from resnest_search.training import CHECKPOINT, Run
 
-__all__ = ["SweepRun", "create", "make_run", "measured", "prepare", "reopen", "timed"]
+if TYPE_CHECKING:
+    from resnest_search.execution.tune_bridge import Observer
 
-_PACKAGES = ("torch", "torchvision", "pytorch-lightning", "ray", "optuna")
+__all__ = [
+    "SweepRun",
+    "carry_out",
+    "create",
+    "kept",
+    "make_run",
+    "measured",
+    "prepare",
+    "reopen",
+    "table_costs",
+    "timed",
+]
 
 
 @dataclass
@@ -52,6 +77,8 @@ class SweepRun:
     config: SweepConfig
     study: SweepStudy
     strategy: Strategy
+    table: Table | None = None  # that is replayed in place of trainings
+    clock: VirtualClock | None = None  # of the strategy, where the table is replayed without Ray
 
 
 def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
@@ -65,9 +92,11 @@ def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
     checks.check_train(config.train)
     checks.check_measure(config.measure)
     checks.check_search(config.search)
+    checks.check_trial(config.trial)
     checks.check_tracking(config.tracking)
     check_new_folder(config.run)
-    if config.resources.address is None:
+    config = dataclasses.replace(config, storage=check_storage(config.storage))
+    if config.resources.address is None and not _in_virtual_time(config):
         allotment = allot(config.resources, this_machine())
         if config.train.precision == "fp16" and allotment.accelerator == "cpu":
             raise UserError("train.precision=fp16: a CPU would train in bf16; valid: fp32, bf16")
@@ -85,6 +114,7 @@ def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
         directions_of(config.search.objectives),
         lambda trial: None,
         config.search.seed,
+        Goal(tuple(config.search.objectives), reported, config.search.epochs),
     )
     bounds = (config.search.trials, config.search.budget, config.search.hours)
     if space.candidates is None and bounds == (None, None, None):
@@ -92,6 +122,16 @@ def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
             "search.trials=null: a space with a range has no end; "
             "valid: a number, or search.budget or search.hours"
         )
+    if config.trial.name == "table":
+        config = _with_absolute_table(config)
+    else:
+        config = _with_data(config, space)
+    find_earlier(config, space)  # a folder that is none of a run is refused before any work
+    return config, space
+
+
+def _with_data(config: SweepConfig, space: Space) -> SweepConfig:
+    """The configuration with its images found, and every candidate checked against them."""
     config = dataclasses.replace(config, data=resolve(config.data))
     _check_candidates(config, space)
     check_pretrained(config, space)
@@ -99,7 +139,17 @@ def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
         from resnest_search.data.download import download
 
         download(config.data)  # once, before many processes look for the files
-    return config, space
+    return config
+
+
+def _with_absolute_table(config: SweepConfig) -> SweepConfig:
+    """The configuration with the whole path of its table: a resume may start elsewhere."""
+    path = Path(config.trial.path or "").absolute()
+    return dataclasses.replace(config, trial=dataclasses.replace(config.trial, path=str(path)))
+
+
+def _in_virtual_time(config: SweepConfig) -> bool:
+    return config.trial.name == "table" and config.trial.engine == "simulator"
 
 
 def _check_candidates(config: SweepConfig, space: Space) -> None:
@@ -123,19 +173,26 @@ def create(
     Raises:
         UserError: sampler or pruner do not suit the space.
     """
-    study = SweepStudy.create(f"sqlite:///{folder / 'study.db'}", config.search.objectives)
-    study.note("name", config.sweep)
-    study.note("question", question(config.sweep))
-    _note_config(study, folder, config)
-    study.note("command", command)
-    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    study.note("versions", {"resnest-search": __version__, **versions})
-    for network, costing in costings.items():
-        study.note(f"costs/{network}", dataclasses.asdict(costing))
-    study.note("infeasible", _infeasible(space, costings))
-    study.note("warnings", busy_warnings(costings))
-    study.note("started", now())
+    place = new_place(folder, config.storage, config.sweep)
+    study = SweepStudy.create(place.url, config.search.objectives, place.study)
+    config = _without_password(config)
+    note_sweep(study, config, space, costings, command)
+    _start_warm(study, config, space, folder, costings)
+    _write_config(folder, config)
     return _assemble(folder, config, space, study, costings)
+
+
+def _start_warm(
+    study: SweepStudy, config: SweepConfig, space: Space, folder: Path, costings: dict[str, Costing]
+) -> None:
+    """Enter what earlier runs found out, with the checkpoints, and say which."""
+    earlier, lines = find_earlier(config, space)
+    entered = enter_earlier(study, space, earlier, config.search.objectives, costings)
+    for number, trial in entered.items():
+        old = trial.folder / "trials" / str(trial.number)
+        _hand_over(old, folder / "trials" / str(number))
+    for line in lines:
+        print(line)
 
 
 def reopen(folder: Path, bounds: ResumeConfig) -> SweepRun:
@@ -144,11 +201,13 @@ def reopen(folder: Path, bounds: ResumeConfig) -> SweepRun:
     Raises:
         UserError: the folder is none of a run, or its record cannot be read.
     """
-    study = SweepStudy.open(folder)
+    study = SweepStudy.open(folder, bounds.storage)
     notes = study.notes
     if "started" not in notes:
         raise UserError(f"run={folder}: was stopped before its first trial; start the sweep again")
     config = from_record(notes["config"])
+    if bounds.storage is not None:
+        config = _without_password(dataclasses.replace(config, storage=bounds.storage))
     given = {
         name: value
         for name in ("trials", "budget", "hours")
@@ -156,7 +215,8 @@ def reopen(folder: Path, bounds: ResumeConfig) -> SweepRun:
     }
     config.search = dataclasses.replace(config.search, **given)
     checks.check_search(config.search)
-    _note_config(study, folder, config)
+    study.note("config", to_record(config))
+    _write_config(folder, config)
     space = Space(config.search.space, config.model)
     costings = {
         key.removeprefix("costs/"): Costing(**value)
@@ -185,6 +245,15 @@ def measured(config: SweepConfig, space: Space, progress: Progress) -> dict[str,
     return costings
 
 
+def table_costs(config: SweepConfig, space: Space) -> dict[str, Costing]:
+    """The costs of the space as the configured table has them, with the limits that they break.
+
+    Raises:
+        UserError: it is no table, lacks what the search wants, or no network meets the limits.
+    """
+    return recorded(config, space, Table.read(config.trial.path or ""))
+
+
 def make_run(run: SweepRun, allotment: Allotment) -> Callable[[Assignment], Run]:
     """What turns an assignment into a worker's plain run."""
     trials = run.folder / "trials"
@@ -209,27 +278,92 @@ def make_run(run: SweepRun, allotment: Allotment) -> Callable[[Assignment], Run]
     return make
 
 
+def carry_out(run: SweepRun, observer: Observer, verbose: bool) -> None:
+    """Run the trials of a sweep until nothing is left, or until Ctrl-C.
+
+    Ray trains them, or replays the table at once, or nobody does and the table is replayed
+    in virtual time.
+    """
+    if run.table is not None and run.clock is not None:
+        workers = run.config.trial.workers
+        simulate(run.strategy, run.table, run.clock, workers, observer=observer)
+        return
+    from resnest_search.execution.driver import cluster, run_trials
+    from resnest_search.execution.replay import ReplayTrainable, replays
+
+    with cluster(run.config.resources, verbose) as allotment:
+        if run.table is None:
+            run_trials(run.strategy, allotment, make_run(run, allotment), observer, verbose)
+        else:
+            make = replays(run.table, run.study)
+            run_trials(run.strategy, allotment, make, observer, verbose, ReplayTrainable)
+
+
+@contextmanager
+def kept(folder: Path) -> Iterator[None]:
+    """End in one line where the study or the disk cannot be written any more.
+
+    Each epoch is recorded before anything is made of it, so that a resume has lost none.
+
+    Raises:
+        UserError: that is what went wrong, however deep below.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        said = trouble(error, folder)
+        if said is None:
+            raise
+        raise UserError(
+            f"run={folder}: stopped: {said}; nothing recorded is lost; once that is mended, "
+            f"carry on with: python -m resnest_search resume run={folder}"
+        ) from error
+
+
 @contextmanager
 def timed(run: SweepRun) -> Iterator[None]:
     """Keep account of the seconds that this driver spends, and of whether it finished."""
     try:
         yield
     finally:
-        run.study.note("seconds", round(run.strategy.elapsed, 1))
-        run.study.note("finished", run.strategy.finished)
+        note_end(run.strategy)
 
 
 def _assemble(
     folder: Path, config: SweepConfig, space: Space, study: SweepStudy, costings: dict[str, Costing]
 ) -> SweepRun:
+    table = _table_of(config, study) if config.trial.name == "table" else None
+    clock = VirtualClock(latest(study)) if _in_virtual_time(config) else None
     strategy = Strategy(
-        study, space, config.search, costings, elapsed=float(study.notes.get("seconds", 0.0))
+        study,
+        space,
+        config.search,
+        costings,
+        elapsed=clock() if clock else float(study.notes.get("seconds", 0.0)),
+        clock=clock or time.monotonic,
     )
-    candidates = None if space.candidates is None else len(space.candidates)
-    bounds = [bound for bound in (config.search.trials, candidates) if bound is not None]
-    study.note("most_trials", min(bounds, default=0))
-    study.note("rungs", list(strategy.rungs))
-    return SweepRun(folder, config, study, strategy)
+    note_bounds(study, config, space, strategy)
+    return SweepRun(folder, config, study, strategy, table, clock)
+
+
+def _table_of(config: SweepConfig, study: SweepStudy) -> Table:
+    """The table of a sweep, the same as when it began."""
+    table = Table.read(config.trial.path or "")
+    if study.notes.get("table", table.digest) != table.digest:
+        raise UserError(
+            f"trial.path={table.path}: has changed since the sweep began; "
+            "valid: the table that it began with"
+        )
+    study.note("table", table.digest)
+    return table
+
+
+def _without_password(config: SweepConfig) -> SweepConfig:
+    """The configuration as it may be written down."""
+    storage = config.storage
+    return dataclasses.replace(config, storage=storage and without_password(storage))
 
 
 def _hand_over(old: Path, new: Path) -> None:
@@ -240,25 +374,6 @@ def _hand_over(old: Path, new: Path) -> None:
         (new / f"{CHECKPOINT}.copy").replace(new / CHECKPOINT)
 
 
-def _note_config(study: SweepStudy, folder: Path, config: SweepConfig) -> None:
-    """In the study, which alone is read again, and as a file for people."""
-    record = to_record(config)
-    study.note("config", record)
-    write_atomically(folder / "config.yaml", yaml.safe_dump(record, sort_keys=False))
-
-
-def _infeasible(space: Space, costings: dict[str, Costing]) -> list[dict[str, Any]]:
-    """Candidates that a limit rules out, as the record that a person is shown."""
-    return [
-        {
-            "candidate": candidate.identity,
-            "variant": str(candidate.variant),
-            "parameters": dict(candidate.parameters),
-            "reason": costing.infeasible,
-            "costs": {name: costing.costs[name] for name in COSTS},
-            "device": costing.device,
-            "mode": costing.mode,
-        }
-        for candidate in space.candidates or space.networks
-        if (costing := costings[candidate.network]).infeasible
-    ]
+def _write_config(folder: Path, config: SweepConfig) -> None:
+    """For people; the study alone is read again."""
+    write_atomically(folder / "config.yaml", yaml.safe_dump(to_record(config), sort_keys=False))

@@ -42,6 +42,7 @@ class TrialTrainable(Trainable):
             "curve": [dataclasses.asdict(entry) for entry in fresh],
             "note": message.note,
             "failure": message.failure,
+            "full": message.full,
         }
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from resnest_search.files import is_full
 from resnest_search.record import Epoch
 from resnest_search.training import Report, Run
 
@@ -24,6 +25,7 @@ class Message:
     note: str = ""
     failure: str = ""
     lost: bool = False  # the failure is a lost process: another try may succeed
+    full: bool = False  # the failure is a disk's: no trial would do better
 
 
 class WorkerLost(Exception):  # noqa: N818 (the trial's, not the program's error)
@@ -70,7 +72,9 @@ class TrainingThread:
             with contextlib.suppress(OSError):  # a full disk may be what went wrong
                 self._keep_traceback()
             lost = isinstance(error, WorkerLost)
-            self._messages.put(Message(failure=failure_reason(error), lost=lost))
+            self._messages.put(
+                Message(failure=failure_reason(error), lost=lost, full=is_full(error))
+            )
         else:
             self._messages.put(Message(failure="the training ended without a result"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -51,6 +52,8 @@ class StrategySearcher(Searcher):
             return None
         assignment = self._strategy.next()
         if assignment is None:
+            for number in self._strategy.settle():
+                self._observer.changed(number, over=True)
             return Searcher.FINISHED if self._strategy.finished else None
         self._numbers[trial_id] = assignment.number
         self._observer.changed(assignment.number, over=False)
@@ -78,7 +81,11 @@ class StrategySearcher(Searcher):
 
 
 class StrategyScheduler(FIFOScheduler):
-    """Reports each epoch to the strategy, and stops the trials that it ends."""
+    """Reports each epoch to the strategy, and stops the trials that it ends or pauses.
+
+    A paused trial goes on as another trial of Tune's: Tune's own pausing keeps a place among
+    the trials at once, and would stick once all of them are paused.
+    """
 
     def __init__(self, strategy: Strategy, observer: Observer) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -86,17 +93,23 @@ class StrategyScheduler(FIFOScheduler):
         self._observer = observer
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """CONTINUE or STOP, as the strategy says."""
+        """CONTINUE or STOP, as the strategy says.
+
+        Raises:
+            OSError: the disk is full.
+        """
         number = trial.config["run"].number
         if result["note"]:
             self._observer.message(f"trial {number}: {result['note']}")
+        if result.get("full"):  # no fault of the trial's, which a resume trains on
+            raise OSError(errno.ENOSPC, result["failure"], trial.config["run"].folder)
         if result["failure"]:
             self._strategy.fail(number, result["failure"])
             goes_on = False
         else:
             curve = [Epoch(**entry) for entry in result["curve"]]
             goes_on = self._strategy.report(number, curve)
-        self._observer.changed(number, over=not goes_on)
+        self._observer.changed(number, over=not goes_on and not self._strategy.waits(number))
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:

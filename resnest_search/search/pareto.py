@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["contributions", "fronts", "hypervolume", "knee", "non_dominated"]
+__all__ = ["fronts", "hypervolume", "knee", "non_dominated"]
 
 Points = NDArray[np.float64]  # (n, m): n points, m objectives to be minimised
 
@@ -58,22 +58,6 @@ def hypervolume(points: Points, reference: Sequence[float] | Points) -> float:
         if edge > start:
             total += float(edge - start) * hypervolume(inside[:count, :-1], limit[:-1])
     return total
-
-
-def contributions(points: Points) -> NDArray[np.float64]:
-    """Hypervolume that each point of one front alone dominates, (n,).
-
-    Objectives are scaled to [0, 1] over the front, and the reference lies at 1.1 in each,
-    so that the ends of a front count.
-    """
-    low, high = points.min(axis=0), points.max(axis=0)
-    span = np.where(high > low, high - low, 1.0)
-    scaled = (points - low) / span
-    reference = np.full(points.shape[1], 1.1)
-    whole = hypervolume(scaled, reference)
-    others = [hypervolume(np.delete(scaled, i, axis=0), reference) for i in range(len(points))]
-    # Rounded, so that equal shares are equal and ties stay ties.
-    return np.round(whole - np.array(others), 12)
 
 
 def knee(points: Points) -> int:

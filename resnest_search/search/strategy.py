@@ -6,22 +6,34 @@ as the killed one would have.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from optuna.pruners import NopPruner
 from optuna.trial import FrozenTrial, TrialState
 
 from resnest_search.metrics import TRAINED
 from resnest_search.record import Epoch
 from resnest_search.schema import SearchConfig
 from resnest_search.search.costing import Costing
-from resnest_search.search.pruners import ParetoHalvingPruner, build_pruner, rungs_of
-from resnest_search.search.samplers import build_sampler
+from resnest_search.search.pruners import PausingPruner, build_pruner, rungs_of
+from resnest_search.search.repeats import wanted_repeat
+from resnest_search.search.samplers import KnownCostSampler, build_sampler
+from resnest_search.search.situation import Goal, Situation
 from resnest_search.search.space import Candidate, Space
-from resnest_search.search.study import SweepStudy, curve_of, directions_of
+from resnest_search.search.study import (
+    SweepStudy,
+    curve_of,
+    decision_on,
+    directions_of,
+    last_event,
+    paused_because,
+)
 
 __all__ = ["Assignment", "Strategy"]
 
@@ -34,10 +46,15 @@ class Assignment:
     candidate: Candidate
     seed: int
     continues: int | None = None  # the trial whose checkpoint it starts from
+    since: float = 0.0  # seconds since the sweep began: when its epoch in flight was begun
 
 
 class Strategy:
-    """Proposes, records and prunes the trials of one study.
+    """Proposes, records, pauses and ends the trials of one study.
+
+    A trial that the pruner stops is paused: its checkpoint is kept, and it goes on when it
+    has become worth it, or, where a budget is given, when nothing better is left. Without a
+    budget the sweep is over when nothing is worth it any more. What is paused then is pruned.
 
     Args:
         study: the state.
@@ -45,7 +62,7 @@ class Strategy:
         config: bounds and methods.
         costings: of every network of the space, by ``Candidate.network``.
         elapsed: seconds that earlier drivers of this sweep spent.
-        clock: seconds now, for ``hours``.
+        clock: seconds now, for ``hours`` and for the moments that the study keeps.
 
     Raises:
         UserError: sampler or pruner do not suit the space or the objectives.
@@ -73,22 +90,33 @@ class Strategy:
         )
         self.rungs = rungs_of(self._pruner, config.epochs)
         self._sampler = build_sampler(
-            config.sampler, space, directions_of(config.objectives), self._values, config.seed
+            config.sampler,
+            space,
+            directions_of(config.objectives),
+            self._values,
+            config.seed,
+            Goal(tuple(config.objectives), study.reported, config.epochs),
         )
         self._clock = clock
         self._started = clock() - elapsed
         self._live: set[int] = set()  # trials that somebody trains now
         trials = study.trials()
-        self._waiting = [t.number for t in trials if t.state == TrialState.RUNNING]
+        running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+        self._paused = {t.number for t in running if paused_because(t)}
+        self._interrupted = [t.number for t in running if t.number not in self._paused]
         self._spent = sum(_spent(trial) for trial in trials)
         continued = {trial.user_attrs.get("continues") for trial in trials}
-        self._stopped = [t.number for t in trials if _met_a_bound(t) and t.number not in continued]
-        self._started_trials = sum(
-            t.user_attrs.get("phase") != "measuring" and "continues" not in t.user_attrs
-            for t in trials
-        )
+        over = [t for t in trials if t.state == TrialState.PRUNED and t.number not in continued]
+        self._stopped = [trial.number for trial in over if _met_a_bound(trial)]
+        self._ended = {trial.number for trial in over} - set(self._stopped)
+        self._started_trials = sum(_is_a_start(trial) for trial in trials)
+        self._prior = [
+            (space.candidate(entry["parameters"]), float(entry[study.reported]))
+            for entry in study.notes.get("prior", ())
+        ]
         self._enter_failures(trials)
-        self._unused = self._allowed(self.study.trials())
+        self._used = {trial.user_attrs["candidate"] for trial in self.study.trials()}
+        self._unused = self._allowed()
 
     @property
     def elapsed(self) -> float:
@@ -102,31 +130,24 @@ class Strategy:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to train, now or later."""
-        more = self._waiting or self._may_continue() or self._may_start()
-        return not self._live and not more
+        """Whether every trial is over and nothing is left to train, now or later."""
+        return not (self._live or self._interrupted or self._paused) and self._nothing_is_left()
 
     def next(self) -> Assignment | None:
         """A trial to train, or None.
 
-        First those that were interrupted, then those that an earlier, smaller bound
-        stopped, then new candidates.
+        First those that were interrupted, then those that an earlier, smaller bound stopped,
+        then the step that sampler and pruner find best: a new candidate, or a trial that was
+        paused. Last, further seeds of the candidates that noise leaves in doubt.
         """
-        while self._waiting:
-            number = self._waiting.pop(0)
-            if self._settled(number):
-                continue
-            self._live.add(number)
-            return self._assignment(number)
-        if self._may_continue():
-            # A finished trial cannot be reopened in Optuna: a new one takes over what it had.
-            number = self.study.take_over(self._stopped.pop(0))
-        elif self._may_start():
-            number = self._start(self._propose())
-        else:
+        while self._interrupted:
+            number = self._interrupted.pop(0)
+            if not self._settled(number):
+                return self._assignment(number)
+        if not self._within_bounds():
             return None
-        self._live.add(number)
-        return self._assignment(number)
+        taken = self._taken(self._step())
+        return None if taken is None else self._assignment(taken)
 
     def report(self, number: int, curve: Sequence[Epoch]) -> bool:
         """Enter the epochs of a trial that the study lacks; whether it goes on.
@@ -138,14 +159,17 @@ class Strategy:
         for epoch in curve:
             if epoch.epoch in known:
                 continue
-            if not (math.isfinite(epoch.loss) and math.isfinite(epoch.train_loss)):
-                self.study.set(number, "unrecorded", 1)  # it was trained, and has no place
+            if _diverged(epoch):
                 self._spent += 1
-                self.fail(number, f"diverged: the loss of epoch {epoch.epoch} is not finite")
+                # The epoch was trained, and has no place in a curve.
+                self.study.set(number, "diverged", {"epoch": epoch.epoch, "at": self._now()})
+                self.fail(number, _divergence(epoch.epoch))
                 return False
-            self.study.record(number, epoch)
             self._spent += 1
-            if not self._goes_on(number, epoch):
+            entry = dataclasses.replace(epoch, at=self._now())
+            decision = self._decide(number, entry)
+            self.study.record(number, entry, decision)
+            if not self._obeyed(number, entry, decision):
                 return False
         return True
 
@@ -154,17 +178,83 @@ class Strategy:
         if number in self._live:
             self._end(number, TrialState.FAIL, reason)
 
-    # Ending trials
+    def waits(self, number: int) -> bool:
+        """Whether a trial is paused."""
+        return number in self._paused
 
-    def _goes_on(self, number: int, epoch: Epoch) -> bool:
+    def settle(self) -> list[int]:
+        """Prune what is paused once nothing is left to train; the numbers of those trials."""
+        if self._live or self._interrupted or not self._paused or not self._nothing_is_left():
+            return []
+        ended = sorted(self._paused)
+        for number in ended:
+            trial = self.study.trial(number)
+            self.study.set(number, "pruned_at", max(trial.intermediate_values))
+            self._end(number, TrialState.PRUNED, paused_because(trial))
+            self._ended.add(number)
+        return ended
+
+    # Deciding on an epoch
+
+    def _decide(self, number: int, epoch: Epoch) -> dict[str, Any] | None:
+        """What becomes of a trial after an epoch that the study does not have yet.
+
+        Decided before it is entered, so that epoch and decision are one write: a decision
+        once taken stands, whoever has come since.
+        """
+        if epoch.epoch >= self._config.epochs:
+            return None
+        trial = self._with(self.study.trial(number), epoch)
+        # A further seed is worth nothing before its end.
+        decision = None if "repeat" in trial.user_attrs else self._judged(trial)
+        if decision is not None and not decision["kept"]:
+            return decision
+        if reason := self._out_of_bounds():
+            return {"kept": False, "reason": reason, "by": "bound"}
+        if "repeat" in trial.user_attrs:
+            return None
+        if isinstance(self._sampler, KnownCostSampler):
+            others = self._situation(without=number)
+            if reason := self._sampler.outranked(others, trial):
+                return {"kept": False, "reason": reason, "by": "sampler"}
+        return decision
+
+    def _judged(self, trial: FrozenTrial) -> dict[str, Any] | None:
+        """The pruner's decision; None where it has none to take."""
+        if isinstance(self._pruner, PausingPruner):
+            found = self._pruner.explain(self.study.optuna, trial)
+            if found is None:
+                return None
+            return {"kept": found.kept, "reason": found.reason, "by": "pruner"}
+        if isinstance(self._pruner, NopPruner):
+            return None
+        if not self._pruner.prune(self.study.optuna, trial):
+            return None
+        return {"kept": False, "reason": type(self._pruner).__name__, "by": "pruner"}
+
+    def _with(self, trial: FrozenTrial, epoch: Epoch) -> FrozenTrial:
+        """The trial as it will be with this epoch."""
+        ahead = copy.copy(trial)
+        value = getattr(epoch, self.study.reported)
+        ahead.intermediate_values = {**trial.intermediate_values, epoch.epoch: value}
+        curve = [e for e in trial.user_attrs.get("curve", ()) if e["epoch"] != epoch.epoch]
+        ahead.user_attrs = {**trial.user_attrs, "curve": [*curve, dataclasses.asdict(epoch)]}
+        return ahead
+
+    def _obeyed(self, number: int, epoch: Epoch, decision: Mapping[str, Any] | None) -> bool:
+        """Do what was decided on a trial's last epoch; whether it goes on."""
         if epoch.epoch >= self._config.epochs:
             self._complete(number, epoch)
             return False
-        if reason := self._pruned(number, epoch.epoch):
-            self.study.set(number, "pruned_at", epoch.epoch)
-            self._end(number, TrialState.PRUNED, reason)
-            return False
-        return not self._stopped_by_bound(number, epoch.epoch)
+        if decision is None or decision["kept"]:
+            return True
+        if decision["by"] == "bound":
+            return not self._stopped_by_bound(number, epoch.epoch)
+        at = self._now() if epoch.at is None else epoch.at
+        self.study.pause(number, at, decision["reason"])
+        self._live.discard(number)
+        self._paused.add(number)
+        return False
 
     def _stopped_by_bound(self, number: int, epoch: int) -> bool:
         reason = self._out_of_bounds()
@@ -180,32 +270,10 @@ class Strategy:
         values = [self._objective(trial, name, epoch) for name in self._config.objectives]
         self._end(number, TrialState.COMPLETE, f"trained all {epoch.epoch} epochs", values)
 
-    def _pruned(self, number: int, epoch: int) -> str:
-        """The pruner's reason against the trial, empty where it goes on."""
-        trial = self.study.trial(number)
-        decisions: dict[str, Any] = trial.user_attrs.get("rungs", {})
-        if str(epoch) not in decisions:  # a decision once taken stands, whoever has come since
-            decided = self._decide(trial, epoch)
-            if decided is None:
-                return ""
-            decisions = {**decisions, str(epoch): decided}
-            self.study.set(number, "rungs", decisions)
-        decided = decisions[str(epoch)]
-        return "" if decided["kept"] else str(decided["reason"])
-
-    def _decide(self, trial: FrozenTrial, epoch: int) -> dict[str, Any] | None:
-        if isinstance(self._pruner, ParetoHalvingPruner):
-            decision = self._pruner.decide(self.study.optuna, trial)
-            if decision is None:
-                return None
-            return {"kept": decision.kept, "reason": decision.reason}
-        if not self._pruner.prune(self.study.optuna, trial):
-            return None
-        return {"kept": False, "reason": type(self._pruner).__name__}
-
     def _out_of_bounds(self) -> str:
-        # Every other live trial is in the middle of an epoch that will be spent.
-        committed = self._spent + len(self._live) - 1
+        # Every other trial at work is in the middle of an epoch that will be spent, and so is
+        # one that was when a driver was killed.
+        committed = self._spent + len(self._live | set(self._interrupted)) - 1
         budget, hours = self._config.budget, self._config.hours
         if budget is not None and committed >= budget:
             return f"the budget of {budget} epochs is spent"
@@ -220,26 +288,101 @@ class Strategy:
         self.study.finish(number, state, reason, values)
         self.study.note("seconds", round(self.elapsed, 1))
         self._live.discard(number)
+        self._paused.discard(number)
 
     def _settled(self, number: int) -> bool:
-        """Decide what a killed driver left undecided at a trial's last epoch; whether it ended."""
-        curve = self.study.curve(number)
+        """Do what a killed driver had decided on a trial and left undone; whether it rests now."""
+        trial = self.study.trial(number)
+        curve = curve_of(trial)
+        begun = trial.user_attrs["segments"][-1]["from"]
+        goes_on = True
         self._live.add(number)
-        last = curve[-1] if curve else None
-        ended = not self._goes_on(number, last) if last else self._stopped_by_bound(number, 0)
+        if "diverged" in trial.user_attrs:
+            self.fail(number, _divergence(trial.user_attrs["diverged"]["epoch"]))
+            goes_on = False
+        elif curve and curve[-1].epoch > begun:  # else its last decision was carried out
+            goes_on = self._obeyed(number, curve[-1], decision_on(trial, curve[-1].epoch))
         self._live.discard(number)
-        return ended
+        return not goes_on
 
-    # Starting trials
+    # Choosing a step
+
+    def _step(self) -> Candidate | int | None:
+        """A new candidate, the number of a trial that goes on, or None."""
+        if self._stopped:
+            return self._stopped[0]
+        situation = self._situation()
+        if isinstance(self._sampler, KnownCostSampler):
+            return self._sampler.step(situation)
+        if worth := self._worth(self._waiting()):
+            return worth[0].number
+        if situation.may_start:
+            return self._sampler.propose(situation)
+        return max(situation.waiting, key=_progress).number if situation.waiting else None
+
+    def _taken(self, step: Candidate | int | None) -> int | None:
+        """Take a step, or repeat what noise leaves in doubt; the trial's number."""
+        if step is None:
+            return self._repeat()
+        return self._go_on(step) if isinstance(step, int) else self._start(step)
+
+    def _situation(self, without: int | None = None) -> Situation:
+        waiting = self._waiting()
+        return Situation(
+            trials=self.study.trials(),
+            unused=self._unused,
+            allowed=self._is_allowed,
+            costs=self._costs,
+            # With a budget nothing is given up before that is spent.
+            waiting=waiting if self._config.budget is not None else self._worth(waiting),
+            may_start=self._may_start(),
+            prior=self._prior,
+        )
+
+    def _waiting(self) -> list[FrozenTrial]:
+        """Trials that are paused, or were when an earlier driver ended them."""
+        return [self.study.trial(number) for number in sorted(self._paused | self._ended)]
+
+    def _worth(self, waiting: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Those of the waiting that may go on although no budget wants spending."""
+        if not waiting:
+            return []
+        outranked = [t for t in waiting if _paused_by(t) == "sampler" and not self._refused(t)]
+        if not isinstance(self._pruner, PausingPruner):
+            return outranked
+        by_number = {trial.number: trial for trial in waiting}
+        promoted = self._pruner.promotable(self.study.optuna, waiting)
+        numbers = dict.fromkeys([*promoted, *(trial.number for trial in outranked)])
+        return [by_number[number] for number in numbers]
+
+    def _refused(self, trial: FrozenTrial) -> bool:
+        decision = self._judged(trial)
+        return decision is not None and not decision["kept"]
+
+    def _nothing_is_left(self) -> bool:
+        if not self._within_bounds():
+            return True
+        if self._stopped or self._may_start():
+            return False
+        waiting = self._waiting()
+        if waiting if self._config.budget is not None else self._worth(waiting):
+            return False
+        return self._wanted_repeat() is None
+
+    def _wanted_repeat(self) -> tuple[FrozenTrial, int] | None:
+        """What noise wants trained again, once the front stands."""
+        if not self._config.repeats:
+            return None
+        trials = self.study.trials()
+        if any("repeat" not in trials[number].user_attrs for number in self._live):
+            return None
+        return wanted_repeat(trials, self._config.objectives, self._config.repeats)
 
     def _may_start(self) -> bool:
         config = self._config
         if config.trials is not None and self._started_trials >= config.trials:
             return False
-        return self._within_bounds() and (self._unused is None or bool(self._unused))
-
-    def _may_continue(self) -> bool:
-        return bool(self._stopped) and self._within_bounds()
+        return self._unused is None or bool(self._unused)
 
     def _within_bounds(self) -> bool:
         budget, hours = self._config.budget, self._config.hours
@@ -247,41 +390,60 @@ class Strategy:
             return False
         return hours is None or self.elapsed < hours * 3600
 
-    def _allowed(self, trials: Sequence[FrozenTrial]) -> dict[str, Candidate] | None:
+    def _allowed(self) -> dict[str, Candidate] | None:
         """Candidates of a finite space that no trial has and that nothing rules out."""
         if self._space.candidates is None:
             return None
-        used = {trial.user_attrs["candidate"] for trial in trials}
         return {
             candidate.identity: candidate
             for candidate in self._space.candidates
-            if candidate.identity not in used and not self._ruled_out(candidate)
+            if candidate.identity not in self._used and not self._ruled_out(candidate)
         }
 
     def _ruled_out(self, candidate: Candidate) -> bool:
         costing = self._costings[candidate.network]
         return bool(costing.failure or costing.infeasible)
 
-    def _propose(self) -> Candidate:
-        trials = self.study.trials()
-        candidate = self._sampler.propose(
-            len(trials), trials, self._unused, self._is_allowed, self._latency
-        )
-        if self._unused is not None:
-            del self._unused[candidate.identity]
-        return candidate
-
     def _is_allowed(self, candidate: Candidate) -> bool:
         if self._unused is not None:
             return candidate.identity in self._unused
-        return not self._ruled_out(candidate)
+        return candidate.identity not in self._used and not self._ruled_out(candidate)
 
-    def _latency(self, candidate: Candidate) -> float:
-        return self._costings[candidate.network].costs.get("latency_ms", math.inf)
+    def _costs(self, candidate: Candidate) -> Mapping[str, float]:
+        return self._costings[candidate.network].costs
+
+    # Starting trials
 
     def _start(self, candidate: Candidate) -> int:
         self._started_trials += 1
-        return self.study.start(self._space, candidate, self._facts(candidate))
+        self._used.add(candidate.identity)
+        if self._unused is not None:
+            del self._unused[candidate.identity]
+        segments = [{"at": self._now(), "from": 0}]
+        facts = {**self._facts(candidate), "segments": segments}
+        return self.study.start(self._space, candidate, facts)
+
+    def _repeat(self) -> int | None:
+        """Start another seed of a candidate that noise leaves in doubt; None for none."""
+        wanted = self._wanted_repeat()
+        if wanted is None:
+            return None
+        first, count = wanted
+        candidate = self._space.candidate(first.params)
+        facts = {**self._facts(candidate), "segments": [{"at": self._now(), "from": 0}]}
+        facts |= {"seed": self._config.seed + count, "repeat": count}
+        return self.study.start(self._space, candidate, facts)
+
+    def _go_on(self, number: int) -> int:
+        if number in self._paused:
+            self._paused.discard(number)
+            self.study.go_on(number, self._now())
+            return number
+        # A finished trial cannot be reopened in Optuna: a new one takes over what it had.
+        taken = self.study.take_over(number, self._now())
+        self._ended.discard(number)
+        self._stopped = [other for other in self._stopped if other != number]
+        return taken
 
     def _facts(self, candidate: Candidate) -> dict[str, Any]:
         costing = self._costings[candidate.network]
@@ -308,12 +470,18 @@ class Strategy:
                 self.study.start(self._space, candidate, facts, TrialState.FAIL)
 
     def _assignment(self, number: int) -> Assignment:
+        self._live.add(number)
         trial = self.study.trial(number)
         facts = trial.user_attrs
         candidate = self._space.candidate(trial.params)
-        return Assignment(number, candidate, facts["seed"], facts.get("continues"))
+        return Assignment(
+            number, candidate, facts["seed"], facts.get("continues"), last_event(trial)
+        )
 
     # Values
+
+    def _now(self) -> float:
+        return round(self.elapsed, 6)
 
     def _objective(self, trial: FrozenTrial, name: str, epoch: Epoch) -> float:
         return float(getattr(epoch, name) if name in TRAINED else trial.user_attrs[name])
@@ -326,6 +494,15 @@ class Strategy:
         return [self._objective(trial, name, curve[-1]) for name in self._config.objectives]
 
 
+def _diverged(epoch: Epoch) -> bool:
+    losses = (epoch.loss, epoch.train_loss)
+    return not all(loss is None or math.isfinite(loss) for loss in losses)
+
+
+def _divergence(epoch: int) -> str:
+    return f"diverged: the loss of epoch {epoch} is not finite"
+
+
 def _met_a_bound(trial: FrozenTrial) -> bool:
     """Whether budget or hours ended this trial, and not a rung of a later driver."""
     facts = trial.user_attrs
@@ -333,13 +510,34 @@ def _met_a_bound(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.PRUNED and bound is not None and bound == facts["pruned_at"]
 
 
+def _is_a_start(trial: FrozenTrial) -> bool:
+    """Whether a trial counts among the candidates that were started."""
+    facts = trial.user_attrs
+    return facts.get("phase") != "measuring" and not facts.keys() & {
+        "continues",
+        "repeat",
+        "warm_start",
+    }
+
+
+def _paused_by(trial: FrozenTrial) -> str:
+    decision = decision_on(trial, trial.last_step or 0)
+    return str(decision["by"]) if decision else ""
+
+
+def _progress(trial: FrozenTrial) -> tuple[int, int]:
+    """Order in which what waits is trained once nothing else is left: the furthest first."""
+    return trial.last_step or 0, -trial.number
+
+
 def _spent(trial: FrozenTrial) -> int:
     """Epochs trained for this trial: not those it took over, but one that diverged."""
     facts = trial.user_attrs
-    inherited, unrecorded = int(facts.get("inherited", 0)), int(facts.get("unrecorded", 0))
-    return len(trial.intermediate_values) - inherited + unrecorded
+    inherited = int(facts.get("inherited", 0))
+    return len(trial.intermediate_values) - inherited + ("diverged" in facts)
 
 
+_NO_STARTS = {"continues", "repeat", "warm_start"}
 _STATES = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",

@@ -10,16 +10,27 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage, RDBStorage, get_storage
+from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from resnest_search.errors import UserError
 from resnest_search.metrics import METRICS, TRAINED
 from resnest_search.record import Epoch
+from resnest_search.redact import without_password
 from resnest_search.search.space import Candidate, Space
+from resnest_search.search.storage import connect, let_go, recorded_place
 
-__all__ = ["SweepStudy", "curve_of", "directions_of", "now", "reported_of"]
+__all__ = [
+    "SweepStudy",
+    "curve_of",
+    "decision_on",
+    "directions_of",
+    "last_event",
+    "now",
+    "paused_because",
+    "reported_of",
+]
 
 _NAME = "sweep"
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -57,44 +68,47 @@ class SweepStudy:
         self.reported = reported_of(self.objectives)
 
     @classmethod
-    def create(cls, url: str | None, objectives: list[str]) -> SweepStudy:
+    def create(cls, url: str | None, objectives: list[str], name: str = _NAME) -> SweepStudy:
         """A new study at a storage URL, in memory where that is None.
 
         Raises:
             UserError: there is one already.
         """
-        storage = get_storage(url)
+        storage = connect(url)
         try:
             study = optuna.create_study(
-                study_name=_NAME, storage=storage, directions=directions_of(objectives)
+                study_name=name, storage=storage, directions=directions_of(objectives)
             )
         except optuna.exceptions.DuplicatedStudyError:
-            raise UserError(f"run: {url} holds a sweep already; carry it on with resume") from None
+            raise UserError(
+                f"run: {without_password(url or '')} holds a sweep already; carry it on with resume"
+            ) from None
         study.set_metric_names(objectives)
         return cls(storage, study)
 
     @classmethod
-    def open(cls, folder: Path) -> SweepStudy:
+    def open(cls, folder: Path, url: str | None = None) -> SweepStudy:
         """The study of a run's folder.
 
+        Args:
+            folder: of the run.
+            url: of its database now, where that is not what the folder has on record.
+
         Raises:
-            UserError: the folder is none of a run.
+            UserError: the folder is none of a run, or its database cannot be used.
         """
-        path = folder / "study.db"
-        if not path.is_file():
-            raise UserError(f"run: {folder} is no folder of a run: it has no study.db")
+        place = recorded_place(folder, url)
         try:
-            storage = get_storage(f"sqlite:///{path}")
-            return cls(storage, optuna.load_study(study_name=_NAME, storage=storage))
+            storage = connect(place.url)
+            return cls(storage, optuna.load_study(study_name=place.study, storage=storage))
+        except UserError:
+            raise
         except Exception as error:  # whatever SQLAlchemy or Optuna make of a foreign file
-            lines = str(error).splitlines() or [type(error).__name__]
-            raise UserError(f"run: {path} is no study of a sweep: {lines[0]}") from error
+            raise place.refused(error) from error
 
     def close(self) -> None:
         """Let go of the database."""
-        backend = getattr(self._storage, "_backend", self._storage)
-        if isinstance(backend, RDBStorage):
-            backend.engine.dispose()
+        let_go(self._storage)
 
     # The sweep itself
 
@@ -123,10 +137,14 @@ class SweepStudy:
         candidate: Candidate,
         attributes: Mapping[str, Any],
         state: TrialState = TrialState.RUNNING,
+        steps: Mapping[int, float] | None = None,
+        values: list[float] | None = None,
     ) -> int:
         """Enter a candidate as a trial, all of it in one write; returns its number."""
         template = create_trial(
             state=state,
+            values=values,
+            intermediate_values=dict(steps or {}),
             params=space.optuna_parameters(candidate),
             distributions=dict(space.distributions),
             user_attrs=dict(attributes),
@@ -134,15 +152,17 @@ class SweepStudy:
         trial_id = self._storage.create_new_trial(self._id, template_trial=template)
         return self._storage.get_trial_number_from_id(trial_id)
 
-    def take_over(self, number: int) -> int:
+    def take_over(self, number: int, at: float) -> int:
         """Enter a running trial with the epochs and facts of a finished one; returns its number."""
         old = self.trial(number)
-        ended = {"reason", "state", "pruned_at", "bound"}
+        ended = {"reason", "state", "pruned_at", "bound", "paused"}
         facts = {key: value for key, value in old.user_attrs.items() if key not in ended}
+        done = max(old.intermediate_values, default=0)
         facts |= {
             "state": "running",
             "continues": number,
             "inherited": len(old.intermediate_values),
+            "segments": [{"at": at, "from": done}],
         }
         template = create_trial(
             state=TrialState.RUNNING,
@@ -154,19 +174,31 @@ class SweepStudy:
         trial_id = self._storage.create_new_trial(self._id, template_trial=template)
         return self._storage.get_trial_number_from_id(trial_id)
 
-    def record(self, number: int, epoch: Epoch) -> None:
-        """Enter one epoch: all of it in the curve, then its reported metric as intermediate value.
+    def record(self, number: int, epoch: Epoch, decision: Mapping[str, Any] | None = None) -> None:
+        """Enter one epoch with what was decided on it, then its reported metric.
 
-        The second write makes it count: an epoch without it is not there (see ``curve_of``).
+        The second write makes it count: an epoch without an intermediate value is not there
+        (see ``curve_of``), nor is its decision.
         """
-        curve = [e for e in self.curve(number) if e.epoch != epoch.epoch]
-        curve = sorted([*curve, epoch], key=lambda e: e.epoch)
+        trial = self.trial(number)
+        entry = dataclasses.asdict(epoch) | ({"decision": dict(decision)} if decision else {})
+        known = [e for e in trial.user_attrs.get("curve", ()) if e["epoch"] != epoch.epoch]
+        curve = sorted([*known, entry], key=lambda e: int(e["epoch"]))
         trial_id = self._trial_id(number)
-        self._storage.set_trial_user_attr(
-            trial_id, "curve", [dataclasses.asdict(entry) for entry in curve]
-        )
+        self._storage.set_trial_user_attr(trial_id, "curve", curve)
         value = getattr(epoch, self.reported)
         self._storage.set_trial_intermediate_value(trial_id, epoch.epoch, value)
+
+    def pause(self, number: int, at: float, reason: str) -> None:
+        """Let a running trial wait, its checkpoint kept, until it goes on."""
+        segments = self.trial(number).user_attrs["segments"]
+        self.set(number, "paused", {"segment": len(segments), "at": at, "reason": reason})
+
+    def go_on(self, number: int, at: float) -> None:
+        """Let a paused trial train again."""
+        trial = self.trial(number)
+        done = max(trial.intermediate_values, default=0)
+        self.set(number, "segments", [*trial.user_attrs["segments"], {"at": at, "from": done}])
 
     def curve(self, number: int) -> list[Epoch]:
         """The epochs entered so far."""
@@ -190,8 +222,39 @@ class SweepStudy:
 
 def curve_of(trial: FrozenTrial) -> list[Epoch]:
     """The epochs entered for a trial, in their order."""
-    entries = (Epoch(**entry) for entry in trial.user_attrs.get("curve", []))
-    return [entry for entry in entries if entry.epoch in trial.intermediate_values]
+    return [
+        Epoch(**{key: value for key, value in entry.items() if key != "decision"})
+        for entry in trial.user_attrs.get("curve", ())
+        if entry["epoch"] in trial.intermediate_values
+    ]
+
+
+def decision_on(trial: FrozenTrial, epoch: int) -> dict[str, Any] | None:
+    """What was decided when this epoch was entered: ``kept``, ``reason``; None for nothing."""
+    for entry in trial.user_attrs.get("curve", ()):
+        if entry["epoch"] == epoch and epoch in trial.intermediate_values:
+            decision: dict[str, Any] | None = entry.get("decision")
+            return decision
+    return None
+
+
+def paused_because(trial: FrozenTrial) -> str:
+    """Why a running trial waits; empty where it trains, or is over."""
+    paused = trial.user_attrs.get("paused")
+    if trial.state != TrialState.RUNNING or not paused:
+        return ""
+    current = paused["segment"] == len(trial.user_attrs["segments"])
+    return str(paused["reason"]) if current else ""
+
+
+def last_event(trial: FrozenTrial) -> float:
+    """When the study last heard of a trial: seconds since the sweep began, 0 where it has not."""
+    facts = trial.user_attrs
+    times = [segment["at"] for segment in facts.get("segments", ())]
+    times += [epoch.at for epoch in curve_of(trial) if epoch.at is not None]
+    if "diverged" in facts:
+        times.append(facts["diverged"]["at"])
+    return max(times, default=0.0)
 
 
 def now() -> str:

@@ -99,7 +99,8 @@ class Workers:
         self.strategy = strategy
         self.checkpoints = {} if checkpoints is None else checkpoints
         self.trained: list[tuple[int, int]] = []  # (trial, epoch), each time that one is trained
-        self.order: list[Candidate] = []  # as they were handed out
+        self.order: list[Candidate] = []  # as they were handed out first
+        self._begun: set[int] = set()
         self._curve = curve
         self._count = count
         self._random = random.Random(seed)
@@ -114,10 +115,14 @@ class Workers:
     def _step(self) -> bool:
         while len(self._busy) < self._count and (given := self.strategy.next()) is not None:
             self._busy.append((given, [0]))
-            self.order.append(given.candidate)
-            if given.continues is not None:  # its checkpoint is handed over
-                self.checkpoints[given.number] = list(self.checkpoints[given.continues])
+            if given.number not in self._begun and given.continues is None:
+                self.order.append(given.candidate)
+            self._begun.add(given.number)
+            if given.continues is not None and given.number not in self.checkpoints:
+                # its checkpoint is handed over
+                self.checkpoints[given.number] = list(self.checkpoints.get(given.continues, []))
         if not self._busy:
+            self.strategy.settle()
             return False
         index = self._random.randrange(len(self._busy))
         assignment, sent = self._busy[index]
@@ -156,5 +161,12 @@ def _facts(trial: FrozenTrial) -> tuple[Any, ...]:
         trial.values,
         trial.params,
         trial.intermediate_values,
-        trial.user_attrs,
+        timeless(trial.user_attrs),
     )
+
+
+def timeless(facts: Any) -> Any:
+    """Facts without the moments that a real clock gave them."""
+    if isinstance(facts, dict):
+        return {key: timeless(value) for key, value in facts.items() if key != "at"}
+    return [timeless(value) for value in facts] if isinstance(facts, list) else facts

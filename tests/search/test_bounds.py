@@ -46,25 +46,31 @@ def test_a_larger_budget_continues_what_a_smaller_one_stopped(
     assert all(len(t.intermediate_values) == 4 for t in complete)
 
 
-def test_what_a_rung_pruned_is_not_continued() -> None:
-    pruned_at_all, continued_at_all = set(), set()
-    for budget in range(4, 14):
+def test_what_a_rung_paused_goes_on_before_the_budget_is_spent_and_after_a_larger_one() -> None:
+    """A budget that covers the space ends exact, at once or after a smaller one."""
+    for budget in (4, 7, 11, 24):
         study = SweepStudy.create(None, FULL.objectives)
         checkpoints: dict[int, list[Epoch]] = {}
-        small, large = make_config(budget=budget), make_config(budget=99)
-        Workers(make_strategy(study, config=small), count=2, checkpoints=checkpoints).run()
-        pruned = {
-            t.number
-            for t in study.trials()
-            if t.state == TrialState.PRUNED and "bound" not in t.user_attrs
-        }
-        Workers(make_strategy(study, config=large), count=2, checkpoints=checkpoints).run()
-        continued = {t.user_attrs.get("continues") for t in study.trials()} - {None}
-        assert not continued & pruned
-        pruned_at_all |= pruned
-        continued_at_all |= continued
-    assert pruned_at_all
-    assert continued_at_all
+        for bound in (budget, 24):
+            config = make_config(budget=bound)
+            ran = Workers(make_strategy(study, config=config), count=2, checkpoints=checkpoints)
+            ran.run()
+        trained = {t.user_attrs["variant"] for t in study.trials() if t.state.name == "COMPLETE"}
+        assert len(trained) == 6
+        assert read_sweep(study, Path()).epochs == 24
+
+
+def test_without_a_budget_what_no_rung_has_room_for_is_pruned() -> None:
+    study = SweepStudy.create(None, FULL.objectives)
+    checkpoints: dict[int, list[Epoch]] = {}
+    Workers(make_strategy(study), count=2, checkpoints=checkpoints).run()
+    pruned = [t for t in study.trials() if t.state == TrialState.PRUNED]
+    assert pruned
+    before = len(study.trials())
+    again = make_strategy(study)
+    assert again.finished
+    assert again.next() is None
+    assert len(study.trials()) == before
 
 
 def test_no_trial_is_continued_twice() -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from resnest_search.search.pareto import contributions, fronts, hypervolume, knee, non_dominated
+from resnest_search.search.exclusive import contributions
+from resnest_search.search.pareto import fronts, hypervolume, knee, non_dominated
 
 Points = NDArray[np.float64]
 some = settings(max_examples=40, deadline=None)  # of examples, on a machine that others use
@@ -94,6 +95,46 @@ def test_what_lies_beyond_the_reference_has_no_volume() -> None:
     points = np.array([[1.0, 9.0], [9.0, 1.0], [np.nan, 0.0], [5.0, 0.0]])
     assert hypervolume(points, [5.0, 5.0]) == 0.0
     assert hypervolume(np.empty((0, 2)), [5.0, 5.0]) == 0.0
+
+
+def plain_contributions(points: Points) -> Points:
+    """The whole hypervolume without each point in turn, scaled as ``contributions`` says."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    scaled = (points - low) / np.where(high > low, high - low, 1.0)
+    corner = np.full(points.shape[1], 1.1)
+    others = [hypervolume(np.delete(scaled, i, axis=0), corner) for i in range(len(points))]
+    return hypervolume(scaled, corner) - np.array(others)
+
+
+@some
+@given(clouds(most=12))
+def test_contributions_are_what_is_missing_without_a_point(points: Points) -> None:
+    assert contributions(points) == pytest.approx(plain_contributions(points), abs=1e-11)
+    front = points[non_dominated(points)]
+    assert contributions(front) == pytest.approx(plain_contributions(front), abs=1e-11)
+
+
+@pytest.mark.parametrize("objectives", [1, 2, 3, 4])
+@pytest.mark.parametrize("most", [1, 64])  # points in a box, before each is cut up alone
+def test_contributions_of_wide_fronts(
+    objectives: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resnest_search.search.exclusive._MANY", most)
+    cells = 1 << 17 if most == 64 else 50  # of a temporary array
+    monkeypatch.setattr("resnest_search.search.exclusive._CELLS", cells)
+    draw = np.random.default_rng(objectives)
+    points = draw.dirichlet(np.ones(objectives + 1), 40 if objectives < 4 else 15)[:, 1:]
+    points = np.concatenate([points, points.min(axis=0)[None] + 0.1])  # before most of them
+    points = points[non_dominated(points)]
+    assert contributions(points) == pytest.approx(plain_contributions(points), abs=1e-11)
+
+
+def test_infinite_values_have_contributions_too() -> None:
+    points = np.array([[-np.inf, 2.0], [0.0, 1.0], [1.0, 0.0], [2.0, np.inf]])
+    found = contributions(points)
+    assert np.isfinite(found).all()
+    assert found[1] > 0
+    assert np.isfinite(contributions(np.full((3, 3), np.inf))).all()
 
 
 @some

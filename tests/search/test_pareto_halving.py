@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
+import pickle
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from random import Random
@@ -139,7 +141,7 @@ def test_it_agrees_with_the_plain_rule(
         enter(study, {1: accuracy}, {"latency_ms": latency, "mib": mib})
     index = data.draw(st.integers(0, len(rows) - 1))
     points = [(-accuracy, latency, mib) for accuracy, latency, mib in rows]
-    decision = pruner.decide(study, study.get_trials()[index])
+    decision = pruner.explain(study, study.get_trials()[index])
     assert decision is not None
     assert decision.kept == plain_kept(points, index, factor, spare)
     assert decision.reached == len(rows)
@@ -256,7 +258,7 @@ def test_between_rungs_and_at_the_full_length_nothing_is_decided() -> None:
         study = make_study()
         enter(study, dict.fromkeys(range(1, 12), 0.9), {"latency_ms": 1.0})
         trial = enter(study, dict.fromkeys(range(1, epochs + 1), 0.1), {"latency_ms": 2.0})
-        decided.append(pruner.decide(study, trial) is not None)
+        decided.append(pruner.explain(study, trial) is not None)
     assert [epoch for epoch, is_so in enumerate(decided, start=1) if is_so] == [1, 2, 4]
 
 
@@ -271,7 +273,7 @@ def test_who_skipped_a_rung_is_no_rival_there() -> None:
     study = make_study()
     enter(study, {2: 0.9}, {"latency_ms": 1.0})
     trial = enter(study, {1: 0.1}, {"latency_ms": 2.0})
-    decision = ParetoHalvingPruner(1, 2).decide(study, trial)
+    decision = ParetoHalvingPruner(1, 2).explain(study, trial)
     assert decision is not None
     assert (decision.kept, decision.reached) == (True, 1)
 
@@ -285,7 +287,7 @@ def test_the_reason_says_where_the_trial_stood() -> None:
     study = make_study()
     for accuracy, latency in [(0.9, 1.0), (0.8, 2.0), (0.7, 3.0)]:
         trial = enter(study, {1: accuracy}, {"latency_ms": latency})
-    decision = ParetoHalvingPruner(1, 3).decide(study, trial)
+    decision = ParetoHalvingPruner(1, 3).explain(study, trial)
     assert decision is not None
     assert decision.reason == "Pareto rank 3 of 3 among 3 trials, room for 1"
 
@@ -336,9 +338,137 @@ def test_a_decision_repeats_itself_and_changes_nothing(
     for accuracy, latency, mib in rows:
         enter(study, {1: accuracy}, {"latency_ms": latency, "mib": mib})
     trials = study.get_trials()
-    first = [ParetoHalvingPruner(1, 2).decide(study, trial) for trial in trials]
-    assert [ParetoHalvingPruner(1, 2).decide(study, trial) for trial in trials] == first
+    first = [ParetoHalvingPruner(1, 2).explain(study, trial) for trial in trials]
+    assert [ParetoHalvingPruner(1, 2).explain(study, trial) for trial in trials] == first
     assert repr(study.get_trials()) == repr(trials)
+
+
+# The pruner that has seen the study grow
+
+
+def changed(study: optuna.Study, number: int, state: TrialState | None, **values: float) -> None:
+    """Alter a running trial as a sweep would: an epoch, a cost, an end."""
+    trial_id = study.get_trials()[number]._trial_id
+    for name, value in values.items():
+        if name == "accuracy":
+            study._storage.set_trial_intermediate_value(trial_id, 1, value)
+        else:
+            study._storage.set_trial_user_attr(trial_id, name, value)
+    if state is not None:
+        done = [0.0] * 3 if state == TrialState.COMPLETE else None
+        study._storage.set_trial_state_values(trial_id, state, done)
+
+
+EVENTS = st.lists(
+    st.tuples(
+        st.integers(0, 40), st.sampled_from(["new", "new", "late", "value", "FAIL", "PRUNED"])
+    ),
+    min_size=1,
+    max_size=25,
+)
+
+
+@some
+@given(EVENTS, st.lists(st.tuples(MAYBE_NAN, NUMBERS, NUMBERS), min_size=25), st.booleans())
+def test_a_pruner_that_saw_the_study_grow_decides_as_one_that_did_not(
+    events: list[tuple[int, str]], rows: list[tuple[float, float, float]], spare: bool
+) -> None:
+    study = make_study(("accuracy", "latency_ms", "mib"))
+    old = ParetoHalvingPruner(1, 2, spare)
+    for (choice, event), (accuracy, latency, mib) in zip(events, rows, strict=False):
+        running = [t.number for t in study.get_trials() if t.state == TrialState.RUNNING]
+        costs = {"latency_ms": latency, "mib": mib}
+        if event in ("new", "late") or not running:
+            enter(study, {1: accuracy} if event == "new" else {}, costs)
+        else:
+            number = running[choice % len(running)]
+            state = None if event == "value" else TrialState[event]
+            values = {"accuracy": accuracy, **costs} if event == "value" else {}
+            changed(study, number, state, **values)
+        for trial in study.get_trials():
+            fresh = ParetoHalvingPruner(1, 2, spare)
+            assert old.explain(study, trial) == fresh.explain(study, trial)
+        paused = [t for t in study.get_trials() if t.state == TrialState.RUNNING and t.last_step]
+        promoted = old.promotable(study, paused)
+        assert promoted == ParetoHalvingPruner(1, 2, spare).promotable(study, paused)
+        assert set(promoted) == {t.number for t in paused if not old.prune(study, t)}
+
+
+def test_a_trial_counts_as_it_is_given_and_only_then() -> None:
+    study = make_study()
+    enter(study, {1: 0.5}, {"latency_ms": 1.0})
+    waiting = enter(study, {}, {"latency_ms": 1.0})
+    ahead = copy.copy(waiting)
+    ahead.intermediate_values = {1: 0.9}
+    pruner = ParetoHalvingPruner(1, 2)
+    assert not pruner.prune(study, ahead)
+    assert not pruner.prune(study, study.get_trials()[0])  # the other has not arrived
+    stranger = create_trial(
+        state=TrialState.RUNNING, intermediate_values={1: 0.1}, user_attrs={"latency_ms": 9.0}
+    )
+    assert pruner.prune(study, stranger)
+    decision = pruner.explain(study, study.get_trials()[0])
+    assert decision is not None
+    assert decision.reached == 1
+
+
+def test_names_and_studies_are_told_apart() -> None:
+    pruner = ParetoHalvingPruner(1, 2)
+    first, second = make_study(), make_study()
+    enter(first, {1: 0.9}, {"latency_ms": 1.0})
+    assert not pruner.prune(first, first.get_trials()[0])
+    assert not pruner.prune(second, enter(second, {1: 0.1}, {"latency_ms": 2.0, "mib": 0.0}))
+    loser = enter(first, {1: 0.1}, {"latency_ms": 2.0, "mib": 0.0})
+    assert pruner.prune(first, loser)
+    first.set_metric_names(["accuracy", "mib"])
+    assert not pruner.prune(first, loser)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p))])
+def test_a_copy_of_a_pruner_decides_alike(copied: Any) -> None:
+    study = make_study()
+    pruner = ParetoHalvingPruner(1, 2)
+    enter(study, {1: 0.9}, {"latency_ms": 1.0})
+    trial = enter(study, {1: 0.1}, {"latency_ms": 2.0})
+    assert pruner.explain(study, trial) == copied(pruner).explain(study, trial)
+
+
+# Promotion
+
+
+def test_who_was_paused_goes_on_when_the_rung_has_grown() -> None:
+    study = make_study()
+    pruner = ParetoHalvingPruner(1, 2)
+    enter(study, {1: 0.9}, {"latency_ms": 1.0})
+    paused = enter(study, {1: 0.8}, {"latency_ms": 2.0})
+    assert pruner.prune(study, paused)
+    assert pruner.promotable(study, [paused]) == []
+    for accuracy in (0.1, 0.2):
+        enter(study, {1: accuracy}, {"latency_ms": 3.0})
+    assert pruner.promotable(study, [paused]) == [paused.number]
+
+
+def test_the_furthest_go_first_then_the_better_rank_then_the_larger_contribution() -> None:
+    study = make_study()
+    rows = [(0.1, 0.0), (0.12, 0.1), (0.6, 3.0), (0.9, 10.0), (0.8, 11.0), (0.01, 20.0)]
+    for accuracy, latency in rows:
+        enter(study, {1: accuracy}, {"latency_ms": latency})
+    for accuracy, latency in rows[:2]:
+        enter(study, {1: accuracy, 2: accuracy}, {"latency_ms": latency + 5})
+    paused = study.get_trials()
+    assert ParetoHalvingPruner(1, 2).promotable(study, paused) == [6, 2, 3, 1, 0]
+    spared = ParetoHalvingPruner(1, 4, spare_front=True).promotable(study, paused)
+    assert spared == [6, 7, 2, 3, 1, 0]
+    few = ParetoHalvingPruner(1, 4).promotable(study, paused)
+    assert few == [6, 7, 2, 3]  # epoch 2 is no rung of theirs
+
+
+def test_a_trial_of_nan_is_not_promoted_and_one_between_rungs_is() -> None:
+    study = make_study()
+    pruner = ParetoHalvingPruner(1, 2)
+    spoilt = enter(study, {1: math.nan}, {"latency_ms": 1.0})
+    between = enter(study, {1: 0.1, 2: 0.1, 3: 0.1}, {"latency_ms": 9.0})
+    assert pruner.promotable(study, [spoilt, between]) == [between.number]
 
 
 # Constructors and the factory
@@ -361,7 +491,8 @@ def test_an_argument_out_of_its_range_is_named(arguments: dict[str, Any], name: 
 
 def build(name: str, objectives: Sequence[str] = ("accuracy",), **args: Any) -> Any:
     config = MethodConfig(name, args)
-    return build_pruner(config, objectives=objectives, reported=objectives[0], epochs=9)
+    reported = "loss" if objectives[0] == "loss" else "accuracy"
+    return build_pruner(config, objectives=objectives, reported=reported, epochs=9)
 
 
 def test_none_never_prunes() -> None:
@@ -378,23 +509,15 @@ def test_our_own_knows_the_length_and_the_reported_objective() -> None:
     assert not pruner.prune(study, enter(study, {3: 0.1, 9: 0.2}, {"latency_ms": 1.0}))
 
 
-def test_a_stock_pruner_serves_one_objective() -> None:
-    pruner = build("MedianPruner", n_startup_trials=2, n_warmup_steps=0)
-    assert isinstance(pruner, optuna.pruners.MedianPruner)
-    study = make_study(["accuracy"])
-    for accuracy in (0.5, 0.6, 0.7):
-        enter(study, {1: accuracy}, state=TrialState.COMPLETE)
-    assert pruner.prune(study, enter(study, {1: 0.4}))
-    assert not pruner.prune(study, enter(study, {1: 0.8}))
-
-
 @pytest.mark.parametrize(
     ("name", "objectives", "args", "words"),
     [
         ("median", ("accuracy",), {}, "search.pruner.name=median: no such pruner; valid: none"),
         ("", ("accuracy",), {}, "MedianPruner"),
         ("BasePruner", ("accuracy",), {}, "no such pruner"),
-        ("MedianPruner", ("accuracy", "latency_ms"), {}, "follow one trained objective, not acc"),
+        ("MedianPruner", ("latency_ms", "mib"), {}, "follow a trained objective"),
+        ("MedianPruner", ("accuracy", "mib"), {"objective": "mib"}, "args.objective=mib: trials"),
+        ("MedianPruner", ("accuracy",), {"objective": "loss"}, "args.objective=loss: trials"),
         ("pareto_halving", ("accuracy",), {"first": 1}, "search.pruner.args.first: pareto_halving"),
         ("pareto_halving", ("accuracy",), {"epochs": 1}, "search.pruner.args.epochs"),
         ("pareto_halving", ("accuracy",), {"first_rung": 0}, "first_rung must be"),
@@ -403,6 +526,12 @@ def test_a_stock_pruner_serves_one_objective() -> None:
         ("MedianPruner", ("accuracy",), {"warmup": 1}, "valid: n_startup_trials, n_warmup_steps"),
         ("MedianPruner", ("accuracy",), {"n_startup_trials": -1}, "n_startup_trials"),
         ("PatientPruner", ("accuracy",), {}, "PatientPruner"),
+        (
+            "PatientPruner",
+            ("accuracy",),
+            {"patience": 1, "wrapped_pruner": "Median"},
+            "valid: null",
+        ),
         ("none", ("accuracy",), {"first_rung": 1}, "search.pruner.args"),
     ],
 )
@@ -413,10 +542,3 @@ def test_the_factory_refuses_in_one_line(
         build(name, objectives, **args)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_a_stock_pruner_does_not_follow_a_cost() -> None:
-    with pytest.raises(UserError, match="follow one trained objective"):
-        build_pruner(
-            MethodConfig("MedianPruner"), objectives=["latency_ms"], reported="accuracy", epochs=9
-        )

@@ -11,6 +11,7 @@ import pytest
 from optuna.trial import TrialState
 from synthetic import (
     OBJECTIVES,
+    SIX,
     SMALL,
     Workers,
     costs_of,
@@ -26,7 +27,8 @@ from resnest_search.errors import UserError
 from resnest_search.schema import MethodConfig
 from resnest_search.search import Candidate, Space, SweepStudy
 from resnest_search.search.samplers import build_sampler
-from resnest_search.search.study import directions_of
+from resnest_search.search.situation import Goal
+from resnest_search.search.study import directions_of, paused_because
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
@@ -35,9 +37,12 @@ METHODS = [
     MethodConfig("random"),
     MethodConfig("cheapest"),
     MethodConfig("tpe", {"n_startup_trials": 3, "multivariate": True}),
+    MethodConfig("known_cost"),
+    MethodConfig("qmc"),
+    MethodConfig("nsga2", {"population_size": 4}),
 ]
 each_method = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
-SEEDED = [METHODS[1], METHODS[3]]
+SEEDED = [METHODS[1], METHODS[3], *METHODS[5:]]
 each_seeded = pytest.mark.parametrize("method", SEEDED, ids=lambda method: method.name)
 
 
@@ -80,11 +85,9 @@ def test_a_resumed_search_proposes_what_the_uninterrupted_one_would(
     config = make_config(sampler=method, seed=3)
     study = SweepStudy.create(None, OBJECTIVES)
     killed = Workers(make_strategy(study, twelve(), config)).run(reports=before)
-    resumed = Workers(make_strategy(study, twelve(), config), checkpoints=killed.checkpoints)
-    resumed.run()
-    in_flight = killed.order[-1:] == resumed.order[:1] and before > 0
-    order = [*killed.order, *resumed.order[in_flight:]]
-    assert [str(candidate.variant) for candidate in order] == order_of(method, seed=3)
+    Workers(make_strategy(study, twelve(), config), checkpoints=killed.checkpoints).run()
+    order = [trial.user_attrs["variant"] for trial in study.trials()]
+    assert order == order_of(method, seed=3)
 
 
 # Orders
@@ -110,6 +113,21 @@ def test_random_is_not_the_grid_and_keeps_its_order_when_something_is_ruled_out(
     assert [str(candidate.variant) for candidate in ran.order] == left
 
 
+@pytest.mark.parametrize(
+    "objectives",
+    [["accuracy"], ["loss"], ["loss", "latency_ms"], ["accuracy", "images_per_s", "gmacs"]],
+    ids="+".join,
+)
+def test_known_costs_may_be_any_or_none(objectives: list[str]) -> None:
+    assert len(order_of(MethodConfig("known_cost"), objectives=objectives)) == 12
+
+
+def test_known_cost_refuses_what_it_cannot_model() -> None:
+    for objectives in (["latency_ms"], ["accuracy", "loss"]):
+        with pytest.raises(UserError, match="models one trained objective"):
+            order_of(MethodConfig("known_cost"), objectives=objectives)
+
+
 # Optuna's own
 
 
@@ -124,13 +142,13 @@ def test_optuna_itself_refuses_what_tpe_is_given_here() -> None:
         study.ask(dict(make_space().distributions))
 
 
-def test_tpe_is_taught_by_pruned_failed_and_running_trials() -> None:
+def test_tpe_is_taught_by_paused_failed_and_running_trials() -> None:
     space = twelve()
     method = MethodConfig("tpe", {"n_startup_trials": 0})
     strategy = make_strategy(space=space, config=make_config(sampler=method))
     Workers(strategy, diverges_at("1s1x64d", 2), count=3).run(reports=20)
-    states = {trial.state for trial in strategy.study.trials()}
-    assert states >= {TrialState.PRUNED, TrialState.RUNNING}
+    running = [t for t in strategy.study.trials() if t.state == TrialState.RUNNING]
+    assert {bool(paused_because(trial)) for trial in running} == {True, False}
     # A trial of every state, then the rest of the sweep.
     Workers(strategy, diverges_at("1s1x64d", 2), count=2).run()
     assert len(strategy.study.trials()) == 12
@@ -193,20 +211,41 @@ def test_a_range_never_brings_what_is_ruled_out(method: MethodConfig) -> None:
     assert [str(candidate.variant) for candidate in ran.order] == ["1s1x64d"] * 8
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_optunas_gaussian_process_tries_each_candidate_once(seed: int) -> None:
+    """A space of four, since its fits of all objectives take seconds."""
+    method = MethodConfig("gp", {"n_startup_trials": 3})
+    space = make_space(variant=SIX[:4])
+    config = make_config(sampler=method, seed=seed, epochs=1, pruner=MethodConfig("none"))
+    ran = Workers(make_strategy(space=space, config=config)).run()
+    assert sorted(str(candidate.variant) for candidate in ran.order) == sorted(SIX[:4])
+
+
 # The factory
 
 
 @pytest.mark.parametrize(
     ("method", "choices", "words"),
     [
-        (MethodConfig("nsga"), {}, "search.sampler.name=nsga: no such sampler; valid: grid, rand"),
+        (
+            MethodConfig("nsga"),
+            {},
+            "sampler.name=nsga: no such sampler; valid: known_cost, g",
+        ),
         (MethodConfig(""), {}, "no such sampler"),
         (MethodConfig("grid", {"seed": 1}), {}, "search.sampler.args={'seed': 1}"),
         (MethodConfig("tpe", {"startup": 1}), {}, "search.sampler.args.startup: tpe has no such"),
         (MethodConfig("tpe", {"seed": 1}), {}, "search.sampler.args.seed"),
         (MethodConfig("tpe", {"group": True, "multivariate": False}), {}, "search.sampler.args"),
         (MethodConfig("grid"), {"train.momentum": {"low": 0.1, "high": 0.2}}, "continuous range"),
-        (MethodConfig("cheapest"), {"train.momentum": {"low": 0.1, "high": 0.2}}, "valid: random"),
+        (
+            MethodConfig("cheapest"),
+            {"train.momentum": {"low": 0.1, "high": 0.2}},
+            "valid: known_cost, random",
+        ),
+        (MethodConfig("known_cost", {"price": "euros"}), {}, "price must be seconds or epochs"),
+        (MethodConfig("known_cost", {"seed": 1}), {}, "search.sampler.args.seed: known_cost has"),
+        (MethodConfig("qmc", {"seed": 1}), {}, "search.sampler.args.seed: qmc has no such"),
     ],
 )
 def test_the_factory_refuses_in_one_line(
@@ -214,8 +253,9 @@ def test_the_factory_refuses_in_one_line(
 ) -> None:
     nothing: Callable[[Any], None] = lambda trial: None  # noqa: E731
     space = Space({"variant": ["1s1x64d"], **choices}, SMALL)
+    goal = Goal(tuple(OBJECTIVES), "accuracy", 4)
     with pytest.raises(UserError) as caught:
-        build_sampler(method, space, directions_of(OBJECTIVES), nothing, 0)
+        build_sampler(method, space, directions_of(OBJECTIVES), nothing, 0, goal)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -34,15 +34,30 @@ from synthetic import (
 from resnest_search.record import Epoch
 from resnest_search.schema import MethodConfig, SearchConfig
 from resnest_search.search import Candidate, Space, Strategy, SweepStudy, read_sweep
+from resnest_search.search.study import paused_because
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-some = settings(max_examples=80, deadline=None)
+some = settings(max_examples=50, deadline=None)
 NO_PRUNER = MethodConfig("none")
 several = pytest.mark.parametrize("workers", [1, 2, 4])
 
 
 def by_variant(study: SweepStudy) -> dict[str, Any]:
     return {trial.user_attrs["variant"]: trial for trial in study.trials()}
+
+
+def without_times(curve: list[Epoch]) -> list[Epoch]:
+    return [dataclasses.replace(epoch, at=None) for epoch in curve]
+
+
+def front_of(study: SweepStudy, folder: Path) -> list[tuple[int, float | None]]:
+    return [(trial.number, trial.accuracy) for trial in read_sweep(study, folder).front]
+
+
+def rungs_of(trial: Any) -> dict[int, dict[str, Any]]:
+    """What was decided on a trial, by epoch."""
+    curve = trial.user_attrs.get("curve", ())
+    return {entry["epoch"]: entry["decision"] for entry in curve if "decision" in entry}
 
 
 def epochs_recorded(study: SweepStudy) -> int:
@@ -82,7 +97,7 @@ def test_curves_costs_and_values_are_those_of_the_training(workers: int) -> None
     for trial in strategy.study.trials():
         candidate = space.candidate(trial.params)
         expected = [learns(candidate, epoch + 1) for epoch in range(len(trial.intermediate_values))]
-        assert strategy.study.curve(trial.number) == expected
+        assert without_times(strategy.study.curve(trial.number)) == expected
         assert trial.intermediate_values == {e.epoch: e.accuracy for e in expected}
         costs = costs_of(candidate)
         assert {name: trial.user_attrs[name] for name in costs} == costs
@@ -135,7 +150,7 @@ def test_a_stock_pruner_decides_for_one_objective() -> None:
     Workers(strategy).run()
     pruned = [t for t in strategy.study.trials() if t.state == TrialState.PRUNED]
     assert pruned
-    assert {trial.user_attrs["reason"] for trial in pruned} == {"MedianPruner"}
+    assert all(t.user_attrs["reason"].startswith("MedianPruner on accuracy") for t in pruned)
 
 
 def test_no_pruner_trains_all_to_the_end() -> None:
@@ -320,7 +335,7 @@ def test_a_larger_bound_carries_a_finished_sweep_on() -> None:
     study = SweepStudy.create(None, OBJECTIVES)
     assert Workers(make_strategy(study, config=make_config(trials=2))).run().strategy.finished
     Workers(make_strategy(study, config=make_config(trials=5))).run()
-    assert len(study.trials()) == 5
+    assert len({trial.user_attrs["candidate"] for trial in study.trials()}) == 5
 
 
 # Kills
@@ -333,7 +348,7 @@ def test_epochs_that_are_sent_again_are_entered_once() -> None:
     curve = [learns(assignment.candidate, epoch) for epoch in (1, 2, 3)]
     for sent in (curve[:1], curve[:2], curve[:2], curve):
         assert strategy.report(0, sent)
-    assert strategy.study.curve(0) == curve
+    assert without_times(strategy.study.curve(0)) == curve
     assert len(strategy.study.trial(0).intermediate_values) == 3
 
 
@@ -354,8 +369,8 @@ class DyingStudy(SweepStudy):
 
     left = math.inf
 
-    def record(self, number: int, epoch: Epoch) -> None:
-        super().record(number, epoch)
+    def record(self, number: int, epoch: Epoch, decision: Any = None) -> None:
+        super().record(number, epoch, decision)
         self.left -= 1
         if self.left <= 0:
             raise KeyboardInterrupt
@@ -398,10 +413,10 @@ def test_kills_with_several_workers(
         assert trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
         assert sorted(trial.intermediate_values) == [e.epoch for e in study.curve(trial.number)]
         assert trial.user_attrs["reason"]
-        decisions = trial.user_attrs.get("rungs", {})
-        passed = {str(e) for e in (1, 2) if e in trial.intermediate_values}
-        assert set(decisions) == (passed if prunes else set())
-        assert all(decision["kept"] for decision in list(decisions.values())[:-1])
+        decisions = rungs_of(trial)
+        passed = {e for e in (1, 2) if e in trial.intermediate_values}
+        assert {e for e, d in decisions.items() if d["by"] == "pruner"} <= passed
+        assert not prunes or passed <= set(decisions), "a rung was passed unseen"
 
 
 def test_a_trial_killed_before_its_decision_gets_it_on_resume() -> None:
@@ -418,12 +433,14 @@ def test_a_trial_killed_before_its_decision_gets_it_on_resume() -> None:
     with pytest.raises(KeyboardInterrupt):
         killed.run()
     assert study.trial(1).state == TrialState.RUNNING
-    assert "rungs" not in study.trial(1).user_attrs
     resumed = make_strategy(study)
     assert not resumed.finished
     assignment = resumed.next()
     assert assignment is not None
     assert assignment.number == 2, "the second trial was over before anybody trained it again"
+    assert resumed.waits(1)
+    assert "Pareto rank" in paused_because(study.trial(1))
+    Workers(resumed, fades).run()
     assert study.trial(1).state == TrialState.PRUNED
     assert study.trial(1).user_attrs["pruned_at"] == 1
 
@@ -503,7 +520,7 @@ def test_killed_at_any_write_it_ends_as_if_never_killed(name: str, tmp_path: Pat
     checkpoints: dict[int, list[Epoch]] = {}
     with snapshots(file, tmp_path, checkpoints) as taken:
         Workers(strategy_of(study), curve, checkpoints=checkpoints).run()
-    whole, front = everything(study), read_sweep(study, tmp_path).front
+    whole, front = everything(study), front_of(study, tmp_path)
     study.close()
     assert len(taken) > 15
     # Each write of the shortest two; a third of them is enough to see what the others add.
@@ -512,5 +529,5 @@ def test_killed_at_any_write_it_ends_as_if_never_killed(name: str, tmp_path: Pat
         resumed = Workers(strategy_of(killed), curve, checkpoints=disk).run()
         assert resumed.strategy.finished
         assert everything(killed) == whole, f"killed at write {folder.name}"
-        assert read_sweep(killed, tmp_path).front == front
+        assert front_of(killed, tmp_path) == front
         killed.close()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-from optuna.pruners import BasePruner
 from optuna.study import Study, StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
-from resnest_search.search.pareto import contributions, fronts
+from resnest_search.search.front import Front
+from resnest_search.search.pruners.base import PausingPruner
+from resnest_search.search.pruners.rung import Point, Rung, Rungs
 
 __all__ = ["ParetoHalvingPruner", "RungDecision"]
 
@@ -37,7 +37,7 @@ class RungDecision:
         )
 
 
-class ParetoHalvingPruner(BasePruner):
+class ParetoHalvingPruner(PausingPruner):
     """Keeps the best ``1 / reduction_factor`` of the trials at each rung, by Pareto rank.
 
     Asynchronous successive halving (ASHA; Li et al., arXiv 1810.05934) with non-dominated
@@ -87,6 +87,7 @@ class ParetoHalvingPruner(BasePruner):
         self._spare = spare_front
         self._epochs = epochs
         self._reported = reported
+        self._rungs = Rungs()
 
     def rungs(self, epochs: int) -> tuple[int, ...]:
         """The rungs below a full length of so many epochs."""
@@ -96,34 +97,48 @@ class ParetoHalvingPruner(BasePruner):
             rung *= self._factor
         return tuple(found)
 
-    def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        """Whether the trial, at the last epoch it reported, should go no further."""
-        decision = self.decide(study, trial)
-        return decision is not None and not decision.kept
-
-    def decide(self, study: Study, trial: FrozenTrial) -> RungDecision | None:
+    def explain(self, study: Study, trial: FrozenTrial) -> RungDecision | None:
         """The decision of the rung that the trial's last epoch stands on; None between rungs."""
         step = trial.last_step
-        if step is None or step not in self.rungs(self._epochs or step + 1):
+        if step is None or not self._is_rung(step):
             return None
-        rivals = [
-            other
-            for other in study.get_trials(deepcopy=False)
-            if other.number != trial.number
-            and step in other.intermediate_values
-            and other.state != TrialState.FAIL
-        ]
-        trials = sorted([*rivals, trial], key=lambda t: t.number)
-        points = np.array([self._point(study, other, step) for other in trials])
-        index = [t.number for t in trials].index(trial.number)
-        return _decide(points, index, step, self._factor, self._spare)
+        with self._rung(study, step) as rung:
+            rung.see(trial)
+            return self._decide(rung, trial.number, step)
 
-    def _point(self, study: Study, trial: FrozenTrial, step: int) -> list[float]:
-        names = study.metric_names or [self._reported]
-        return [
-            sign * self._objective(name, trial, step)
-            for sign, name in zip(_signs(study.directions), names, strict=True)
-        ]
+    def promotable(self, study: Study, paused: Sequence[FrozenTrial]) -> list[int]:
+        """Those that their rung has room for by now; the furthest first, then by rank.
+
+        ASHA's promotion: as more trials arrive, the room grows. Within a front the larger
+        hypervolume contribution goes first. What was paused between rungs, by somebody
+        else, goes on as well.
+        """
+        found: list[int] = []
+        for step in sorted({trial.last_step or 0 for trial in paused}, reverse=True):
+            here = [trial for trial in paused if (trial.last_step or 0) == step]
+            if not self._is_rung(step):
+                found += sorted(trial.number for trial in here)
+                continue
+            with self._rung(study, step) as rung:
+                for trial in here:
+                    rung.see(trial)
+                found += self._best(rung, {trial.number for trial in here})
+        return found
+
+    def _is_rung(self, step: int) -> bool:
+        return step in self.rungs(self._epochs or step + 1)
+
+    def _rung(self, study: Study, step: int) -> AbstractContextManager[Rung]:
+        names = tuple(study.metric_names or [self._reported])
+        signs = tuple(_signs(study.directions))
+
+        def point(trial: FrozenTrial) -> Point | None:
+            if step not in trial.intermediate_values:
+                return None
+            values = (self._objective(name, trial, step) for name in names)
+            return tuple(sign * value for sign, value in zip(signs, values, strict=True))
+
+        return self._rungs.updated(study, (step, names, signs), point)
 
     def _objective(self, name: str, trial: FrozenTrial, step: int) -> float:
         if name == self._reported:
@@ -133,28 +148,38 @@ class ParetoHalvingPruner(BasePruner):
                 return float(entry[name])
         return float(trial.user_attrs.get(name, math.nan))
 
+    def _room(self, rung: Rung) -> int:
+        return max(1, math.ceil(rung.reached / self._factor))
 
-def _decide(
-    points: NDArray[np.float64], index: int, rung: int, factor: int, spare_front: bool
-) -> RungDecision:
-    """The decision on ``points[index]`` among points, (n, m), all objectives minimised."""
-    ranks = fronts(points)
-    room = max(1, math.ceil(len(points) / factor))
-    ahead = int((ranks < ranks[index]).sum())
-    mates = np.flatnonzero(ranks == ranks[index])
-    if np.isnan(points[index]).any():
-        kept = False
-    elif spare_front and ranks[index] == 0:
-        kept = True
-    elif ahead >= room:
-        kept = False
-    elif ahead + len(mates) <= room:
-        kept = True
-    else:
-        order = np.argsort(-contributions(points[mates]), kind="stable")
-        kept = index in mates[order[: room - ahead]]
-    last = int(ranks[index])
-    return RungDecision(rung, bool(kept), last, int(ranks.max()) + 1, len(points), room)
+    def _decide(self, rung: Rung, number: int, step: int) -> RungDecision:
+        levels, room = rung.levels, self._room(rung)
+        fronts = len(levels.fronts) + bool(rung.unranked)
+        if number in rung.unranked:
+            return RungDecision(step, False, fronts - 1, fronts, rung.reached, room)
+        rank = levels.rank(number)
+        kept = self._fits(levels.fronts[rank], number, rank, room - levels.ahead(rank))
+        return RungDecision(step, kept, rank, fronts, rung.reached, room)
+
+    def _fits(self, front: Front, number: int, rank: int, room: int) -> bool:
+        """Whether a trial is among those that its front, with so much room left, keeps."""
+        if (self._spare and rank == 0) or len(front) <= room:
+            return True
+        return room > 0 and front.place(number) < room
+
+    def _best(self, rung: Rung, numbers: set[int]) -> list[int]:
+        """Those of the trials that a rung keeps, best first."""
+        found: list[int] = []
+        room = self._room(rung)
+        for rank, front in enumerate(rung.levels.fronts):
+            if room <= 0 and not (self._spare and rank == 0):
+                break
+            here = numbers.intersection(front.numbers.tolist())
+            if here:
+                spared = (self._spare and rank == 0) or len(front) <= room
+                order = front.ordered() if len(here) > 1 or not spared else list(here)
+                found += [n for n in (order if spared else order[:room]) if n in here]
+            room -= len(front)
+        return found
 
 
 def _signs(directions: Sequence[StudyDirection]) -> list[float]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import optuna
 from optuna.samplers import BaseSampler
@@ -12,15 +12,26 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from resnest_search.errors import UserError
+from resnest_search.metrics import TRAINED
 from resnest_search.schema import MethodConfig
+from resnest_search.search.samplers.known_cost import KnownCostSampler
 from resnest_search.search.samplers.ordered import OrderedSampler
+from resnest_search.search.samplers.quasi_random import QuasiRandomSampler
 from resnest_search.search.samplers.stock import StockSampler
+from resnest_search.search.situation import Goal, Sampler
 from resnest_search.search.space import Space
 
 __all__ = ["build_sampler"]
 
+_T = TypeVar("_T")
+
 _ORDERS = ("grid", "random", "cheapest")
-_STOCK: dict[str, type[BaseSampler]] = {"tpe": optuna.samplers.TPESampler}
+_STOCK: dict[str, type[BaseSampler]] = {
+    "tpe": optuna.samplers.TPESampler,
+    "nsga2": optuna.samplers.NSGAIISampler,
+    "gp": optuna.samplers.GPSampler,
+}
+_POPULATION = 50  # Optuna's default of NSGA-II
 
 
 def build_sampler(
@@ -29,44 +40,87 @@ def build_sampler(
     directions: Sequence[StudyDirection],
     values: Callable[[FrozenTrial], list[float] | None],
     seed: int,
-) -> OrderedSampler | StockSampler:
-    """The sampler of this name; the other arguments are StockSampler's.
+    goal: Goal,
+) -> Sampler:
+    """The sampler of this name.
+
+    Args:
+        config: name and arguments.
+        space: what varies.
+        directions: of the objectives.
+        values: objective values of a trial so far, for a stock sampler's view.
+        seed: of the sweep.
+        goal: objectives, reported metric and a trial's length.
 
     Raises:
-        UserError: the name or an argument is unknown, or the sampler needs a finite space.
+        UserError: the name or an argument is unknown, or the sampler needs a finite space or
+            other objectives.
     """
-    if config.name in _ORDERS and space.candidates is not None:
+    name = config.name
+    if name in ("known_cost", "qmc"):
+        return _own(config, space, seed, goal)
+    if name in _ORDERS and space.candidates is not None:
         if config.args:
-            raise UserError(f"search.sampler.args={config.args}: {config.name} has no arguments")
-        return OrderedSampler(config.name, seed)
-    stock: dict[str, type[BaseSampler]] = {"random": optuna.samplers.RandomSampler, **_STOCK}
-    if config.name in _ORDERS and config.name != "random":
+            raise UserError(f"search.sampler.args={config.args}: {name} has no arguments")
+        return OrderedSampler(name, seed)
+    if name in _ORDERS and name != "random":
         raise UserError(
-            f"search/sampler={config.name}: the space has a continuous range, so that its "
-            f"candidates cannot be listed; valid: {', '.join(stock)}"
+            f"search/sampler={name}: the space has a continuous range, so that its "
+            f"candidates cannot be listed; valid: known_cost, random, qmc, {', '.join(_STOCK)}"
         )
-    if config.name not in stock:
-        valid = ", ".join([*_ORDERS, *_STOCK])
-        raise UserError(f"search.sampler.name={config.name}: no such sampler; valid: {valid}")
-    make = _maker(config, stock[config.name])
-    return StockSampler(make, space, directions, values, seed)
+    stock: dict[str, type[BaseSampler]] = {"random": optuna.samplers.RandomSampler, **_STOCK}
+    if name not in stock:
+        valid = ", ".join(["known_cost", *_ORDERS, "qmc", *_STOCK])
+        raise UserError(f"search.sampler.name={name}: no such sampler; valid: {valid}")
+    make = _maker(config, stock[name])
+    population = int(config.args.get("population_size", _POPULATION))
+    return StockSampler(make, space, directions, values, seed, population)
+
+
+def _own(config: MethodConfig, space: Space, seed: int, goal: Goal) -> Sampler:
+    if config.name == "qmc":
+        _check_arguments(config, ())
+        return QuasiRandomSampler(space, seed)
+    trained = [name for name in goal.objectives if name in TRAINED]
+    if trained != [goal.reported]:
+        raise UserError(
+            f"search/sampler=known_cost: models one trained objective, not "
+            f"{', '.join(trained) or 'none'} of search.objectives={list(goal.objectives)}; "
+            f"valid: exactly one of {', '.join(TRAINED)}, besides any costs"
+        )
+    _check_arguments(config, _arguments(KnownCostSampler))
+    return _called(config, lambda: KnownCostSampler(space, goal, seed, **config.args))
 
 
 def _maker(config: MethodConfig, kind: type[Any]) -> Callable[[int], BaseSampler]:
-    valid = [name for name in inspect.signature(kind).parameters if name != "seed"]
-    for name in config.args:
-        if name not in valid:
-            raise UserError(
-                f"search.sampler.args.{name}: {config.name} has no such argument; "
-                f"valid: {', '.join(valid)}"
-            )
+    parameters = inspect.signature(kind).parameters
+    _check_arguments(config, [name for name in parameters if name != "seed"])
 
     def make(seed: int) -> BaseSampler:
         sampler: BaseSampler = kind(**config.args, seed=seed)
         return sampler
 
+    _called(config, lambda: make(0))
+    return make
+
+
+def _arguments(kind: type[Any]) -> list[str]:
+    """What a user may set: the keyword-only arguments."""
+    parameters: Mapping[str, inspect.Parameter] = inspect.signature(kind).parameters
+    return [name for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY]
+
+
+def _check_arguments(config: MethodConfig, valid: Sequence[str]) -> None:
+    for name in config.args:
+        if name not in valid:
+            shown = f"valid: {', '.join(valid)}" if valid else "it has none"
+            raise UserError(
+                f"search.sampler.args.{name}: {config.name} has no such argument; {shown}"
+            )
+
+
+def _called(config: MethodConfig, make: Callable[[], _T]) -> _T:
     try:
-        make(0)
+        return make()
     except (TypeError, ValueError) as error:
         raise UserError(f"search.sampler.args={config.args}: {config.name}: {error}") from error
-    return make

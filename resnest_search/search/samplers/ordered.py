@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping
 
 import numpy as np
-from optuna.trial import FrozenTrial
 
+from resnest_search.search.situation import Situation
 from resnest_search.search.space import Candidate
 
 __all__ = ["OrderedSampler"]
@@ -25,24 +26,22 @@ class OrderedSampler:
         self._order = order
         self._seed = seed
 
-    def propose(
-        self,
-        number: int,
-        trials: Sequence[FrozenTrial],
-        unused: Mapping[str, Candidate] | None,
-        allowed: Callable[[Candidate], bool],
-        latency: Callable[[Candidate], float],
-    ) -> Candidate:
-        """The next candidate among the unused, which are given by identity in the sweep's order."""
+    def propose(self, situation: Situation) -> Candidate:
+        """The next candidate among the unused."""
+        unused = situation.unused
         if not unused:
             raise ValueError("an order needs a finite space with an unused candidate")
         if self._order == "grid":
             return next(iter(unused.values()))
         if self._order == "cheapest":
-            return min(unused.values(), key=latency)
+            return min(unused.values(), key=lambda c: _latency(situation.costs(c)))
         # A priority per identity instead of a permutation: the order is the same
         # whichever candidates were used or ruled out before.
         return unused[min(unused, key=self._priority)]
 
     def _priority(self, identity: str) -> float:
         return float(np.random.default_rng([self._seed, int(identity, 16)]).random())
+
+
+def _latency(costs: Mapping[str, float]) -> float:
+    return costs.get("latency_ms", math.inf)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from resnest_search.search.situation import Situation
 from resnest_search.search.space import Candidate, Space
+from resnest_search.search.study import paused_because
 
 __all__ = ["StockSampler"]
 
+_GENERATION = "NSGAIISampler:generation"
 _DRAWS = 1000  # random ones, where a space with a range has few allowed candidates
 _ATTEMPTS = 20  # proposals asked of the sampler before a random unused candidate is taken
 
@@ -27,7 +29,7 @@ class StockSampler:
     (``_get_pruned_trial_score`` wants a single direction), and ignoring pruned trials would
     teach it nothing of the bad regions. So it sees, in memory: complete trials as they are,
     pruned ones as if complete with the accuracy they had reached and their exact costs,
-    running ones as running, failed ones not at all.
+    paused ones alike, running ones as running, failed ones not at all.
 
     The sampler is made anew for each proposal from (seed, trial number), since its random
     state is not in the study: a resumed sweep proposes what the uninterrupted one would.
@@ -38,6 +40,7 @@ class StockSampler:
         directions: of the objectives.
         values: objective values of a pruned trial so far, None where they are not known.
         seed: of the sweep.
+        population: trials of one generation, for NSGA-II.
     """
 
     def __init__(
@@ -47,37 +50,35 @@ class StockSampler:
         directions: Sequence[StudyDirection],
         values: Callable[[FrozenTrial], list[float] | None],
         seed: int,
+        population: int = 50,
     ) -> None:
         self._make = make
+        self._population = population
         self._space = space
         self._directions = list(directions)
         self._values = values
         self._seed = seed
 
-    def propose(
-        self,
-        number: int,
-        trials: Sequence[FrozenTrial],
-        unused: Mapping[str, Candidate] | None,
-        allowed: Callable[[Candidate], bool],
-        latency: Callable[[Candidate], float],
-    ) -> Candidate:
-        """The next candidate; unused are the allowed ones of a finite space, None of others.
+    def propose(self, situation: Situation) -> Candidate:
+        """The next candidate.
 
         Raises:
             RuntimeError: of a space with a range, next to nothing is possible and allowed.
         """
-        taught = [shown for trial in trials if (shown := self._shown(trial)) is not None]
+        number = len(situation.trials)
+        shown = [copied for t in situation.trials if (copied := self._shown(t)) is not None]
         for attempt in range(_ATTEMPTS):
-            candidate = self._ask(self._make(self._reseeded(number, attempt)), taught)
-            if candidate is not None and allowed(candidate):
+            candidate = self._ask(self._make(self._reseeded(number, attempt)), shown)
+            if candidate is not None and situation.allowed(candidate):
                 return candidate
-        if unused is not None:
+        if situation.unused is not None:
             rng = np.random.default_rng([self._seed, number])
-            return unused[sorted(unused)[int(rng.integers(len(unused)))]]
+            return situation.unused[
+                sorted(situation.unused)[int(rng.integers(len(situation.unused)))]
+            ]
         for attempt in range(_ATTEMPTS, _ATTEMPTS + _DRAWS):
             candidate = self._ask(RandomSampler(seed=self._reseeded(number, attempt)), [])
-            if candidate is not None and allowed(candidate):
+            if candidate is not None and situation.allowed(candidate):
                 return candidate
         raise RuntimeError(f"none of {_DRAWS} random draws of the space is possible and allowed")
 
@@ -94,20 +95,18 @@ class StockSampler:
             return None
 
     def _shown(self, trial: FrozenTrial) -> FrozenTrial | None:
-        if trial.state == TrialState.RUNNING:
-            return _copy(trial, self._space.distributions, TrialState.RUNNING, None)
-        values = trial.values if trial.state == TrialState.COMPLETE else self._values(trial)
-        if trial.state == TrialState.FAIL or values is None:
+        if trial.state == TrialState.FAIL:
             return None
-        return _copy(trial, self._space.distributions, TrialState.COMPLETE, list(values))
-
-
-def _copy(
-    trial: FrozenTrial,
-    distributions: Mapping[str, BaseDistribution],
-    state: TrialState,
-    values: list[float] | None,
-) -> FrozenTrial:
-    return create_trial(
-        state=state, values=values, params=trial.params, distributions=dict(distributions)
-    )
+        values = trial.values if trial.state == TrialState.COMPLETE else self._values(trial)
+        if trial.state == TrialState.RUNNING and not paused_because(trial):
+            values = None
+        elif values is None:
+            return None
+        return create_trial(
+            state=TrialState.RUNNING if values is None else TrialState.COMPLETE,
+            values=values,
+            params=trial.params,
+            distributions=dict(self._space.distributions),
+            # NSGA-II looks for its generations here; those of the record are the order of trials.
+            system_attrs={_GENERATION: trial.number // self._population},
+        )

@@ -1,0 +1,76 @@
+"""What a study says of its sweep besides the trials: enough to report on it and to resume it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+from functools import cache
+from typing import Any
+
+from resnest_search import __version__
+from resnest_search.config import question, to_record
+from resnest_search.execution.measuring import busy_warnings
+from resnest_search.metrics import COSTS
+from resnest_search.schema import SweepConfig
+from resnest_search.search import Costing, Space, Strategy, SweepStudy
+from resnest_search.search.study import now
+
+__all__ = ["note_bounds", "note_end", "note_sweep"]
+
+_PACKAGES = ("torch", "torchvision", "pytorch-lightning", "ray", "optuna")
+
+
+def note_sweep(
+    study: SweepStudy,
+    config: SweepConfig,
+    space: Space,
+    costings: dict[str, Costing],
+    command: str,
+) -> None:
+    """What a new sweep is: its configuration, costs, versions; ``started`` comes last."""
+    study.note("name", config.sweep)
+    study.note("question", question(config.sweep))
+    study.note("config", to_record(config))
+    study.note("command", command)
+    study.note("versions", {"resnest-search": __version__, **_versions()})
+    for network, costing in costings.items():
+        study.note(f"costs/{network}", dataclasses.asdict(costing))
+    study.note("infeasible", _infeasible(space, costings))
+    study.note("warnings", busy_warnings(costings))
+    study.note("started", now())
+
+
+def note_bounds(study: SweepStudy, config: SweepConfig, space: Space, strategy: Strategy) -> None:
+    """How much the sweep may train, which a resume may raise."""
+    candidates = None if space.candidates is None else len(space.candidates)
+    bounds = [bound for bound in (config.search.trials, candidates) if bound is not None]
+    study.note("most_trials", min(bounds, default=0))
+    study.note("rungs", list(strategy.rungs))
+
+
+def note_end(strategy: Strategy) -> None:
+    """The seconds that all drivers spent, and whether anything is left."""
+    strategy.study.note("seconds", round(strategy.elapsed, 1))
+    strategy.study.note("finished", strategy.finished)
+
+
+@cache  # many sweeps are simulated in one process, and a look-up costs as much as one of them
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in _PACKAGES}
+
+
+def _infeasible(space: Space, costings: dict[str, Costing]) -> list[dict[str, Any]]:
+    """Candidates that a limit rules out, as the record that a person is shown."""
+    return [
+        {
+            "candidate": candidate.identity,
+            "variant": str(candidate.variant),
+            "parameters": dict(candidate.parameters),
+            "reason": costing.infeasible,
+            "costs": {name: costing.costs[name] for name in COSTS if name in costing.costs},
+            "device": costing.device,
+            "mode": costing.mode,
+        }
+        for candidate in space.candidates or space.networks
+        if (costing := costings[candidate.network]).infeasible
+    ]

@@ -1,0 +1,84 @@
+"""Candidates as numbers that a surrogate can compare."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from resnest_search.metrics import COSTS
+from resnest_search.variant import Variant
+
+__all__ = ["encode"]
+
+_SPAN = 2.0  # of a key besides the variant, over its whole range
+_VARIANT = ("variant", "radix", "cardinality", "width", "cardinality_width")
+
+
+def encode(
+    parameters: Mapping[str, Any],
+    distributions: Mapping[str, BaseDistribution],
+    costs: Mapping[str, float],
+) -> NDArray[np.float64]:
+    """Features of a candidate, (d,): doublings of what its variant is, e-folds of its costs.
+
+    Logarithms bring all of them to a few units, without looking at other candidates: the
+    features of a trial never change. Any other key that varies is spread over two units,
+    and a choice among names is one column for each name.
+
+    Args:
+        parameters: as Optuna knows them.
+        distributions: of the parameters.
+        costs: by the names of metrics; what is not a cost metric is left out.
+    """
+    features = _variant_features(parameters)
+    for name in sorted(parameters):
+        if name not in _VARIANT:
+            features += _others(parameters[name], distributions[name])
+    for name in COSTS:
+        if name in costs and costs[name] > 0 and name != "latency_p95_ms":
+            features.append(math.log(costs[name]))
+    return np.array(features)
+
+
+def _variant_features(parameters: Mapping[str, Any]) -> list[float]:
+    if "variant" in parameters:
+        variant = Variant.parse(str(parameters["variant"]))
+        radix, cardinality, width = variant.radix, variant.cardinality, variant.width
+    elif "cardinality_width" in parameters:
+        variant = Variant.parse(f"2s{parameters['cardinality_width']}")
+        radix, cardinality, width = parameters["radix"], variant.cardinality, variant.width
+    elif {"radix", "cardinality", "width"} <= parameters.keys():
+        radix, cardinality, width = (parameters[k] for k in ("radix", "cardinality", "width"))
+    else:
+        return []  # a study that varies something else
+    # Radix 0 is a network without split attention, half a doubling below radix 1.
+    split = math.log2(radix) if radix else -0.5
+    return [split, math.log2(cardinality), math.log2(width)]
+
+
+def _others(value: Any, distribution: BaseDistribution) -> list[float]:
+    if isinstance(distribution, CategoricalDistribution):
+        choices = distribution.choices
+        if not all(type(choice) in (int, float) for choice in choices):
+            return [_SPAN / 2 if value == choice else 0.0 for choice in choices]
+        low, high = min(choices), max(choices)  # type: ignore[type-var]
+        return [_spread(value, low, high, log=bool(low > 0 and high / low > 8))]  # type: ignore
+    if isinstance(distribution, IntDistribution | FloatDistribution):
+        return [_spread(value, distribution.low, distribution.high, distribution.log)]
+    return []
+
+
+def _spread(value: Any, low: float, high: float, log: bool) -> float:
+    if log:
+        value, low, high = math.log(value), math.log(low), math.log(high)
+    return _SPAN * (float(value) - low) / (high - low) if high > low else 0.0

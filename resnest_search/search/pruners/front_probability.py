@@ -1,0 +1,154 @@
+"""Pause what will hardly end on the front."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+from scipy.special import ndtr
+
+from resnest_search.search.improvement import beats
+from resnest_search.search.outlook import Finished, Outlook, Prospect
+from resnest_search.search.pruners.base import PausingPruner
+from resnest_search.search.situation import Goal
+from resnest_search.search.surrogate import Forecast
+
+__all__ = ["FrontDecision", "FrontProbabilityPruner", "front_probabilities"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class FrontDecision:
+    """How probable it is that a trial ends on the front, and what follows."""
+
+    epoch: int
+    kept: bool
+    probability: float
+    threshold: float
+
+    @property
+    def reason(self) -> str:
+        """The decision in words."""
+        return (
+            f"ends on the front with a probability of {self.probability:.2f} "
+            f"(threshold {self.threshold:g})"
+        )
+
+
+class FrontProbabilityPruner(PausingPruner):
+    """Pauses a trial whose probability of ending on the front has fallen below a threshold.
+
+    Its final value is forecast by a Gaussian process from its curve so far, the finished
+    curves and the features of the candidates (``surrogate.forecast``); the other objectives
+    are known costs. The probability is that of ending above every finished trial that is no
+    dearer in any cost. Before ``startup`` trials have finished, and wherever the curve so
+    far makes the forecast no sharper than the candidate's features alone do, nothing is
+    pruned: early epochs that say nothing decide nothing. A value that is not a number is
+    never kept.
+
+    Args:
+        threshold: probability below which a trial is paused; above 0, below 1.
+        startup: finished trials before the first decision, at least 3.
+        sharper: least share by which the curve must narrow the forecast; from 0 to below 1.
+        epochs: a trial's full length; no decision is taken there or beyond.
+        reported: name of the objective whose intermediate values the trials hold. The
+            names of all objectives come from ``study.set_metric_names``, the values of the
+            others from each trial's user attributes of the same name.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        threshold: float = 0.1,
+        startup: int = 4,
+        sharper: float = 0.1,
+        *,
+        epochs: int | None = None,
+        reported: str = "accuracy",
+    ) -> None:
+        if not 0 < threshold < 1:
+            raise ValueError(f"threshold must be above 0 and below 1, not {threshold}")
+        if isinstance(startup, bool) or not isinstance(startup, int) or startup < 3:
+            raise ValueError(f"startup must be a whole number of at least 3, not {startup}")
+        if not 0 <= sharper < 1:
+            raise ValueError(f"sharper must be at least 0 and below 1, not {sharper}")
+        self._threshold = threshold
+        self._startup = startup
+        self._sharper = sharper
+        self._epochs = epochs
+        self._reported = reported
+        self._kept: tuple[Study, Goal, Outlook] | None = None  # of the study asked about last
+
+    def explain(self, study: Study, trial: FrozenTrial) -> FrontDecision | None:
+        """The decision at the trial's last epoch; None where there is too little to go by."""
+        step = trial.last_step
+        if step is None or (self._epochs is not None and step >= self._epochs):
+            return None
+        if math.isnan(trial.intermediate_values[step]):
+            return FrontDecision(step, False, 0.0, self._threshold)
+        outlook = self._outlook(study)
+        finished = outlook.finished(study.get_trials(deepcopy=False))
+        return self._decide(outlook, [outlook.prospect(trial)], finished)[0]
+
+    def promotable(self, study: Study, paused: Sequence[FrozenTrial]) -> list[int]:
+        """Those whose probability has risen above the threshold, the most probable first."""
+        usable = [
+            t for t in paused if t.last_step and not math.isnan(t.intermediate_values[t.last_step])
+        ]
+        if not usable:
+            return []
+        outlook = self._outlook(study)
+        finished = outlook.finished(study.get_trials(deepcopy=False))
+        decisions = self._decide(outlook, [outlook.prospect(t) for t in usable], finished)
+        scored = [
+            (-(d.probability if d else 1.0), trial.number)
+            for trial, d in zip(usable, decisions, strict=True)
+            if d is None or d.kept
+        ]
+        return [number for _, number in sorted(scored)]
+
+    def _outlook(self, study: Study) -> Outlook:
+        names = tuple(study.metric_names or [self._reported])
+        goal = Goal(names, self._reported, self._epochs or _longest(study))
+        if self._kept is None or self._kept[:2] != (study, goal):
+            self._kept = (study, goal, Outlook(goal))
+        return self._kept[2]
+
+    def _decide(
+        self, outlook: Outlook, prospects: Sequence[Prospect], finished: Finished
+    ) -> list[FrontDecision | None]:
+        if len(finished) < self._startup:
+            return [None] * len(prospects)
+        found = outlook.forecast(prospects, finished)
+        blind = outlook.without_curve(prospects, finished)
+        probability = front_probabilities(found, prospects, finished)
+        sharp = found.deviation <= (1 - self._sharper) * blind.deviation
+        return [
+            FrontDecision(p.epoch, bool(value >= self._threshold), float(value), self._threshold)
+            if told
+            else None
+            for p, value, told in zip(prospects, probability, sharp, strict=True)
+        ]
+
+
+def front_probabilities(
+    found: Forecast, prospects: Sequence[Prospect], finished: Finished
+) -> Array:
+    """Probability that each prospect ends above every finished trial that is no dearer, (n,)."""
+    level = beats(np.array([p.costs for p in prospects]), finished.finals, finished.costs)
+    deviation = np.maximum(found.deviation, 1e-12)
+    return np.where(np.isinf(level), 1.0, ndtr((found.mean - level) / deviation))
+
+
+def _longest(study: Study) -> int:
+    """Full length of the trials where nobody told it: that of the longest complete one."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return max((trial.last_step or 0 for trial in complete), default=0)

@@ -1,0 +1,24 @@
+"""No pruning at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from resnest_search.search.pruners.base import Decision, PausingPruner
+
+__all__ = ["KeepAllPruner"]
+
+
+class KeepAllPruner(PausingPruner):
+    """Lets every trial go on, whatever paused it."""
+
+    def explain(self, study: Study, trial: FrozenTrial) -> Decision | None:
+        """Nothing is ever decided."""
+        return None
+
+    def promotable(self, study: Study, paused: Sequence[FrozenTrial]) -> list[int]:
+        """All of them, those that have trained longest first."""
+        return [t.number for t in sorted(paused, key=lambda t: (-(t.last_step or 0), t.number))]

@@ -1,0 +1,245 @@
+"""The step that promises most hypervolume for its training time, with every cost known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.trial import FrozenTrial, TrialState
+
+from resnest_search.search.improvement import expected_improvements
+from resnest_search.search.outlook import Finished, Outlook, Prospect
+from resnest_search.search.situation import Goal, Situation
+from resnest_search.search.space import Candidate, Space
+from resnest_search.search.study import paused_because
+
+__all__ = ["KnownCostSampler"]
+
+Array = NDArray[np.float64]
+_MOST = 2000  # new candidates that one proposal weighs
+_DRAWS = 256  # of a space with a range
+_SEEN = 100  # last trials that the seconds of an epoch are learned from
+_MARGIN = 0.1  # of the range beyond the worst, where hypervolume begins
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A step that could be taken next."""
+
+    prospect: Prospect
+    seconds: float  # of training until its last epoch
+    candidate: Candidate | None = None  # a new one
+    number: int | None = None  # of a trial that waits
+
+
+class KnownCostSampler:
+    """Weighs new candidates against paused trials by what each promises for its price.
+
+    Latency and memory are measured before the first epoch, so that only the trained value of
+    a candidate is uncertain. Its distribution comes from a Gaussian process (see
+    ``surrogate.forecast``), the expected hypervolume improvement from that in closed form,
+    and the price is the training time that is left until the candidate's last epoch. What
+    is being trained by others counts as if it ended as forecast, so that parallel workers do
+    not all go after the same gap.
+
+    Args:
+        space: what varies.
+        goal: what is sought.
+        seed: of the draws where a space cannot be listed.
+        price: ``seconds`` of training that are left, or ``epochs``.
+        patience: how many times more the best other step must promise for its price
+            before a running trial is paused for it; null: never, which found fronts sooner
+            on every recorded table, since early epochs mislead.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        goal: Goal,
+        seed: int,
+        *,
+        price: str = "seconds",
+        patience: float | None = None,
+    ) -> None:
+        if price not in ("seconds", "epochs"):
+            raise ValueError(f"price must be seconds or epochs, not {price}")
+        if patience is not None and not patience >= 1:
+            raise ValueError(f"patience must be at least 1 or null, not {patience}")
+        self._space = space
+        self._goal = goal
+        self._seed = seed
+        self._price = price
+        self._patience = patience
+        self._outlook = Outlook(goal)
+        self._has_prior = False
+
+    def propose(self, situation: Situation) -> Candidate:
+        """The new candidate that promises most; trials that wait are left aside."""
+        steps = self._steps(situation, waiting=False)
+        best = steps[int(np.argmax(self._scores(steps, situation)))].candidate
+        if best is None:
+            raise ValueError("no new candidate is left")
+        return best
+
+    def step(self, situation: Situation) -> Candidate | int | None:
+        """The step that promises most: a new candidate, or the number of a trial that waits."""
+        steps = self._steps(situation)
+        if not steps:
+            return None
+        best = steps[int(np.argmax(self._scores(steps, situation)))]
+        return best.number if best.candidate is None else best.candidate
+
+    def outranked(self, situation: Situation, trial: FrozenTrial) -> str:
+        """Why another step is worth more than the trial's next epochs; empty where none is."""
+        if self._patience is None:
+            return ""
+        others = self._steps(situation)
+        if not others or not self._finished(situation):
+            return ""
+        own = self._of_trial(trial, self._seconds(situation.trials))
+        scores = self._scores([own, *others], situation, without=trial.number)
+        best = int(np.argmax(scores[1:])) + 1
+        if scores[best] <= self._patience * scores[0]:
+            return ""
+        rival = others[best - 1]
+        name = f"trial {rival.number}" if rival.candidate is None else str(rival.candidate.variant)
+        return f"{name} promised more hypervolume for its training time"
+
+    # Steps and their worth
+
+    def _steps(self, situation: Situation, waiting: bool = True) -> list[_Step]:
+        seconds = self._seconds(situation.trials)
+        steps = [self._of_trial(trial, seconds) for trial in situation.waiting if waiting]
+        for candidate in self._new(situation) if situation.may_start else ():
+            price = self._goal.epochs * seconds.of(situation.costs(candidate))
+            steps.append(_Step(self._of(candidate, situation), price, candidate=candidate))
+        return steps
+
+    def _of_trial(self, trial: FrozenTrial, seconds: _Seconds) -> _Step:
+        prospect = self._outlook.prospect(trial)
+        left = self._goal.epochs - prospect.epoch
+        return _Step(prospect, left * seconds.of(trial.user_attrs), number=trial.number)
+
+    def _new(self, situation: Situation) -> Sequence[Candidate]:
+        number = len(situation.trials)
+        rng = np.random.default_rng([self._seed, number])
+        if situation.unused is None:
+            return self._drawn(situation, rng)
+        unused = list(situation.unused.values())
+        if len(unused) <= _MOST:
+            return unused
+        chosen = np.sort(rng.choice(len(unused), _MOST, replace=False))
+        return [unused[index] for index in chosen]
+
+    def _drawn(self, situation: Situation, rng: np.random.Generator) -> list[Candidate]:
+        sampler = optuna.samplers.RandomSampler(seed=int(rng.integers(2**31)))
+        study = optuna.create_study(sampler=sampler)
+        found = []
+        for _ in range(_DRAWS):
+            asked = study.ask(dict(self._space.distributions))
+            try:
+                candidate = self._space.candidate(asked.params)
+            except ValueError:  # an impossible variant
+                continue
+            if situation.allowed(candidate):
+                found.append(candidate)
+        return found
+
+    def _scores(
+        self, steps: Sequence[_Step], situation: Situation, without: int | None = None
+    ) -> Array:
+        """Expected hypervolume improvement of each step for its price, (n,)."""
+        self._take_prior(situation)
+        finished = self._finished(situation)
+        live = [
+            self._outlook.prospect(trial)
+            for trial in situation.trials
+            if trial.state == TrialState.RUNNING
+            and not paused_because(trial)
+            and trial.number != without
+        ]
+        prospects = [step.prospect for step in steps]
+        mean, deviation = self._forecast([*prospects, *live], finished)
+        costs = np.array([p.costs for p in [*prospects, *live]])
+        count = len(steps)
+        values = np.concatenate([finished.finals, mean[count:]])
+        front = np.concatenate([finished.costs.reshape(len(finished), costs.shape[1]), costs[count:]])
+        everything = np.concatenate([values, mean])
+        low, high = float(everything.min()), float(everything.max())
+        all_costs = np.concatenate([front, costs[:count]])
+        span = np.ptp(all_costs, axis=0)
+        gains = expected_improvements(
+            mean[:count],
+            deviation[:count],
+            costs[:count],
+            values,
+            front,
+            low - _MARGIN * max(high - low, 1e-6),
+            all_costs.max(axis=0) + _MARGIN * np.where(span > 0, span, 1.0),
+        )
+        prices = np.array([step.seconds for step in steps])
+        worth: Array = gains / prices
+        return worth
+
+    def _take_prior(self, situation: Situation) -> None:
+        """What earlier sweeps found, once: it does not change during this one."""
+        if situation.prior and not self._has_prior:
+            known = [(self._of(c, situation), value) for c, value in situation.prior]
+            self._outlook.learn_prior(known)
+            self._has_prior = True
+
+    def _of(self, candidate: Candidate, situation: Situation) -> Prospect:
+        parameters = self._space.optuna_parameters(candidate)
+        return self._outlook.candidate(
+            parameters, self._space.distributions, situation.costs(candidate)
+        )
+
+    def _forecast(self, prospects: Sequence[Prospect], finished: Finished) -> tuple[Array, Array]:
+        found = self._outlook.forecast(prospects, finished)
+        return found.mean, found.deviation
+
+    def _finished(self, situation: Situation) -> Finished:
+        return self._outlook.finished(situation.trials)
+
+    def _seconds(self, trials: Sequence[FrozenTrial]) -> _Seconds:
+        return _Seconds([] if self._price == "epochs" else trials, self._price)
+
+
+class _Seconds:
+    """Training seconds of an epoch, from the trials so far and the latency of a candidate.
+
+    Their ratio is taken as ``latency^b`` with b near one: fitted in logarithms, with four
+    pseudo-observations in favour of one.
+    """
+
+    def __init__(self, trials: Sequence[FrozenTrial], price: str) -> None:
+        self._price = price
+        recent = trials[-_SEEN:]
+        seen = [(float(t.user_attrs.get("latency_ms", math.nan)), _mean_seconds(t)) for t in recent]
+        usable = [(latency, s) for latency, s in seen if latency > 0 and s > 0]
+        self._level, self._power = 0.0, 1.0
+        if usable:
+            x, y = np.log(np.array(usable)).T
+            dx = x - x.mean()
+            prior = 4.0 * max(float(np.var(dx)), 0.05)
+            self._power = float((dx @ (y - y.mean()) + prior) / (dx @ dx + prior))
+            self._level = float(y.mean() - self._power * x.mean())
+
+    def of(self, costs: Mapping[str, object]) -> float:
+        """Seconds of an epoch of the candidate with these costs, up to a common factor."""
+        latency = costs.get("latency_ms")
+        if self._price == "epochs" or not isinstance(latency, float) or latency <= 0:
+            return 1.0
+        return math.exp(self._level + self._power * math.log(latency))
+
+
+def _mean_seconds(trial: FrozenTrial) -> float:
+    curve = trial.user_attrs.get("curve")
+    return sum(entry["seconds"] for entry in curve) / len(curve) if curve else math.nan

@@ -1,0 +1,149 @@
+"""The final value of a trial before it is there: a Gaussian process over candidates and curves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+
+__all__ = ["SPREAD", "Forecast", "forecast"]
+
+Array = NDArray[np.float64]
+
+# Hyperparameters, all logarithms of standard deviations or lengths, over values scaled to
+# unit deviation: (start and mode of the prior, its standard deviation).
+_PRIOR = {
+    "level": (np.log(0.7), 0.8),  # of what the candidate's features explain smoothly
+    "length": (np.log(2.0), 0.6),  # of that, in the features' units
+    "slope": (np.log(0.5), 0.8),  # of its linear part
+    "curve": (np.log(0.7), 1.0),  # of what the curve so far explains
+    "noise": (np.log(0.3), 0.7),  # of what nothing explains: seeds, validation images
+}
+_BOUNDS = (-4.0, 2.5)
+_MOST = 160  # finished trials that one model is fitted to: its time grows with their cube
+SPREAD = 0.05  # deviation of values while fewer than three are known
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Normal distributions of final values, (n,) each."""
+
+    mean: Array
+    deviation: Array
+
+
+def forecast(
+    features: Array,
+    curve: Array | None,
+    known: Array,
+    known_curve: Array | None,
+    finals: Array,
+) -> Forecast:
+    """What n candidates will end at, given what k others ended at.
+
+    A Gaussian process (scikit-learn) on the final value: a smooth and a linear part in the
+    features, a linear part in the value at the epoch that the candidates have reached, and
+    noise; hyperparameters at the mode of their posterior under weak priors, since with a
+    handful of finished trials the likelihood alone believes in no noise at all. The final is
+    the response and the early value an input, so that pausing by early values does not
+    bias it; where early epochs say nothing, their weight is fitted away.
+
+    Args:
+        features: of the candidates, (n, d).
+        curve: their value at one epoch, the same for all of them, (n,); None for candidates
+            without an epoch.
+        known: features of finished trials, (k, d).
+        known_curve: their values at that epoch, (k,).
+        finals: (k,), more is better.
+    """
+    if len(finals) == 0:
+        return Forecast(np.zeros(len(features)), np.full(len(features), SPREAD))
+    shape = known.shape
+    early = b"" if known_curve is None else np.ascontiguousarray(known_curve).tobytes()
+    model = _fitted(np.ascontiguousarray(known).tobytes(), shape, early, finals.tobytes())
+    return model(features, curve)
+
+
+@lru_cache(maxsize=512)
+def _fitted(
+    known: bytes, shape: tuple[int, int], curve: bytes, finals: bytes
+) -> Callable[[Array, Array | None], Forecast]:
+    """A model from the bytes of what it is fitted to: a pure function, kept since fits repeat."""
+    inputs = np.frombuffer(known).reshape(shape)
+    early = np.frombuffer(curve) if curve else None
+    return _fit(inputs, early, np.frombuffer(finals))
+
+
+def _fit(
+    known: Array, curve: Array | None, finals: Array
+) -> Callable[[Array, Array | None], Forecast]:
+    chosen = _representative(finals)
+    known, finals = known[chosen], finals[chosen]
+    curve = None if curve is None else curve[chosen]
+    scale = max(float(finals.std()), 1e-6) if len(finals) >= 3 else SPREAD
+    offset, middle = float(finals.mean()), known.mean(axis=0)
+    inputs, early_scale, early_middle = known - middle, 1.0, 0.0
+    if curve is not None:
+        early_middle = float(curve.mean())
+        early_scale = float(curve.std()) or 1.0
+        inputs = np.column_stack([inputs, (curve - early_middle) / early_scale])
+    process = _process(curve is not None)
+    process.fit(inputs, (finals - offset) / scale)
+
+    def predict(features: Array, value: Array | None) -> Forecast:
+        given = features - middle
+        if curve is not None and value is not None:
+            given = np.column_stack([given, (value - early_middle) / early_scale])
+        # What process.predict does, without its checks, which cost more than the sums.
+        across = process.kernel_(given, process.X_train_)
+        explained = solve_triangular(process.L_, across.T, lower=True, check_finite=False)
+        variance = process.kernel_.diag(given) - (explained**2).sum(axis=0)
+        deviation = np.sqrt(np.maximum(variance, 1e-12))
+        return Forecast(offset + scale * (across @ process.alpha_), scale * deviation)
+
+    return predict
+
+
+def _representative(finals: Array) -> NDArray[np.int64]:
+    """Indices of all, or of the best half and an even share of the others."""
+    if len(finals) <= _MOST:
+        return np.arange(len(finals))
+    order = np.argsort(-finals, kind="stable")
+    best, others = order[: _MOST // 2], order[_MOST // 2 :]
+    return np.sort(np.concatenate([best, others[:: -(-len(others) // (_MOST // 2))]]))
+
+
+def _process(with_curve: bool) -> Any:
+    from sklearn.gaussian_process import GaussianProcessRegressor
+
+    from resnest_search.search.kernel import CurveKernel
+
+    names = [name for name in _PRIOR if with_curve or name != "curve"]
+    prior = np.array([_PRIOR[name] for name in names])
+
+    def optimise(objective: Any, initial: Array, bounds: Array) -> tuple[Array, float]:
+        from scipy.optimize import minimize
+
+        def penalised(theta: Array) -> tuple[float, Array]:
+            value, gradient = objective(theta)
+            distance = (theta - prior[:, 0]) / prior[:, 1]
+            return value + 0.5 * float(distance @ distance), gradient + distance / prior[:, 1]
+
+        found = minimize(
+            penalised,
+            prior[:, 0],
+            jac=True,
+            bounds=bounds,
+            method="L-BFGS-B",
+            options={"maxiter": 40},
+        )
+        return found.x, float(found.fun)
+
+    kernel = CurveKernel(tuple(prior[:, 0]), with_curve, _BOUNDS)
+    # The kernel's own noise is the observations'; alpha only keeps the matrix positive.
+    return GaussianProcessRegressor(kernel, alpha=1e-8, optimizer=optimise)

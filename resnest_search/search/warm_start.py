@@ -1,0 +1,200 @@
+"""Trials of earlier sweeps: taken over as finished, or as a first idea of what does well."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from resnest_search.config import from_record
+from resnest_search.errors import UserError
+from resnest_search.metrics import TRAINED
+from resnest_search.record import Epoch
+from resnest_search.schema import SweepConfig
+from resnest_search.search.costing import Costing
+from resnest_search.search.space import Candidate, Space, configured
+from resnest_search.search.study import SweepStudy, curve_of
+
+__all__ = ["Earlier", "enter_earlier", "find_earlier"]
+
+# Where images lie and how they are loaded leaves a training as it is.
+_NEUTRAL = {"data.root", "data.download", "data.workers", "model.name", "train.name"}
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A complete trial of an earlier run whose candidate is one of this sweep's.
+
+    Attributes:
+        folder: of its run.
+        number: there.
+        candidate: of this sweep.
+        seed: that it was trained with.
+        curve: its epochs.
+        differs: the config key by which its training differs, with both values; empty where
+            it is identical, so that the trial counts as finished.
+    """
+
+    folder: Path
+    number: int
+    candidate: Candidate
+    seed: int
+    curve: tuple[Epoch, ...]
+    differs: str = ""
+
+
+def find_earlier(config: SweepConfig, space: Space) -> tuple[list[Earlier], list[str]]:
+    """The trials of ``search.warm_start`` that this sweep can learn from, and a line a folder.
+
+    A trial is identical where model, data, recipe, length and kind of trial are; costs are this
+    sweep's own, whatever was measured then. A trial of the same images that was trained
+    differently is similar. Anything else is left aside, and counted.
+
+    Raises:
+        UserError: a folder is none of a run.
+    """
+    found: dict[tuple[str, int], Earlier] = {}
+    lines = []
+    for name in config.search.warm_start:
+        usable, aside = _of_folder(config, space, Path(name))
+        identical = [trial for trial in usable if not trial.differs]
+        fresh = {(t.candidate.identity, t.seed): t for t in identical}
+        fresh = {key: trial for key, trial in fresh.items() if key not in found}
+        similar = [trial for trial in usable if trial.differs]
+        found |= fresh
+        found |= {(f"{trial.folder} {trial.number}", -1): trial for trial in similar}
+        lines.append(_line(name, len(fresh), similar, aside + len(identical) - len(fresh)))
+    return list(found.values()), lines
+
+
+def enter_earlier(
+    study: SweepStudy,
+    space: Space,
+    earlier: Sequence[Earlier],
+    objectives: Sequence[str],
+    costings: Mapping[str, Costing],
+) -> dict[int, Earlier]:
+    """Enter the identical ones as complete trials, and note the similar ones.
+
+    What this sweep's limits rule out, or what could not be measured, is left aside.
+
+    Returns:
+        The trials of the study that were entered, by number.
+    """
+    usable = [trial for trial in earlier if _is_feasible(costings[trial.candidate.network])]
+    prior = [
+        {"parameters": space.optuna_parameters(trial.candidate), **_final(trial)}
+        for trial in usable
+        if trial.differs
+    ]
+    study.note("prior", prior)
+    return {
+        _enter(study, space, trial, objectives, costings[trial.candidate.network]): trial
+        for trial in usable
+        if not trial.differs
+    }
+
+
+def _of_folder(config: SweepConfig, space: Space, folder: Path) -> tuple[list[Earlier], int]:
+    """The trials of a folder that can be used, and how many complete ones cannot."""
+    try:
+        study = SweepStudy.open(folder)
+    except UserError as error:
+        raise UserError(f"search.warm_start={folder}: {error}") from None
+    try:
+        old = from_record(study.notes["config"])
+        complete = [trial for trial in study.trials() if trial.state == TrialState.COMPLETE]
+        known = [_earlier(config, space, folder, old, trial) for trial in complete]
+    finally:
+        study.close()
+    usable = [trial for trial in known if trial is not None]
+    return usable, len(known) - len(usable)
+
+
+def _earlier(
+    config: SweepConfig, space: Space, folder: Path, old: SweepConfig, trial: FrozenTrial
+) -> Earlier | None:
+    candidate = _matching(space, old, trial)
+    if candidate is None or old.data.name != config.data.name or old.trial != config.trial:
+        return None
+    before = configured(old, Space(old.search.space, old.model).candidate(trial.params))
+    differs = _difference(before, configured(config, candidate))
+    facts = trial.user_attrs
+    curve = tuple(dataclasses.replace(epoch, at=None) for epoch in curve_of(trial))
+    return Earlier(folder, trial.number, candidate, int(facts["seed"]), curve, differs)
+
+
+def _matching(space: Space, old: SweepConfig, trial: FrozenTrial) -> Candidate | None:
+    """The candidate of this sweep with the variant, and the other settings, of that trial."""
+    facts = trial.user_attrs
+    for candidate in space.candidates or ():
+        if candidate.identity == facts["candidate"]:
+            return candidate
+    alike = [c for c in space.candidates or () if str(c.variant) == facts["variant"]]
+    if len(alike) == 1:  # the earlier sweep varied something else besides, or this one does
+        return alike[0]
+    try:
+        return space.candidate(trial.params) if space.candidates is None else None
+    except (KeyError, ValueError, StopIteration):
+        return None
+
+
+def _difference(before: Sequence[Any], after: Sequence[Any]) -> str:
+    """The first setting that differs between two trainings, with both values."""
+    for section, old, new in zip(("model", "data", "train"), before, after, strict=True):
+        for name, value in vars(old).items():
+            key, wanted = f"{section}.{name}", getattr(new, name)
+            if key not in _NEUTRAL and value != wanted:
+                return f"{key}={value}, not {wanted}"
+    return ""
+
+
+def _line(folder: str, identical: int, similar: Sequence[Earlier], aside: int) -> str:
+    counts = Counter(trial.differs for trial in similar)
+    parts = [f"{identical} reused as finished"]
+    parts += [f"{count} as prior only ({why})" for why, count in counts.items()]
+    parts += [f"{aside} left aside"] if aside else []
+    return f"warm start from {folder}: {', '.join(parts)}"
+
+
+def _is_feasible(costing: Costing) -> bool:
+    return not (costing.failure or costing.infeasible)
+
+
+def _final(trial: Earlier) -> dict[str, Any]:
+    last = trial.curve[-1]
+    return {name: getattr(last, name) for name in TRAINED} | {"differs": trial.differs}
+
+
+def _enter(
+    study: SweepStudy,
+    space: Space,
+    trial: Earlier,
+    objectives: Sequence[str],
+    costing: Costing,
+) -> int:
+    last = trial.curve[-1]
+    known = {**costing.costs, **{name: getattr(last, name) for name in TRAINED}}
+    facts = {
+        "candidate": trial.candidate.identity,
+        "variant": str(trial.candidate.variant),
+        "parameters": dict(trial.candidate.parameters),
+        "state": "complete",
+        "reason": f"reused from {trial.folder}, trial {trial.number}",
+        "warm_start": {"folder": str(trial.folder), "trial": trial.number},
+        "seed": trial.seed,
+        "device": costing.device,
+        "mode": costing.mode,
+        **costing.costs,
+        **(costing.details or {}),
+        "inherited": len(trial.curve),
+        "curve": [dataclasses.asdict(epoch) for epoch in trial.curve],
+    }
+    steps = {epoch.epoch: float(getattr(epoch, study.reported)) for epoch in trial.curve}
+    values = [float(known[name]) for name in objectives]
+    return study.start(space, trial.candidate, facts, TrialState.COMPLETE, steps, values)

@@ -1,0 +1,518 @@
+"""The race of searches: nobody sees what is not paid for, and the sums are right."""
+
+from __future__ import annotations
+
+import csv
+import gc
+import importlib.util
+import itertools
+import math
+import sys
+import types
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from resnest_search.search.pareto import hypervolume
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+
+from search_peers.orders import Order  # noqa: E402
+from search_peers.race import (  # noqa: E402
+    Clock,
+    Measured,
+    Meter,
+    Problem,
+    Search,
+    UnpaidError,
+    race,
+)
+from search_peers.results import Goal, Results, Spread, fewer  # noqa: E402
+from search_peers.rows import OWN, PUBLISHED, Row, rows_named  # noqa: E402
+from search_peers.running import Trace, run  # noqa: E402
+from search_peers.table import Setting, Table, read_table  # noqa: E402
+from search_peers.truth import Truth  # noqa: E402
+
+COLUMNS = "radix,cardinality,width,seed,epoch,accuracy,latency_ms,memory_mib,seconds,images"
+EPOCHS = 3
+# Radix, cardinality, width; final accuracy in percent; latency; memory. No full product.
+CANDIDATES = (
+    ((0, 1, 32), 60, 1.0, 1.0),
+    ((0, 1, 64), 70, 2.0, 2.0),
+    ((1, 1, 32), 80, 3.0, 1.5),
+    ((1, 2, 64), 64, 4.0, 2.5),
+    ((2, 1, 64), 90, 5.0, 3.0),
+    ((2, 2, 32), 75, 6.0, 3.5),
+    ((4, 1, 96), 92, 7.0, 4.0),
+    ((4, 2, 64), 72, 8.0, 4.5),
+    ((4, 2, 96), 66, 9.0, 5.0),
+)
+
+
+def write(path: Path, seeds: int = 2, drop: tuple[int, int, int] | None = None) -> Path:
+    """A tiny table; drop names candidate, seed and epoch of a row that is left out."""
+    with path.open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(COLUMNS.split(","))
+        product = itertools.product(enumerate(CANDIDATES), range(seeds), range(1, EPOCHS + 1))
+        for (index, (setting, final, latency, memory)), seed, epoch in product:
+            if (index, seed, epoch) == drop:
+                continue
+            sign = (-1) ** (index + seed)  # two seeds, half a point around the truth
+            accuracy = final / 100 * (1 - 0.2 / epoch + 0.2 / EPOCHS) + sign * 0.005
+            seconds = 1 + index / 10
+            out.writerow([*setting, seed, epoch, accuracy, latency, memory, seconds, 500])
+    return path
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Table:
+    return read_table(write(tmp_path / "tiny.csv"))
+
+
+def usable(names: list[str] | None = None) -> Iterator[Row]:
+    """Rows that can run here, the oracle not among them."""
+    for row in rows_named(names, None):
+        if not row.missing and row.make:
+            yield row
+
+
+ROWS = list(usable())
+
+
+def problem(table: Table, *, costs: bool = True, seed: int = 0, workers: int = 1) -> Problem:
+    given = table.costs if costs else None
+    return Problem(table.settings, table.epochs, seed, workers, given, Clock())
+
+
+class Recorder:
+    """Passes everything on, and keeps what was reported."""
+
+    def __init__(self, search: Search) -> None:
+        self.search = search
+        self.reports: list[tuple[int, int, float]] = []
+        self.ended: list[int] = []
+
+    def next(self) -> int | None:
+        return self.search.next()
+
+    def report(self, candidate: int, epoch: int, measured: Measured) -> bool:
+        self.reports.append((candidate, epoch, measured.accuracy))
+        return self.search.report(candidate, epoch, measured)
+
+    def finished(self, candidate: int) -> None:
+        self.ended.append(candidate)
+        self.search.finished(candidate)
+
+
+def raced(row: Row, table: Table, workers: int, seed: int = 0) -> Recorder:
+    """A row, raced to its very end."""
+    assert row.make
+    clock = Clock()
+    costs = table.costs if row.knows_costs else None
+    given = Problem(table.settings, table.epochs, seed, workers, costs, clock)
+    recorder = Recorder(row.make(given))
+    race(recorder, Meter(table, 0), epochs=table.epochs, workers=workers, clock=clock)
+    return recorder
+
+
+# Tables
+
+
+def test_a_table_is_read_in_its_order(table: Table) -> None:
+    assert table.settings == tuple(Setting(*candidate[0]) for candidate in CANDIDATES)
+    assert (table.seeds, table.epochs, table.images) == ((0, 1), EPOCHS, 500)
+    assert table.accuracy.shape == (len(CANDIDATES), 2, EPOCHS)
+    assert table.accuracy[1, :, -1] == pytest.approx([0.695, 0.705])
+
+
+def test_a_candidate_that_is_not_whole_is_left_out(tmp_path: Path) -> None:
+    found = read_table(write(tmp_path / "part.csv", drop=(3, 1, 2)))
+    assert len(found.settings) == len(CANDIDATES) - 1
+    assert found.left_out == ("1s2x64d lacks epoch 2 of seed 1",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("radix,cardinality\n1,1\n", "no column width"),
+        (f"{COLUMNS}\n1,1,32,0,1,1.5,1,1,1,9\n", "line 2: an impossible number"),
+        (f"{COLUMNS}\n1,1,32,0,1,0.5,1,1,1,9\n1,1,32,0,1,0.5,1,1,1,9\n", "line 3: .* again"),
+        (f"{COLUMNS}\n1,1,x,0,1,0.5,1,1,1,9\n", "line 2"),
+        (f"{COLUMNS}\n", "no candidate"),
+    ],
+)
+def test_an_impossible_table_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_table(path)
+
+
+# What a search may see
+
+
+def test_no_epoch_is_handed_out_unpaid(table: Table) -> None:
+    meter = Meter(table, 0)
+    with pytest.raises(UnpaidError, match="nobody trained epoch 1"):
+        meter.take(0)
+    assert meter.begin(0) == table.seconds[0, 0, 0]
+    with pytest.raises(UnpaidError, match="no epoch to begin"):
+        meter.begin(0)
+    epoch, measured = meter.take(0)
+    assert (epoch, measured.accuracy) == (1, table.accuracy[0, 0, 0])
+    with pytest.raises(UnpaidError, match="nobody trained epoch 2"):
+        meter.take(0)
+
+
+@pytest.mark.parametrize("order", [[0, 0], [0, 1, 0]])
+def test_a_search_that_wants_more_epochs_than_there_are_fails(
+    table: Table, order: list[int]
+) -> None:
+    with pytest.raises(UnpaidError):
+        race(Order(order), Meter(table, 0), epochs=EPOCHS, workers=2, clock=Clock())
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if not row.knows_costs], ids=lambda r: r.key)
+def test_a_row_without_costs_is_not_given_them(table: Table, row: Row) -> None:
+    given = problem(table, costs=False)
+    with pytest.raises(UnpaidError, match="does not know costs"):
+        _ = given.known_costs
+    assert row.make
+    row.make(given)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.key)
+def test_from_no_search_does_a_path_lead_to_the_table(table: Table, row: Row) -> None:
+    assert row.make
+    costs = row.knows_costs
+    search = row.make(problem(table, costs=costs))
+    candidate = search.next()
+    assert candidate is not None
+    secrets = {id(table), id(table.accuracy)}
+    for found in reachable(search):
+        assert id(found) not in secrets
+        assert not isinstance(found, Table | Meter | Truth)
+
+
+def test_a_search_that_holds_the_table_would_be_found(table: Table) -> None:
+    class Cheat(Order):
+        def __init__(self) -> None:
+            super().__init__([])
+            self.look = lambda: table.accuracy
+
+    assert any(found is table for found in reachable(Cheat()))
+
+
+def reachable(start: Any) -> Iterator[Any]:
+    """Every object that references lead to, but modules, types and what functions import."""
+    seen, left = {id(start)}, [start]
+    while left:
+        found = left.pop()
+        yield found
+        for other in referents(found):
+            skipped = isinstance(other, types.ModuleType | type | types.CodeType)
+            if id(other) not in seen and not skipped:
+                seen.add(id(other))
+                left.append(other)
+
+
+def referents(found: Any) -> list[Any]:
+    if isinstance(found, types.FunctionType):
+        cells = [cell.cell_contents for cell in found.__closure__ or ()]
+        return [*cells, *(found.__defaults__ or ()), *vars(found).values()]
+    return gc.get_referents(found)
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.key)
+def test_each_epoch_is_reported_once_and_in_order(table: Table, row: Row, workers: int) -> None:
+    recorder = raced(row, table, workers)
+    reports = Counter((candidate, epoch) for candidate, epoch, _ in recorder.reports)
+    assert set(reports.values()) == {1}
+    for candidate in {candidate for candidate, _ in reports}:
+        epochs = [epoch for other, epoch, _ in recorder.reports if other == candidate]
+        assert epochs == list(range(1, len(epochs) + 1))
+        accuracies = [a for other, _, a in recorder.reports if other == candidate]
+        assert accuracies == table.accuracy[candidate, 0, : len(epochs)].tolist()
+    assert {candidate for candidate, _ in reports} == set(range(len(table.settings)))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.key)
+def test_a_seed_decides_everything(table: Table, row: Row) -> None:
+    assert raced(row, table, 4, seed=3).reports == raced(row, table, 4, seed=3).reports
+
+
+# The loop
+
+
+def test_two_workers_by_hand(table: Table) -> None:
+    # Epochs take 1.0, 1.1 and 1.2 s. Candidate 0 ends at 3.0, 1 at 3.3, then 2 from 3.0 to 6.6.
+    clock = Clock()
+    finishes, spent = race(Order([0, 1, 2]), Meter(table, 0), epochs=EPOCHS, workers=2, clock=clock)
+    assert [finish.candidate for finish in finishes] == [0, 1, 2]
+    assert [finish.seconds for finish in finishes] == pytest.approx([3.0, 3.3, 6.6])
+    # At 3.0 candidate 1 has two epochs; at 3.3 candidate 2 has none.
+    assert [finish.epochs for finish in finishes] == [5, 6, 9]
+    assert spent == 9
+
+
+def test_a_paused_candidate_goes_on_where_it_stood(table: Table) -> None:
+    class Pausing(Order):
+        def report(self, candidate: int, epoch: int, measured: Measured) -> bool:
+            return False
+
+    recorder = Recorder(Pausing([0, 1, 0, 1, 1]))
+    finishes, spent = race(recorder, Meter(table, 0), epochs=EPOCHS, workers=1, clock=Clock())
+    steps = [(candidate, epoch) for candidate, epoch, _ in recorder.reports]
+    assert steps == [(0, 1), (1, 1), (0, 2), (1, 2), (1, 3)]
+    assert [(finish.candidate, finish.epochs) for finish in finishes] == [(1, 5)]
+    assert spent == 5
+
+
+def test_the_random_order_by_hand(table: Table) -> None:
+    truth = Truth(table)
+    row = next(usable(["random"]))
+    trace = run(row, table, truth, 1, seed=5)
+    order = np.random.default_rng(5).permutation(len(table.settings)).tolist()
+    count = len(trace.epochs)
+    assert trace.epochs == tuple(EPOCHS * k for k in range(1, count + 1))
+    by_hand = [truth.fraction(order[:k]) for k in range(1, count + 1)]
+    assert trace.fractions == pytest.approx(by_hand)
+    assert truth.fraction(order[:count]) == 1.0
+    assert truth.fraction(order[: count - 1]) < 1.0
+    assert trace.seconds[0] == pytest.approx(EPOCHS * (1 + order[0] / 10))
+
+
+def test_a_search_trains_on_its_recorded_seed(table: Table) -> None:
+    seen: list[float] = []
+
+    class Watch(Order):
+        def report(self, candidate: int, epoch: int, measured: Measured) -> bool:
+            seen.append(measured.accuracy)
+            return True
+
+    row = Row("watch", "watch", OWN, "", lambda _: Watch([0]))
+    for seed in (0, 1, 2):
+        run(row, table, Truth(table), 1, seed)
+    assert seen[:EPOCHS] == table.accuracy[0, 0].tolist() == seen[2 * EPOCHS :]
+    assert seen[EPOCHS : 2 * EPOCHS] == table.accuracy[0, 1].tolist()
+
+
+# Truth
+
+
+def exact(finals: np.ndarray, costs: np.ndarray, chosen: list[int]) -> float:
+    """Hypervolume by the package's own exact algorithm."""
+    points = np.column_stack([-finals, costs])
+    scaled = (points - points.min(axis=0)) / np.ptp(points, axis=0)
+    return hypervolume(scaled[chosen], [1.1] * 3) / hypervolume(scaled, [1.1] * 3)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_fraction_is_the_exact_hypervolume(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    costs = rng.integers(1, 6, (12, 2)).astype(float)  # with ties
+    finals = rng.integers(50, 70, 12) / 100
+    table = made(finals[:, None, None], costs)
+    truth = Truth(table)
+    assert truth.error == 0
+    for size in (1, 4, 9, 12):
+        chosen = rng.choice(12, size, replace=False).tolist()
+        assert truth.fraction(chosen) == pytest.approx(exact(finals, costs, chosen))
+    chosen = rng.permutation(12).tolist()
+    by_one = [truth.fraction(chosen[: k + 1]) for k in range(12)]
+    assert truth.fractions(chosen) == pytest.approx(by_one)
+    assert by_one[-1] == 1.0
+
+
+def made(accuracy: np.ndarray, costs: np.ndarray, images: int = 0) -> Table:
+    """A table of accuracies (n, seeds, epochs) and costs (n, 2)."""
+    from search_peers.table import Costs
+
+    return Table(
+        name="made",
+        settings=tuple(Setting(1, 1, 32 + index) for index in range(len(accuracy))),
+        costs=tuple(Costs(*map(float, row)) for row in costs),
+        seeds=tuple(range(accuracy.shape[1])),
+        accuracy=accuracy,
+        seconds=np.ones_like(accuracy),
+        images=images,
+    )
+
+
+def test_noise_is_forgiven_and_costs_are_not() -> None:
+    # Standard error of an average: deviation 0.02 * sqrt(2) of each pair / sqrt(2) = 0.02.
+    finals = np.add([[0.5], [0.80], [0.815], [0.825], [0.5]], [[-0.02, 0.02]])
+    costs = np.array([[1, 1], [2, 2], [2, 2], [2, 2], [3, 3]])
+    truth = Truth(made(finals[:, :, None], costs))
+    assert truth.error == pytest.approx(0.02)
+    assert truth.fraction([0, 2]) == 1.0  # 0.815 for 0.825: within an error
+    assert truth.fraction([0, 1]) < 1.0  # 0.80 for 0.825: beyond it
+    lost = 1 - truth.fraction([0, 1])
+    assert lost == pytest.approx(1 - exact(finals.mean(axis=1), costs, [0, 1]))  # in full
+    assert truth.fraction([2, 3]) < 1.0  # the cheapest is missing, however bad
+    assert truth.front() == [0, 3]
+
+
+def test_one_seed_takes_the_error_from_the_images() -> None:
+    table = made(np.full((2, 1, 1), 0.5), np.array([[1, 1], [2, 2]]), images=100)
+    assert Truth(table).error == pytest.approx(0.05)
+
+
+def test_the_oracle_takes_the_most_first(table: Table) -> None:
+    truth = Truth(table)
+    order = truth.greedy()
+    assert sorted(order) == list(range(len(table.settings)))
+    assert truth.fraction(order[:1]) == max(truth.fraction([i]) for i in order)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.key)
+def test_the_oracle_is_not_beaten(table: Table, row: Row) -> None:
+    truth = Truth(table)
+    oracle = run(rows_named(["oracle"], None)[0], table, truth, 1, 0)
+    trace = run(row, table, truth, 1, 0)
+    for level in (0.5, 0.9, 0.95, 0.99, 1.0):
+        assert trace.epochs_until(level) >= oracle.epochs_until(level)
+
+
+@pytest.mark.parametrize("workers", [1, 4, 16])
+@pytest.mark.parametrize("key", ["random", "cheapest", "optuna_nsga2", "random+none"])
+def test_what_stops_nothing_ends_with_the_whole_front(table: Table, key: str, workers: int) -> None:
+    trace = run(next(usable([key])), table, Truth(table), workers, 1)
+    assert trace.fractions[-1] == 1.0
+    assert math.isfinite(trace.epochs_until(0.99))
+    assert trace.spent <= len(table.settings) * EPOCHS
+
+
+# Peers
+
+
+def test_asha_stops_what_is_below_the_best_third(table: Table) -> None:
+    recorder = raced(next(usable(["ray_asha"])), table, 1)
+    lengths = Counter(candidate for candidate, _, _ in recorder.reports)
+    firsts = [(c, a) for c, epoch, a in recorder.reports if epoch == 1]
+    for index, (candidate, accuracy) in enumerate(firsts):
+        before = [a for _, a in firsts[:index]]
+        kept = not before or accuracy >= np.percentile(before, 100 * 2 / 3)
+        assert (lengths[candidate] > 1) == kept
+    assert min(lengths.values()) == 1
+    assert sum(lengths.values()) < len(table.settings) * EPOCHS
+
+
+def test_cheapest_first_is_by_latency(table: Table) -> None:
+    recorder = raced(next(usable(["cheapest"])), table, 1)
+    assert recorder.ended == list(range(len(table.settings)))
+
+
+def test_ours_ends_with_everything_trained(table: Table) -> None:
+    recorder = raced(next(usable(["random+none"])), table, 4)
+    assert len(recorder.reports) == len(table.settings) * EPOCHS
+
+
+def test_arguments_of_ours_can_be_given() -> None:
+    row = next(usable(["random+pareto_halving:first_rung=1,reduction_factor=4"]))
+    assert "first_rung=1, reduction_factor=4, spare_front=" in row.settings
+    bad = rows_named(["random+pareto_halving:nothing=1"], None)[0]
+    assert "no such argument" in bad.missing
+
+
+def test_an_unknown_method_is_refused() -> None:
+    with pytest.raises(ValueError, match="--methods nobody: valid: oracle, random, cheapest"):
+        rows_named(["nobody"], None)
+
+
+# Sums
+
+
+def trace(epochs: float) -> Trace:
+    """Reaches everything after so many epochs."""
+    if epochs == math.inf:
+        return Trace((5,), (5.0,), (0.5,), 10)
+    return Trace((1, int(epochs)), (1.0, float(epochs)), (0.5, 1.0), int(epochs))
+
+
+def results(**epochs: list[float]) -> Results:
+    kinds = {"own": OWN, "random": "baseline", "cheapest": "baseline"}
+    rows = [Row(key, key, kinds.get(key, PUBLISHED), "", None) for key in epochs]
+    return Results(rows, {("t", 1, key): [trace(e) for e in v] for key, v in epochs.items()})
+
+
+def test_never_ranks_last() -> None:
+    spread = Spread.of([10.0, 20.0, math.inf, 30.0, math.inf])
+    assert (spread.low, spread.median, spread.high) == (20.0, 30.0, math.inf)
+    assert (spread.reached, spread.seeds) == (3, 5)
+    assert Spread.of([10.0, 20.0, math.inf, math.inf]).median == math.inf
+    assert fewer([10.0] * 8, [math.inf] * 8) < 0.01
+    assert fewer([math.inf] * 8, [10.0] * 8) > 0.99
+    assert fewer([math.inf] * 8, [math.inf] * 8) == 1.0
+
+
+def test_goals_pass_and_miss() -> None:
+    slow, fast = [100.0 + i for i in range(9)], [50.0 + i for i in range(9)]
+    found = results(own=fast, good=slow, bad=[math.inf] * 9, random=slow, cheapest=slow)
+    best = found.best("t", 1, 0.9, [PUBLISHED])
+    assert best is not None
+    assert best.key == "good"
+    goals = found.goals()
+    assert all(goal.met for goal in goals)
+    assert str(goals[0]).startswith("PASS: 1 worker, epochs until 90%, ours / best published")
+    assert "0.52" in goals[0].figure
+    missed: list[Goal] = results(own=slow, good=slow, random=fast, cheapest=slow).goals()
+    assert not any(goal.met for goal in missed)
+    assert "least p 0.000" in missed[-1].figure
+
+
+def test_a_level_that_ours_never_reaches_is_a_miss() -> None:
+    never = [math.inf] * 5
+    goals = results(own=never, good=[10.0] * 5, random=[10.0] * 5, cheapest=[10.0] * 5).goals()
+    assert not any(goal.met for goal in goals)
+    assert goals[0].figure == "never"
+
+
+# The program
+
+
+def test_the_program_from_end_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "tiny.csv")
+    monkeypatch.chdir(tmp_path)
+    words = "--table tiny.csv --seeds 2 --workers 1 4 --methods oracle random cheapest ray_asha"
+    words += " optuna_tpe random+pareto_halving --out"
+    program().main([*words.split(), "one", "--jobs", "1"])
+    printed = capsys.readouterr()
+    assert "ours / cheapest first" in printed.out
+    assert printed.err.count("of 2\n") == 12
+    page = (tmp_path / "one" / "search.md").read_text()
+    assert "| Ray: random + ASHA |" in page
+    assert "candidates on the front" in page
+    assert str(tmp_path) not in page
+    assert (tmp_path / "one" / "search-tiny.png").stat().st_size > 10_000
+    program().main([*words.split(), "two", "--jobs", "2"])
+    other = (tmp_path / "two" / "search.md").read_text()
+    assert page.partition("## Goals")[2] == other.partition("## Goals")[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["--table", "none.csv"], "none.csv"), (["--methods", "nobody"], "valid: oracle")],
+)
+def test_the_program_refuses_in_one_line(words: list[str], message: str) -> None:
+    with pytest.raises(SystemExit, match=f"search.py: .*{message}"):
+        program().main(words)
+
+
+def program() -> types.ModuleType:
+    """benchmarks/search.py under a name of its own: ``search`` is a folder of tests, too."""
+    spec = importlib.util.spec_from_file_location("search_program", BENCHMARKS / "search.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

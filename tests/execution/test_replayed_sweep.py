@@ -1,0 +1,149 @@
+"""``trial=table`` on the command line: replayed, interrupted, resumed, reported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import rows, study
+from tables import SIX, rows_of, write
+
+from resnest_search import __main__ as program
+from resnest_search.config import run_command
+from resnest_search.errors import UserError
+from resnest_search.search import Strategy
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the user is: a sweep of six variants and a table of them, four epochs each."""
+    (tmp_path / "sweeps").mkdir()
+    space = ", ".join(SIX)
+    text = f"# A question\nsearch:\n  epochs: 4\n  space:\n    variant: [{space}]\n"
+    (tmp_path / "sweeps" / "tiny.yaml").write_text(text)
+    write(tmp_path / "curves.csv", rows_of())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def sweep(*words: str) -> None:
+    fixed = ("sweep=tiny", "trial=table", "trial.path=curves.csv", "tracking=none")
+    run_command("sweep", [*fixed, *words], program.sweep)
+
+
+def resume(*words: str) -> None:
+    run_command("resume", words, program.resume)
+
+
+def exactly(folder: Path) -> list[Any]:
+    """All that a study says of its trials, moments too."""
+    return [
+        (t.number, t.state, t.values, t.params, t.intermediate_values, t.user_attrs)
+        for t in study(folder).trials
+    ]
+
+
+def interrupted_after(reports: int, patch: pytest.MonkeyPatch) -> None:
+    """Let Ctrl-C come after so many epochs."""
+    report, made = Strategy.report, [0]
+
+    def counted(self: Strategy, *args: Any) -> bool:
+        made[0] += 1
+        if made[0] > reports:
+            raise KeyboardInterrupt
+        return report(self, *args)
+
+    patch.setattr(Strategy, "report", counted)
+
+
+def test_a_table_is_replayed_and_reported_without_data_or_weights(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep("data=imagenet", "trial.workers=3", "run=out")
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert said.out.splitlines().count("Nothing exported: a replayed table has no weights.") == 1
+    assert "resnest_search export" not in said.out
+    assert "Measuring" not in said.out
+    assert {"study.db", "trials.csv", "front.csv", "report.html", "config.yaml"} <= {
+        path.name for path in (folder / "out").iterdir()
+    }
+    assert not (folder / "out" / "best").exists()
+    assert not (folder / "out" / "trials").exists()
+    table = {row["variant"]: row for row in rows(folder / "out" / "trials.csv")}
+    assert set(table) == set(SIX)
+    assert {row["device"] for row in table.values()} == {"recorded"}
+    assert {row["gmacs"] for row in table.values()} == {""}
+
+
+def test_an_interrupted_replay_resumes_as_if_nothing_had_happened(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("trial.workers=2", "search.pruner.args.first_rung=1")
+    sweep(*words, "run=whole")
+    with monkeypatch.context() as patch:
+        interrupted_after(7, patch)
+        with pytest.raises(SystemExit, match="130"):
+            sweep(*words, "run=broken")
+    assert "Interrupted. Carry on with" in capsys.readouterr().out
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    resume(f"run={folder / 'broken'}")
+    assert exactly(folder / "broken") == exactly(folder / "whole")
+
+
+def test_a_larger_budget_carries_a_replay_on(folder: Path) -> None:
+    sweep("search.budget=5", "run=out")
+    resume("run=out", "budget=11")
+    assert (
+        sum(
+            len(t.intermediate_values) - t.user_attrs.get("inherited", 0)
+            for t in study(folder / "out").trials
+        )
+        == 11
+    )
+
+
+def test_ray_replays_the_table_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep("trial.engine=ray", "search/pruner=none", "run=out")
+    assert "Nothing exported" in capsys.readouterr().out
+    states = {t.params["variant"]: len(t.intermediate_values) for t in study(folder / "out").trials}
+    assert states == dict.fromkeys(SIX, 4)
+
+
+def test_a_table_that_has_changed_is_refused_on_resume(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep("search.budget=5", "run=out")
+    write(folder / "curves.csv", rows_of(seeds=(5,)))
+    with pytest.raises(UserError, match="has changed since the sweep began"):
+        resume("run=out", "budget=11")
+    (folder / "curves.csv").unlink()
+    with pytest.raises(UserError, match="No such file or directory"):
+        resume("run=out", "budget=11")
+
+
+def test_an_export_of_a_replay_is_refused(folder: Path) -> None:
+    sweep("search.budget=5", "run=out")
+    with pytest.raises(UserError, match="replays a table, which has no weights"):
+        run_command("export", ["run=out"], program.export)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("trial.path=none.csv", "none.csv: No such file or directory"),
+        ("trial.path=null", "trial.path=null: valid: a CSV of recorded curves"),
+        ("trial.engine=dask", "trial.engine=dask: valid: simulator, ray"),
+        ("trial.workers=0", "trial.workers=0"),
+        ("search.epochs=9", "search.epochs=9: .*curves.csv records 4; valid: 1 to 4"),
+        ("search.space.train.momentum=[0.8,0.9]", "search.space.train.momentum: trial=table"),
+    ],
+)
+def test_what_cannot_be_replayed_is_refused_before_anything_is_written(
+    word: str, said: str, folder: Path
+) -> None:
+    with pytest.raises(UserError, match=said):
+        sweep(word, "run=out")
+    assert not (folder / "out").exists()

@@ -1,0 +1,133 @@
+"""What a sweep takes over from earlier ones: identical trials as finished, similar as prior."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+from synthetic import OBJECTIVES, SIX, Workers, learns, make_config, make_costings, make_strategy
+
+from resnest_search.config import to_record
+from resnest_search.errors import UserError
+from resnest_search.record import Epoch
+from resnest_search.schema import MethodConfig, ModelConfig, SearchConfig, SweepConfig, TrainConfig
+from resnest_search.search import (
+    Candidate,
+    Space,
+    SweepStudy,
+    enter_earlier,
+    find_earlier,
+    read_sweep,
+)
+
+MODEL = ModelConfig(depths=[1, 1], planes=[32, 64])
+
+
+def config_of(search: SearchConfig, **train: float) -> SweepConfig:
+    return SweepConfig(model=MODEL, train=TrainConfig(**train), search=search)  # type: ignore
+
+
+def earlier_run(folder: Path, variants: list[str], **train: float) -> Path:
+    """A finished sweep of these variants, without a pruner."""
+    folder.mkdir()
+    search = make_config(space={"variant": variants}, pruner=MethodConfig("none"))
+    study = SweepStudy.create(f"sqlite:///{folder / 'study.db'}", OBJECTIVES)
+    study.note("config", to_record(config_of(search, **train)))
+    Workers(make_strategy(study, Space(search.space, MODEL), search)).run()
+    study.close()
+    return folder
+
+
+def started(folders: list[Path], search: SearchConfig) -> tuple[SweepStudy, list[str]]:
+    space = Space(search.space, MODEL)
+    search = dataclasses.replace(search, warm_start=[str(folder) for folder in folders])
+    study = SweepStudy.create(None, OBJECTIVES)
+    earlier, lines = find_earlier(config_of(search), space)
+    enter_earlier(study, space, earlier, OBJECTIVES, make_costings(space))
+    return study, lines
+
+
+def test_identical_trials_are_finished_and_trained_no_more(tmp_path: Path) -> None:
+    run = earlier_run(tmp_path / "a", SIX[:4])
+    search = make_config(space={"variant": SIX[1:]}, pruner=MethodConfig("none"))
+    study, lines = started([run], search)
+    assert lines == [f"warm start from {run}: 3 reused as finished, 1 left aside"]
+    strategy = make_strategy(study, Space(search.space, MODEL), search)
+    ran = Workers(strategy).run()
+    assert sorted(str(c.variant) for c in ran.order) == sorted(SIX[4:])
+    assert len(ran.trained) == 8
+    sweep = read_sweep(study, Path())
+    assert sweep.epochs == 8, "what was trained elsewhere is not counted"
+    assert sorted(trial.variant for trial in sweep.trials) == sorted(SIX[1:])
+    assert {trial.state for trial in sweep.trials} == {"complete"}
+    assert sweep.trials[0].reason == f"reused from {run}, trial 1"
+    accuracy = learns(Space(search.space, MODEL).candidates[0], 4).accuracy  # type: ignore[index]
+    assert sweep.trials[0].accuracy == accuracy
+
+
+def test_they_count_neither_as_trials_nor_against_the_budget(tmp_path: Path) -> None:
+    run = earlier_run(tmp_path / "a", SIX[:2])
+    search = make_config(space={"variant": SIX}, pruner=MethodConfig("none"), trials=3, budget=12)
+    study, _ = started([run], search)
+    Workers(make_strategy(study, Space(search.space, MODEL), search)).run()
+    assert [t.state for t in study.trials()].count(TrialState.COMPLETE) == 5
+
+
+def test_another_recipe_is_prior_only_and_says_why(tmp_path: Path) -> None:
+    run = earlier_run(tmp_path / "a", SIX[:4], learning_rate=0.3)
+    search = make_config(space={"variant": SIX}, sampler=MethodConfig("known_cost"))
+    study, lines = started([run], search)
+    why = "train.learning_rate=0.3, not 0.1"
+    assert lines == [f"warm start from {run}: 0 reused as finished, 4 as prior only ({why})"]
+    assert study.trials() == []
+    assert len(study.notes["prior"]) == 4
+    strategy = make_strategy(study, Space(search.space, MODEL), search)
+    Workers(strategy).run()
+    assert strategy.finished
+    assert len({t.user_attrs["variant"] for t in study.trials()}) == 6
+
+
+def test_a_prior_leads_to_what_did_well_before(tmp_path: Path) -> None:
+    """What another recipe found best is tried first, from either end of the space."""
+
+    def first(folder: Path) -> str:
+        search = make_config(
+            space={"variant": SIX}, sampler=MethodConfig("known_cost"), objectives=["accuracy"]
+        )
+        study, _ = started([folder], search)
+        single = SweepStudy.create(None, ["accuracy"])
+        single.note("prior", study.notes["prior"])
+        strategy = make_strategy(single, Space(search.space, MODEL), search)
+        assignment = strategy.next()
+        assert assignment is not None
+        return str(assignment.candidate.variant)
+
+    for direction in (1, -1):
+
+        def curve(candidate: Candidate, epoch: int, direction: int = direction) -> Epoch:
+            accuracy = 0.6 + direction * 0.05 * SIX.index(str(candidate.variant))
+            return Epoch(epoch, accuracy, 0.1, 0.1, 0.5, 360)
+
+        folder = tmp_path / str(direction)
+        folder.mkdir()
+        search = make_config(space={"variant": SIX}, pruner=MethodConfig("none"))
+        study = SweepStudy.create(f"sqlite:///{folder / 'study.db'}", OBJECTIVES)
+        study.note("config", to_record(config_of(search, learning_rate=0.3)))
+        Workers(make_strategy(study, Space(search.space, MODEL), search), curve).run()
+        study.close()
+        assert first(folder) in (SIX[:3] if direction < 0 else SIX[3:])
+
+
+def test_the_same_trial_of_two_folders_is_reused_once(tmp_path: Path) -> None:
+    runs = [earlier_run(tmp_path / name, SIX[:2]) for name in ("a", "b")]
+    study, lines = started(runs, make_config(space={"variant": SIX}))
+    assert len(study.trials()) == 2
+    assert lines[1].endswith("0 reused as finished, 2 left aside")
+
+
+def test_a_folder_without_a_run_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"search\.warm_start=.*no folder of a run") as caught:
+        started([tmp_path], make_config(space={"variant": SIX}))
+    assert "\n" not in str(caught.value)
