@@ -1,0 +1,226 @@
+"""The searches of the race, with their settings."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from optuna.samplers import NSGAIISampler, TPESampler
+
+from resnest_search.errors import UserError
+from search_peers.optuna_peers import HubStopper, OptunaSampler, hub_pruner, multi_metric_pruner
+from search_peers.orders import cheapest_first, random_order
+from search_peers.own import OwnSearch, method
+from search_peers.race import Clock, Problem, Search
+from search_peers.ray_peers import Asha, RandomSampler, RaySearcher
+from search_peers.sampled import PROPOSALS, TRIES, NoStopper, Sampled
+from search_peers.syne_peers import MoAsha
+from search_peers.table import Costs, Setting
+
+__all__ = ["BASELINE", "COSTS", "DEFAULT", "ORACLE", "OWN", "PUBLISHED", "Row", "rows_named"]
+
+ORACLE, BASELINE, PUBLISHED, COSTS, OWN = "oracle", "baseline", "published", "with costs", "ours"
+DEFAULT = "known_cost+front_probability"
+_OWN = (DEFAULT, "known_cost+none", "random+front_probability", "random+pareto_halving")
+_NSGA2_POPULATION = 12
+
+Make = Callable[[Problem], Search]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A search of the race.
+
+    Attributes:
+        key: as ``--methods`` names it.
+        title: as tables and plots name it.
+        kind: one of the words above; `COSTS` is a peer that is given the costs beforehand.
+        settings: in words.
+        make: the search; None for the oracle, which is made of the truth.
+        knows_costs: whether the problem has the costs.
+        missing: why it cannot run here; empty where it can.
+    """
+
+    key: str
+    title: str
+    kind: str
+    settings: str
+    make: Make | None
+    knows_costs: bool = False
+    missing: str = ""
+
+
+def rows_named(names: list[str] | None, registry: Path | None) -> list[Row]:
+    """The rows of these keys in their order, or all of them.
+
+    Args:
+        names: keys, or ``SAMPLER+PRUNER`` of this project, arguments after a colon:
+            ``known_cost+front_probability:least=0.1``.
+        registry: a clone of OptunaHub's registry, None where there is none.
+
+    Raises:
+        ValueError: a name is unknown.
+    """
+    peers = _peers(registry)
+    listed = [*_BASELINES, *peers, *(_with_costs(row) for row in peers)]
+    known = {row.key: row for row in listed}
+    if names is None:
+        return [*listed, *(_own(name) for name in _OWN)]
+    unknown = [name for name in names if name not in known and "+" not in name]
+    if unknown:
+        raise ValueError(f"--methods {unknown[0]}: valid: {', '.join(known)}, or SAMPLER+PRUNER")
+    return [known.get(name) or _own(name) for name in names]
+
+
+_BASELINES = (
+    Row(
+        "oracle",
+        "oracle",
+        ORACLE,
+        "knows the truth: each time the candidate that adds most hypervolume, to its full length",
+        None,
+    ),
+    Row(
+        "random",
+        "full grid, random order",
+        BASELINE,
+        "every candidate once, to its full length",
+        random_order,
+    ),
+    Row(
+        "cheapest",
+        "cheapest first",
+        BASELINE,
+        "by latency, to the full length; knows the costs",
+        cheapest_first,
+        knows_costs=True,
+    ),
+)
+
+
+def _peers(registry: Path | None) -> list[Row]:
+    asha = "AsyncHyperBandScheduler(max_t=epochs, grace_period=1, reduction_factor=3) on accuracy"
+    again = f"a repeat is asked again up to {TRIES} times, then a random unused candidate"
+    hub = "" if registry else "no --optunahub FOLDER, a clone of OptunaHub's registry"
+    syne = "" if importlib.util.find_spec("syne_tune") else "Syne Tune is not installed"
+    return [
+        Row("ray_asha", "Ray: random + ASHA", PUBLISHED, f"random order; {asha}", _ray_asha),
+        Row(
+            "ray_optuna_asha",
+            "Ray: OptunaSearch + ASHA",
+            PUBLISHED,
+            f"OptunaSearch on three objectives with its default sampler; {asha}; Tune tells a "
+            f"stopped trial as complete with its last accuracy; {again}",
+            _ray_optuna_asha,
+        ),
+        Row(
+            "optuna_tpe",
+            "Optuna: TPE",
+            PUBLISHED,
+            "TPESampler() on three objectives, its first 10 trials random; no pruning, which "
+            f"Optuna refuses for several objectives; {again}",
+            _optuna_tpe,
+        ),
+        Row(
+            "optuna_nsga2",
+            "Optuna: NSGA-II",
+            PUBLISHED,
+            f"NSGAIISampler(population_size={_NSGA2_POPULATION}), since the default of 50 is "
+            f"random search up to the 50th trial; no pruning; {again}",
+            _optuna_nsga2,
+        ),
+        Row(
+            "optunahub_pruner",
+            "OptunaHub: TPE + multi-metric pruner",
+            PUBLISHED,
+            "TPESampler(); MultiMetricPruner(MedianPruner(), joint=True) on the Pareto ranks of "
+            f"accuracy, latency and memory; {again}",
+            lambda problem: _optunahub(problem, registry),
+            missing=hub,
+        ),
+        Row(
+            "syne_moasha",
+            "Syne Tune: MO-ASHA",
+            PUBLISHED,
+            "MOASHA(max_t=epochs, grace_period=1, reduction_factor=3) on error, latency and "
+            f"memory, non-dominated sorting; random proposals; {again}",
+            _syne_moasha,
+            missing=syne,
+        ),
+    ]
+
+
+def _with_costs(row: Row) -> Row:
+    return Row(
+        f"{row.key}_costs",
+        f"{row.title}, costs known",
+        COSTS,
+        f"the same; of {PROPOSALS} proposals the one whose costs are farthest from those begun",
+        row.make,
+        knows_costs=True,
+        missing=row.missing,
+    )
+
+
+def _own(name: str) -> Row:
+    sampler, _, pruner = name.partition("+")
+    used = method("sampler", sampler), method("pruner", pruner)
+    words = (f"{m.name}({', '.join(f'{k}={v}' for k, v in m.args.items())})" for m in used)
+
+    def make(problem: Problem) -> Search:
+        return OwnSearch(problem, *used)
+
+    return Row(
+        name,
+        f"ours: {name.replace('+', ' + ')}",
+        OWN,
+        f"sampler {'; pruner '.join(words)}",
+        make,
+        knows_costs=True,
+        missing=_refusal(make),
+    )
+
+
+def _refusal(make: Make) -> str:
+    """Why this project refuses a sampler or pruner, tried on two candidates."""
+    settings = (Setting(1, 1, 64), Setting(2, 1, 64))
+    costs = (Costs(1.0, 1.0), Costs(2.0, 2.0))
+    try:
+        make(Problem(settings, epochs=9, seed=0, workers=1, costs=costs, clock=Clock()))
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def _ray_asha(problem: Problem) -> Search:
+    return Sampled(problem, RandomSampler(problem), Asha(problem))
+
+
+def _ray_optuna_asha(problem: Problem) -> Search:
+    return Sampled(problem, RaySearcher(problem), Asha(problem))
+
+
+def _optuna_tpe(problem: Problem) -> Search:
+    sampler = OptunaSampler(problem, lambda seed: TPESampler(seed=seed))
+    return Sampled(problem, sampler, NoStopper())
+
+
+def _optuna_nsga2(problem: Problem) -> Search:
+    def make(seed: int) -> NSGAIISampler:
+        return NSGAIISampler(population_size=_NSGA2_POPULATION, seed=seed)
+
+    return Sampled(problem, OptunaSampler(problem, make), NoStopper())
+
+
+def _optunahub(problem: Problem, registry: Path | None) -> Search:
+    assert registry is not None
+    module = multi_metric_pruner(registry)
+    sampler = OptunaSampler(problem, lambda seed: TPESampler(seed=seed), hub_pruner(module))
+    return Sampled(problem, sampler, HubStopper(sampler, module))
+
+
+def _syne_moasha(problem: Problem) -> Search:
+    scheduler = MoAsha(problem)
+    return Sampled(problem, scheduler, scheduler)
