@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,15 @@ from resnest_search.metrics import TRAINED
 from resnest_search.record import Epoch
 from resnest_search.schema import SearchConfig
 from resnest_search.search.costing import Costing
+from resnest_search.search.facts import (
+    diverged,
+    is_a_start,
+    met_a_bound,
+    paused_by,
+    progress,
+    spent,
+)
+from resnest_search.search.pool import Pool
 from resnest_search.search.pruners import PausingPruner, build_pruner, rungs_of
 from resnest_search.search.repeats import wanted_repeat
 from resnest_search.search.samplers import KnownCostSampler, build_sampler
@@ -81,7 +89,6 @@ class Strategy:
         self.study = study
         self._space = space
         self._config = config
-        self._costings = costings
         self._pruner = build_pruner(
             config.pruner,
             objectives=config.objectives,
@@ -104,19 +111,18 @@ class Strategy:
         running = [trial for trial in trials if trial.state == TrialState.RUNNING]
         self._paused = {t.number for t in running if paused_because(t)}
         self._interrupted = [t.number for t in running if t.number not in self._paused]
-        self._spent = sum(_spent(trial) for trial in trials)
+        self._spent = sum(spent(trial) for trial in trials)
         continued = {trial.user_attrs.get("continues") for trial in trials}
         over = [t for t in trials if t.state == TrialState.PRUNED and t.number not in continued]
-        self._stopped = [trial.number for trial in over if _met_a_bound(trial)]
+        self._stopped = [trial.number for trial in over if met_a_bound(trial)]
         self._ended = {trial.number for trial in over} - set(self._stopped)
-        self._started_trials = sum(_is_a_start(trial) for trial in trials)
+        self._started_trials = sum(is_a_start(trial) for trial in trials)
         self._prior = [
             (space.candidate(entry["parameters"]), float(entry[study.reported]))
             for entry in study.notes.get("prior", ())
         ]
-        self._enter_failures(trials)
-        self._used = {trial.user_attrs["candidate"] for trial in self.study.trials()}
-        self._unused = self._allowed()
+        self._pool = Pool(space, costings, {trial.user_attrs["candidate"] for trial in trials})
+        self._enter_failures()
 
     @property
     def elapsed(self) -> float:
@@ -159,7 +165,7 @@ class Strategy:
         for epoch in curve:
             if epoch.epoch in known:
                 continue
-            if _diverged(epoch):
+            if diverged(epoch):
                 self._spent += 1
                 # The epoch was trained, and has no place in a curve.
                 self.study.set(number, "diverged", {"epoch": epoch.epoch, "at": self._now()})
@@ -205,19 +211,16 @@ class Strategy:
         if epoch.epoch >= self._config.epochs:
             return None
         trial = self._with(self.study.trial(number), epoch)
-        # A further seed is worth nothing before its end.
-        decision = None if "repeat" in trial.user_attrs else self._judged(trial)
+        is_repeat = "repeat" in trial.user_attrs  # worth nothing before its end
+        decision = None if is_repeat else self._judged(trial)
         if decision is not None and not decision["kept"]:
             return decision
         if reason := self._out_of_bounds():
             return {"kept": False, "reason": reason, "by": "bound"}
-        if "repeat" in trial.user_attrs:
-            return None
-        if isinstance(self._sampler, KnownCostSampler):
-            others = self._situation(without=number)
-            if reason := self._sampler.outranked(others, trial):
-                return {"kept": False, "reason": reason, "by": "sampler"}
-        return decision
+        if is_repeat or not isinstance(self._sampler, KnownCostSampler):
+            return decision
+        reason = self._sampler.outranked(self._situation(), trial)
+        return {"kept": False, "reason": reason, "by": "sampler"} if reason else decision
 
     def _judged(self, trial: FrozenTrial) -> dict[str, Any] | None:
         """The pruner's decision; None where it has none to take."""
@@ -314,11 +317,11 @@ class Strategy:
         situation = self._situation()
         if isinstance(self._sampler, KnownCostSampler):
             return self._sampler.step(situation)
-        if worth := self._worth(self._waiting()):
+        if worth := self._worth(self._waiting(situation.trials)):
             return worth[0].number
         if situation.may_start:
             return self._sampler.propose(situation)
-        return max(situation.waiting, key=_progress).number if situation.waiting else None
+        return max(situation.waiting, key=progress).number if situation.waiting else None
 
     def _taken(self, step: Candidate | int | None) -> int | None:
         """Take a step, or repeat what noise leaves in doubt; the trial's number."""
@@ -326,28 +329,29 @@ class Strategy:
             return self._repeat()
         return self._go_on(step) if isinstance(step, int) else self._start(step)
 
-    def _situation(self, without: int | None = None) -> Situation:
-        waiting = self._waiting()
+    def _situation(self) -> Situation:
+        trials = self.study.trials()
+        waiting = self._waiting(trials)
         return Situation(
-            trials=self.study.trials(),
-            unused=self._unused,
-            allowed=self._is_allowed,
-            costs=self._costs,
+            trials=trials,
+            unused=self._pool.unused,
+            allowed=self._pool.allows,
+            costs=self._pool.costs,
             # With a budget nothing is given up before that is spent.
             waiting=waiting if self._config.budget is not None else self._worth(waiting),
             may_start=self._may_start(),
             prior=self._prior,
         )
 
-    def _waiting(self) -> list[FrozenTrial]:
+    def _waiting(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """Trials that are paused, or were when an earlier driver ended them."""
-        return [self.study.trial(number) for number in sorted(self._paused | self._ended)]
+        return [trials[number] for number in sorted(self._paused | self._ended)]
 
     def _worth(self, waiting: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """Those of the waiting that may go on although no budget wants spending."""
         if not waiting:
             return []
-        outranked = [t for t in waiting if _paused_by(t) == "sampler" and not self._refused(t)]
+        outranked = [t for t in waiting if paused_by(t) == "sampler" and not self._refused(t)]
         if not isinstance(self._pruner, PausingPruner):
             return outranked
         by_number = {trial.number: trial for trial in waiting}
@@ -364,7 +368,7 @@ class Strategy:
             return True
         if self._stopped or self._may_start():
             return False
-        waiting = self._waiting()
+        waiting = self._waiting(self.study.trials())
         if waiting if self._config.budget is not None else self._worth(waiting):
             return False
         return self._wanted_repeat() is None
@@ -382,7 +386,7 @@ class Strategy:
         config = self._config
         if config.trials is not None and self._started_trials >= config.trials:
             return False
-        return self._unused is None or bool(self._unused)
+        return not self._pool.is_empty
 
     def _within_bounds(self) -> bool:
         budget, hours = self._config.budget, self._config.hours
@@ -390,38 +394,12 @@ class Strategy:
             return False
         return hours is None or self.elapsed < hours * 3600
 
-    def _allowed(self) -> dict[str, Candidate] | None:
-        """Candidates of a finite space that no trial has and that nothing rules out."""
-        if self._space.candidates is None:
-            return None
-        return {
-            candidate.identity: candidate
-            for candidate in self._space.candidates
-            if candidate.identity not in self._used and not self._ruled_out(candidate)
-        }
-
-    def _ruled_out(self, candidate: Candidate) -> bool:
-        costing = self._costings[candidate.network]
-        return bool(costing.failure or costing.infeasible)
-
-    def _is_allowed(self, candidate: Candidate) -> bool:
-        if self._unused is not None:
-            return candidate.identity in self._unused
-        return candidate.identity not in self._used and not self._ruled_out(candidate)
-
-    def _costs(self, candidate: Candidate) -> Mapping[str, float]:
-        return self._costings[candidate.network].costs
-
     # Starting trials
 
     def _start(self, candidate: Candidate) -> int:
         self._started_trials += 1
-        self._used.add(candidate.identity)
-        if self._unused is not None:
-            del self._unused[candidate.identity]
-        segments = [{"at": self._now(), "from": 0}]
-        facts = {**self._facts(candidate), "segments": segments}
-        return self.study.start(self._space, candidate, facts)
+        self._pool.take(candidate)
+        return self.study.start(self._space, candidate, self._facts(candidate))
 
     def _repeat(self) -> int | None:
         """Start another seed of a candidate that noise leaves in doubt; None for none."""
@@ -430,9 +408,8 @@ class Strategy:
             return None
         first, count = wanted
         candidate = self._space.candidate(first.params)
-        facts = {**self._facts(candidate), "segments": [{"at": self._now(), "from": 0}]}
-        facts |= {"seed": self._config.seed + count, "repeat": count}
-        return self.study.start(self._space, candidate, facts)
+        further = {"seed": self._config.seed + count, "repeat": count}
+        return self.study.start(self._space, candidate, {**self._facts(candidate), **further})
 
     def _go_on(self, number: int) -> int:
         if number in self._paused:
@@ -446,28 +423,20 @@ class Strategy:
         return taken
 
     def _facts(self, candidate: Candidate) -> dict[str, Any]:
-        costing = self._costings[candidate.network]
+        """What a trial holds from its beginning."""
         return {
-            "candidate": candidate.identity,
-            "variant": str(candidate.variant),
-            "parameters": dict(candidate.parameters),
+            **self._pool.facts(candidate),
             "state": "running",
             "seed": self._config.seed,
-            "device": costing.device,
-            "mode": costing.mode,
-            **costing.costs,
-            **(costing.details or {}),
+            "segments": [{"at": self._now(), "from": 0}],
         }
 
-    def _enter_failures(self, trials: Sequence[FrozenTrial]) -> None:
+    def _enter_failures(self) -> None:
         """What could not be measured is recorded as failed, once, and never trained."""
-        known = {trial.user_attrs["candidate"] for trial in trials}
-        for candidate in self._space.candidates or ():
-            failure = self._costings[candidate.network].failure
-            if failure and candidate.identity not in known:
-                facts = {**self._facts(candidate), "phase": "measuring"}
-                facts |= {"state": "failed", "reason": failure}
-                self.study.start(self._space, candidate, facts, TrialState.FAIL)
+        for candidate, failure in list(self._pool.unmeasured()):
+            facts = {**self._pool.facts(candidate), "seed": self._config.seed}
+            facts |= {"phase": "measuring", "state": "failed", "reason": failure}
+            self.study.start(self._space, candidate, facts, TrialState.FAIL)
 
     def _assignment(self, number: int) -> Assignment:
         self._live.add(number)
@@ -494,50 +463,10 @@ class Strategy:
         return [self._objective(trial, name, curve[-1]) for name in self._config.objectives]
 
 
-def _diverged(epoch: Epoch) -> bool:
-    losses = (epoch.loss, epoch.train_loss)
-    return not all(loss is None or math.isfinite(loss) for loss in losses)
-
-
 def _divergence(epoch: int) -> str:
     return f"diverged: the loss of epoch {epoch} is not finite"
 
 
-def _met_a_bound(trial: FrozenTrial) -> bool:
-    """Whether budget or hours ended this trial, and not a rung of a later driver."""
-    facts = trial.user_attrs
-    bound = facts.get("bound")
-    return trial.state == TrialState.PRUNED and bound is not None and bound == facts["pruned_at"]
-
-
-def _is_a_start(trial: FrozenTrial) -> bool:
-    """Whether a trial counts among the candidates that were started."""
-    facts = trial.user_attrs
-    return facts.get("phase") != "measuring" and not facts.keys() & {
-        "continues",
-        "repeat",
-        "warm_start",
-    }
-
-
-def _paused_by(trial: FrozenTrial) -> str:
-    decision = decision_on(trial, trial.last_step or 0)
-    return str(decision["by"]) if decision else ""
-
-
-def _progress(trial: FrozenTrial) -> tuple[int, int]:
-    """Order in which what waits is trained once nothing else is left: the furthest first."""
-    return trial.last_step or 0, -trial.number
-
-
-def _spent(trial: FrozenTrial) -> int:
-    """Epochs trained for this trial: not those it took over, but one that diverged."""
-    facts = trial.user_attrs
-    inherited = int(facts.get("inherited", 0))
-    return len(trial.intermediate_values) - inherited + ("diverged" in facts)
-
-
-_NO_STARTS = {"continues", "repeat", "warm_start"}
 _STATES = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",

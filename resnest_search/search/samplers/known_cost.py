@@ -170,7 +170,9 @@ class KnownCostSampler:
         costs = np.array([p.costs for p in [*prospects, *live]])
         count = len(steps)
         values = np.concatenate([finished.finals, mean[count:]])
-        front = np.concatenate([finished.costs.reshape(len(finished), costs.shape[1]), costs[count:]])
+        front = np.concatenate(
+            [finished.costs.reshape(len(finished), costs.shape[1]), costs[count:]]
+        )
         everything = np.concatenate([values, mean])
         low, high = float(everything.min()), float(everything.max())
         all_costs = np.concatenate([front, costs[:count]])

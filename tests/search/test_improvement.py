@@ -1,0 +1,144 @@
+"""Expected improvement against sampled hypervolumes, and the height of a front."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from resnest_search.search.improvement import beats, expected_improvements
+from resnest_search.search.pareto import hypervolume, non_dominated
+
+some = settings(max_examples=15, deadline=None)
+DRAWS = 80
+
+
+def sampled(
+    mean: float,
+    deviation: float,
+    cost: np.ndarray,
+    values: np.ndarray,
+    costs: np.ndarray,
+    reference: float,
+    limits: np.ndarray,
+) -> float:
+    """Mean growth of the hypervolume over quantiles of the candidate's value."""
+    from scipy.stats import norm
+
+    points = np.column_stack([-values, costs])
+    corner = np.array([-reference, *limits])
+    before = hypervolume(points, corner)
+    draws = norm.ppf((np.arange(DRAWS) + 0.5) / DRAWS, mean, deviation)
+    after = [hypervolume(np.vstack([points, [-value, *cost]]), corner) for value in draws]
+    return float(np.mean(after)) - before
+
+
+@st.composite
+def fronts(draw: st.DrawFn, dimensions: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Values and costs of some points, and the costs of a candidate, on a grid: many ties."""
+    count = draw(st.integers(0, 5))
+    grid = st.integers(0, 6).map(lambda i: i / 4)
+    rows = draw(
+        st.lists(
+            st.lists(grid, min_size=dimensions + 1, max_size=dimensions + 1),
+            min_size=count,
+            max_size=count,
+        )
+    )
+    table = np.array(rows, dtype=float).reshape(count, dimensions + 1)
+    candidate = draw(st.lists(grid, min_size=dimensions, max_size=dimensions))
+    return table[:, 0], table[:, 1:], np.array(candidate, dtype=float)
+
+
+@pytest.mark.parametrize("dimensions", [0, 1, 2, 3])
+def test_expectation_is_the_mean_of_sampled_growths(dimensions: int) -> None:
+    @some
+    @given(fronts(dimensions), st.floats(-0.5, 2.0), st.floats(0.05, 1.0))
+    def check(
+        case: tuple[np.ndarray, np.ndarray, np.ndarray], mean: float, deviation: float
+    ) -> None:
+        values, costs, cost = case
+        limits = np.full(dimensions, 1.3)  # some points lie beyond
+        expected = sampled(mean, deviation, cost, values, costs, 0.1, limits)
+        found = expected_improvements(
+            np.array([mean]),
+            np.array([deviation]),
+            cost[None, :],
+            values,
+            costs,
+            0.1,
+            limits,
+        )
+        assert found.shape == (1,)
+        assert found[0] == pytest.approx(expected, rel=0.03, abs=0.01 * deviation)
+
+    check()
+
+
+@some
+@given(fronts(2), st.integers(0, 10_000))
+def test_candidates_do_not_know_of_each_other(
+    case: tuple[np.ndarray, np.ndarray, np.ndarray], seed: int
+) -> None:
+    values, costs, _ = case
+    rng = np.random.default_rng(seed)
+    mean, deviation, own = rng.normal(size=7), rng.uniform(0.1, 1, 7), rng.uniform(0, 1.5, (7, 2))
+    together = expected_improvements(mean, deviation, own, values, costs, 0.0, [1.2, 1.4])
+    alone = [
+        expected_improvements(mean[[i]], deviation[[i]], own[[i]], values, costs, 0.0, [1.2, 1.4])[
+            0
+        ]
+        for i in range(7)
+    ]
+    assert together == pytest.approx(np.array(alone), rel=1e-12, abs=1e-15)
+    assert (together >= 0).all()
+
+
+def test_many_candidates_are_worked_off_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    values, costs = rng.normal(size=6), rng.uniform(0, 1, (6, 2))
+    given_ = (rng.normal(size=9), np.full(9, 0.3), rng.uniform(0, 1, (9, 2)), values, costs)
+    at_once = expected_improvements(*given_, -1.0, [1.1, 1.1])
+    monkeypatch.setattr("resnest_search.search.improvement._CHUNK", 10)
+    assert expected_improvements(*given_, -1.0, [1.1, 1.1]) == pytest.approx(at_once, rel=1e-12)
+
+
+def test_a_sure_value_gains_exactly_its_growth() -> None:
+    values, costs = np.array([0.5, 0.8]), np.array([[0.2], [0.6]])
+    found = expected_improvements(
+        np.array([0.7, 0.4, 0.9]),
+        np.zeros(3),
+        np.array([[0.2], [0.3], [2.0]]),
+        values,
+        costs,
+        0.0,
+        [1.0],
+    )
+    # Above 0.5 from 0.2 to 0.6; below what costs less; beyond the limit.
+    assert found == pytest.approx([0.2 * 0.4, 0.0, 0.0], abs=1e-9)
+
+
+@some
+@given(fronts(2), st.integers(-1, 7).map(lambda i: i / 4 + 0.1))
+def test_above_its_level_a_candidate_is_on_the_front(
+    case: tuple[np.ndarray, np.ndarray, np.ndarray], value: float
+) -> None:
+    values, costs, cost = case
+    level = beats(cost[None, :], values, costs)
+    assert level.shape == (1,)
+    points = np.vstack([np.column_stack([-values, costs]), [-value, *cost]])
+    assert (value > level[0]) == bool(non_dominated(points)[-1])
+
+
+def test_without_rivals_any_value_will_do() -> None:
+    empty = np.empty((0, 2))
+    assert beats(np.zeros((3, 2)), np.empty(0), empty).tolist() == [-math.inf] * 3
+    assert beats(np.zeros((1, 1)), np.array([0.9]), np.array([[0.1]])).tolist() == [-math.inf]
+    assert beats(np.zeros((1, 1)), np.array([0.9, 0.7]), np.zeros((2, 1))).tolist() == [0.9]
+
+
+def test_with_no_cost_the_best_value_is_the_level() -> None:
+    assert beats(np.empty((2, 0)), np.array([0.2, 0.6]), np.empty((2, 0))).tolist() == [0.6, 0.6]
