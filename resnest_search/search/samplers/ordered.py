@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -25,6 +25,7 @@ class OrderedSampler:
     def __init__(self, order: str, seed: int) -> None:
         self._order = order
         self._seed = seed
+        self._queue: list[str] = []  # identities, the next one last
 
     def propose(self, situation: Situation) -> Candidate:
         """The next candidate among the unused."""
@@ -33,11 +34,20 @@ class OrderedSampler:
             raise ValueError("an order needs a finite space with an unused candidate")
         if self._order == "grid":
             return next(iter(unused.values()))
+        while self._queue and self._queue[-1] not in unused:
+            self._queue.pop()
+        if not self._queue:  # sorted once, since the unused only become fewer
+            self._queue = sorted(unused, key=self._key(situation), reverse=True)
+        return unused[self._queue[-1]]
+
+    def _key(self, situation: Situation) -> Callable[[str], tuple[float, int]]:
+        unused = situation.unused or {}
+        places = {identity: place for place, identity in enumerate(unused)}
         if self._order == "cheapest":
-            return min(unused.values(), key=lambda c: _latency(situation.costs(c)))
+            return lambda name: (_latency(situation.costs(unused[name])), places[name])
         # A priority per identity instead of a permutation: the order is the same
         # whichever candidates were used or ruled out before.
-        return unused[min(unused, key=self._priority)]
+        return lambda name: (self._priority(name), places[name])
 
     def _priority(self, identity: str) -> float:
         return float(np.random.default_rng([self._seed, int(identity, 16)]).random())
