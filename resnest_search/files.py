@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from pathlib import Path
 
-__all__ = ["write_atomically"]
+__all__ = ["is_full", "write_atomically"]
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error says that a file system takes nothing more, whoever writes."""
+    return isinstance(error, OSError) and error.errno in _FULL
 
 
 def write_atomically(path: str | Path, text: str) -> None:

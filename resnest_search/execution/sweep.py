@@ -6,7 +6,7 @@ import dataclasses
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -291,7 +291,11 @@ def carry_out(run: SweepRun, observer: Observer, verbose: bool) -> None:
     from resnest_search.execution.driver import cluster, run_trials
     from resnest_search.execution.replay import ReplayTrainable, replays
 
-    with cluster(run.config.resources, verbose) as allotment:
+    alone = run.config.resources.address is None  # else somebody may read it on another node
+    with (
+        run.study.written_ahead() if alone else nullcontext(),
+        cluster(run.config.resources, verbose) as allotment,
+    ):
         if run.table is None:
             run_trials(run.strategy, allotment, make_run(run, allotment), observer, verbose)
         else:

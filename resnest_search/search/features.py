@@ -38,15 +38,17 @@ def encode(
     Args:
         parameters: as Optuna knows them.
         distributions: of the parameters.
-        costs: by the names of metrics; what is not a cost metric is left out.
+        costs: by the names of metrics. Each cost metric has its place, NaN where it is not
+            among them; what is no cost metric is left out.
     """
     features = _variant_features(parameters)
     for name in sorted(parameters):
         if name not in _VARIANT:
             features += _others(parameters[name], distributions[name])
     for name in COSTS:
-        if name in costs and costs[name] > 0 and name != "latency_p95_ms":
-            features.append(math.log(costs[name]))
+        if name != "latency_p95_ms":  # it says what the median does
+            cost = costs.get(name, math.nan)
+            features.append(math.log(cost) if 0 < cost < math.inf else math.nan)
     return np.array(features)
 
 

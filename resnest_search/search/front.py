@@ -19,9 +19,11 @@ _CELLS = 1 << 18  # of a temporary array
 
 def dominated(columns: Array, others: Array) -> Mask:
     """Which points of ``columns`` (M, P), as (P,), some point of ``others`` (M, Q) dominates."""
-    found: Mask = (columns >= others.min(axis=1)[:, None]).all(
-        axis=0
-    )  # others cannot be better there
+    one = others.shape[1] == 1
+    best: Array = others if one else others.min(axis=1, keepdims=True)
+    found: Mask = np.logical_and.reduce(columns >= best)  # what is better somewhere is left out
+    if one:
+        return found & (columns > best).any(axis=0)
     left = np.flatnonzero(found)
     step = max(1, _CELLS // others.shape[1])
     for start in range(0, len(left), step):
@@ -52,8 +54,8 @@ class Front:
     """
 
     def __init__(self, numbers: Numbers, columns: Array) -> None:
-        self.numbers = numbers
-        self.columns = columns
+        self.numbers = numbers.copy()
+        self.columns = columns.copy()
         self._tops: Array | None = None  # ceilings; None until contributions are asked for
         self._volumes = np.empty(0)
         self._stale = np.empty(0, dtype=bool)
@@ -88,6 +90,17 @@ class Front:
         if self._tops is not None:
             self._tops, self._volumes = self._tops[:, kept], self._volumes[kept]
             self._stale = self._stale[kept] | self._touched(taken[1], strictly=False)
+        return taken
+
+    def swap(self, index: int, numbers: Numbers, columns: Array) -> tuple[Numbers, Array]:
+        """Take in one point in the place of another, which is returned: ``take`` and ``add``."""
+        place = slice(index, index + 1)
+        taken = self.numbers[place].copy(), self.columns[:, place].copy()
+        self.numbers[place], self.columns[:, place] = numbers, columns
+        if self._tops is not None:
+            self._stale |= self._touched(taken[1], strictly=False)
+            self._stale |= self._touched(columns, strictly=True)
+            self._stale[index] = True
         return taken
 
     def _touched(self, columns: Array, strictly: bool) -> Mask:

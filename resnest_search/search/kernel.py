@@ -63,7 +63,7 @@ class CurveKernel(Kernel):  # type: ignore[misc]
         squared = ((left[:, None, :] - right[None, :, :]) ** 2).sum(axis=2)
         level, length, slope, *curve, noise = np.exp(2 * self._theta)
         smooth = level * np.exp(-0.5 * squared / length)
-        linear = slope * (left @ right.T) / left.shape[1]
+        linear = slope * (left @ right.T) / max(1, left.shape[1])
         parts = [2 * smooth, smooth * squared / length, 2 * linear]
         total = smooth + linear
         if self.with_curve:
@@ -79,7 +79,8 @@ class CurveKernel(Kernel):  # type: ignore[misc]
         """Variances (n,) of observed values: noise is part of them."""
         level, _, slope, *curve, noise = np.exp(2 * self._theta)
         features = self._features(X)
-        total = level + slope * (features**2).sum(axis=1) / features.shape[1] + noise
+        linear = (features**2).sum(axis=1) / max(1, features.shape[1])
+        total = level + slope * linear + noise
         if self.with_curve:
             total = total + curve[0] * X[:, -1] ** 2
         return np.asarray(total)

@@ -103,14 +103,19 @@ class Levels:
             if level == len(self.fronts):
                 self._insert(level, numbers, columns)
                 return
-            front = self.fronts[level]
-            beaten = dominated(front.columns, columns)
-            if beaten.all():  # all fronts from here on move down as they are
+            beaten = dominated(self.fronts[level].columns, columns)
+            count = np.count_nonzero(beaten)
+            if count == len(beaten):  # all fronts from here on move down as they are
                 self._insert(level, numbers, columns)
                 return
-            losers = self._take(level, beaten)
-            self._enter(level, numbers, columns)
-            numbers, columns = losers
+            if count == len(numbers) == 1:  # the rule in a long cascade, and much the quickest
+                self._home[int(numbers[0])] = self.fronts[level]
+                index = int(beaten.argmax())
+                numbers, columns = self.fronts[level].swap(index, numbers, columns)
+            else:
+                losers = self._take(level, beaten)
+                self._enter(level, numbers, columns)
+                numbers, columns = losers
             level += 1
 
     def _pull(self, level: int, gone: Array) -> None:

@@ -114,16 +114,13 @@ class Outlook:
 
     def forecast(self, prospects: Sequence[Prospect], finished: Finished) -> Forecast:
         """Final values of the prospects, each from its own curve so far."""
-        mean, deviation = np.empty(len(prospects)), np.empty(len(prospects))
+        mean, deviation, evidence = np.empty((3, len(prospects)))
         for epoch in {prospect.epoch for prospect in prospects}:
             rows = [i for i, prospect in enumerate(prospects) if prospect.epoch == epoch]
             found = self._at(epoch, [prospects[i] for i in rows], finished)
             mean[rows], deviation[rows] = found.mean, found.deviation
-        return Forecast(mean, deviation)
-
-    def without_curve(self, prospects: Sequence[Prospect], finished: Finished) -> Forecast:
-        """Final values of the prospects as if they had not begun."""
-        return self._at(0, prospects, finished)
+            evidence[rows] = found.evidence
+        return Forecast(mean, deviation, evidence)
 
     def learn_prior(self, known: Sequence[tuple[Prospect, float]]) -> None:
         """Take over what was found out about candidates that were trained differently.
@@ -180,7 +177,7 @@ class Outlook:
         ahead = self._ahead(features, np.array([prospect.costs for prospect in prospects]))
         behind = self._ahead(known, finished.costs[rows])
         found = forecast(inputs, None, known_inputs, None, finals - behind)
-        return Forecast(found.mean + ahead, found.deviation)
+        return Forecast(found.mean + ahead, found.deviation, found.evidence)
 
     def _whole(self, trial: FrozenTrial) -> _Whole | None:
         """A complete trial, read once; None for one without a value at the last epoch."""
@@ -225,7 +222,7 @@ def _trend(costs: Array) -> Array:
         return np.zeros(len(costs))
     signs = np.sign(costs)  # of a cost to be maximised, such as images per second, negative
     logs = signs * np.log(np.maximum(np.abs(costs), 1e-12))
-    mean: Array = SPREAD * logs.mean(axis=1)
+    mean: Array = SPREAD * np.nan_to_num(logs.mean(axis=1))  # of unknown ones, nothing
     return mean
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,9 +21,9 @@ Array = NDArray[np.float64]
 _PRIOR = {
     "level": (np.log(0.7), 0.8),  # of what the candidate's features explain smoothly
     "length": (np.log(2.0), 0.6),  # of that, in the features' units
-    "slope": (np.log(0.5), 0.8),  # of its linear part
-    "curve": (np.log(0.7), 1.0),  # of what the curve so far explains
-    "noise": (np.log(0.3), 0.7),  # of what nothing explains: seeds, validation images
+    "slope": (np.log(0.8), 0.8),  # of its linear part
+    "curve": (np.log(0.4), 1.0),  # of what the curve so far explains
+    "noise": (np.log(0.35), 0.8),  # of what nothing explains: seeds, validation images
 }
 _BOUNDS = (-4.0, 2.5)
 _MOST = 160  # finished trials that one model is fitted to: its time grows with their cube
@@ -31,10 +32,18 @@ SPREAD = 0.05  # deviation of values while fewer than three are known
 
 @dataclass(frozen=True)
 class Forecast:
-    """Normal distributions of final values, (n,) each."""
+    """Normal distributions of final values, (n,) each.
+
+    Attributes:
+        mean: more is better.
+        deviation: of an observed value, noise included.
+        evidence: logarithm of how many times likelier the curves so far make the finals that are
+            known (a Bayes factor, at the modes); 0 without a curve.
+    """
 
     mean: Array
     deviation: Array
+    evidence: Array
 
 
 def forecast(
@@ -49,7 +58,9 @@ def forecast(
     A Gaussian process (scikit-learn) on the final value: a smooth and a linear part in the
     features, a linear part in the value at the epoch that the candidates have reached, and
     noise; hyperparameters at the mode of their posterior under weak priors, since with a
-    handful of finished trials the likelihood alone believes in no noise at all. The final is
+    handful of finished trials the likelihood alone believes in no noise at all. Since the
+    scale is estimated, too, the deviation is that of Student's t with as many degrees of freedom
+    as there are finished trials. The final is
     the response and the early value an input, so that pausing by early values does not
     bias it; where early epochs say nothing, their weight is fitted away.
 
@@ -57,37 +68,45 @@ def forecast(
         features: of the candidates, (n, d).
         curve: their value at one epoch, the same for all of them, (n,); None for candidates
             without an epoch.
-        known: features of finished trials, (k, d).
+        known: features of finished trials, (k, d). One that is not known is NaN, here and in
+            ``features``, and taken for the mean of the others.
         known_curve: their values at that epoch, (k,).
         finals: (k,), more is better.
     """
     if len(finals) == 0:
-        return Forecast(np.zeros(len(features)), np.full(len(features), SPREAD))
+        nothing = np.zeros(len(features))
+        return Forecast(nothing, np.full(len(features), SPREAD), nothing)
     shape = known.shape
     early = b"" if known_curve is None else np.ascontiguousarray(known_curve).tobytes()
-    model = _fitted(np.ascontiguousarray(known).tobytes(), shape, early, finals.tobytes())
-    return model(features, curve)
+    inputs, outputs = np.ascontiguousarray(known).tobytes(), finals.tobytes()
+    model = _fitted(inputs, shape, early, outputs)
+    blind = _fitted(inputs, shape, b"", outputs)
+    mean, deviation = model.predict(features, curve)
+    return Forecast(mean, deviation, np.full(len(mean), model.evidence - blind.evidence))
+
+
+@dataclass(frozen=True)
+class _Model:
+    predict: Callable[[Array, Array | None], tuple[Array, Array]]  # means and deviations
+    evidence: float
 
 
 @lru_cache(maxsize=512)
-def _fitted(
-    known: bytes, shape: tuple[int, int], curve: bytes, finals: bytes
-) -> Callable[[Array, Array | None], Forecast]:
+def _fitted(known: bytes, shape: tuple[int, int], curve: bytes, finals: bytes) -> _Model:
     """A model from the bytes of what it is fitted to: a pure function, kept since fits repeat."""
     inputs = np.frombuffer(known).reshape(shape)
     early = np.frombuffer(curve) if curve else None
     return _fit(inputs, early, np.frombuffer(finals))
 
 
-def _fit(
-    known: Array, curve: Array | None, finals: Array
-) -> Callable[[Array, Array | None], Forecast]:
+def _fit(known: Array, curve: Array | None, finals: Array) -> _Model:
+    known = known[:, seen := ~np.isnan(known).all(axis=0)]
     chosen = _representative(finals)
     known, finals = known[chosen], finals[chosen]
     curve = None if curve is None else curve[chosen]
     scale = max(float(finals.std()), 1e-6) if len(finals) >= 3 else SPREAD
-    offset, middle = float(finals.mean()), known.mean(axis=0)
-    inputs, early_scale, early_middle = known - middle, 1.0, 0.0
+    offset, middle = float(finals.mean()), np.nanmean(known, axis=0)
+    inputs, early_scale, early_middle = _centred(known, middle), 1.0, 0.0
     if curve is not None:
         early_middle = float(curve.mean())
         early_scale = float(curve.std()) or 1.0
@@ -95,8 +114,10 @@ def _fit(
     process = _process(curve is not None)
     process.fit(inputs, (finals - offset) / scale)
 
-    def predict(features: Array, value: Array | None) -> Forecast:
-        given = features - middle
+    widening = math.sqrt(len(finals) / (len(finals) - 2)) if len(finals) >= 3 else 1.0
+
+    def predict(features: Array, value: Array | None) -> tuple[Array, Array]:
+        given = _centred(features[:, seen], middle)
         if curve is not None and value is not None:
             given = np.column_stack([given, (value - early_middle) / early_scale])
         # What process.predict does, without its checks, which cost more than the sums.
@@ -104,9 +125,16 @@ def _fit(
         explained = solve_triangular(process.L_, across.T, lower=True, check_finite=False)
         variance = process.kernel_.diag(given) - (explained**2).sum(axis=0)
         deviation = np.sqrt(np.maximum(variance, 1e-12))
-        return Forecast(offset + scale * (across @ process.alpha_), scale * deviation)
+        return offset + scale * (across @ process.alpha_), scale * widening * deviation
 
-    return predict
+    return _Model(predict, float(process.log_marginal_likelihood_value_))
+
+
+def _centred(features: Array, middle: Array) -> Array:
+    """Distances from the mean, none for what is unknown; one column at least."""
+    if not len(middle):
+        return np.zeros((len(features), 1))
+    return np.nan_to_num(features - middle)
 
 
 def _representative(finals: Array) -> NDArray[np.int64]:

@@ -47,15 +47,16 @@ class FrontProbabilityPruner(PausingPruner):
     Its final value is forecast by a Gaussian process from its curve so far, the finished
     curves and the features of the candidates (``surrogate.forecast``); the other objectives
     are known costs. The probability is that of ending above every finished trial that is no
-    dearer in any cost. Before ``startup`` trials have finished, and wherever the curve so
-    far makes the forecast no sharper than the candidate's features alone do, nothing is
-    pruned: early epochs that say nothing decide nothing. A value that is not a number is
-    never kept.
+    dearer in any cost. Nothing is pruned before ``startup`` trials have finished, nor while
+    the values at the trial's epoch do not explain the finished trials' finals ``evidence``
+    times better than the features alone do: early epochs that say nothing decide nothing. A
+    value that is not a number is never kept.
 
     Args:
         threshold: probability below which a trial is paused; above 0, below 1.
         startup: finished trials before the first decision, at least 3.
-        sharper: least share by which the curve must narrow the forecast; from 0 to below 1.
+        evidence: how many times likelier the finals of the finished trials must be given their
+            values at that epoch than without (a Bayes factor); at least 0, where any will do.
         epochs: a trial's full length; no decision is taken there or beyond.
         reported: name of the objective whose intermediate values the trials hold. The
             names of all objectives come from ``study.set_metric_names``, the values of the
@@ -69,7 +70,7 @@ class FrontProbabilityPruner(PausingPruner):
         self,
         threshold: float = 0.1,
         startup: int = 4,
-        sharper: float = 0.1,
+        evidence: float = 100.0,
         *,
         epochs: int | None = None,
         reported: str = "accuracy",
@@ -78,11 +79,11 @@ class FrontProbabilityPruner(PausingPruner):
             raise ValueError(f"threshold must be above 0 and below 1, not {threshold}")
         if isinstance(startup, bool) or not isinstance(startup, int) or startup < 3:
             raise ValueError(f"startup must be a whole number of at least 3, not {startup}")
-        if not 0 <= sharper < 1:
-            raise ValueError(f"sharper must be at least 0 and below 1, not {sharper}")
+        if not 0 <= evidence < math.inf:
+            raise ValueError(f"evidence must be a finite number of at least 0, not {evidence}")
         self._threshold = threshold
         self._startup = startup
-        self._sharper = sharper
+        self._evidence = math.log(evidence) if evidence else -math.inf
         self._epochs = epochs
         self._reported = reported
         self._kept: tuple[Study, Goal, Outlook] | None = None  # of the study asked about last
@@ -128,14 +129,13 @@ class FrontProbabilityPruner(PausingPruner):
         if len(finished) < self._startup:
             return [None] * len(prospects)
         found = outlook.forecast(prospects, finished)
-        blind = outlook.without_curve(prospects, finished)
         probability = front_probabilities(found, prospects, finished)
-        sharp = found.deviation <= (1 - self._sharper) * blind.deviation
+        telling = found.evidence >= self._evidence
         return [
             FrontDecision(p.epoch, bool(value >= self._threshold), float(value), self._threshold)
             if told
             else None
-            for p, value, told in zip(prospects, probability, sharp, strict=True)
+            for p, value, told in zip(prospects, probability, telling, strict=True)
         ]
 
 
