@@ -320,8 +320,8 @@ def _line(variant: str, seed: int, curve: Sequence[Epoch]) -> Line:
         "seed": seed,
         "images": curve[-1].images,
         "accuracy": [round(epoch.accuracy, 6) for epoch in curve],
-        "loss": [round(epoch.loss, 6) for epoch in curve],
-        "train_loss": [round(epoch.train_loss, 6) for epoch in curve],
+        "loss": [epoch.loss for epoch in curve],
+        "train_loss": [epoch.train_loss for epoch in curve],
         "wall_seconds": [round(epoch.seconds, 3) for epoch in curve],
     }
 

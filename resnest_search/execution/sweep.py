@@ -345,7 +345,7 @@ def _assemble(
         space,
         config.search,
         costings,
-        elapsed=clock() if clock else float(study.notes.get("seconds", 0.0)),
+        elapsed=clock() if clock else max(float(study.notes.get("seconds", 0.0)), latest(study)),
         clock=clock or time.monotonic,
     )
     note_bounds(study, config, space, strategy)

@@ -42,6 +42,11 @@ class Prospect:
     epoch: int = 0
     value: float = math.nan
 
+    @property
+    def is_placed(self) -> bool:
+        """Whether all its costs are known, so that it can be compared."""
+        return bool(np.isfinite(self.costs).all())
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -104,6 +109,7 @@ class Outlook:
         found = [self._whole(trial) for trial in trials if trial.state == TrialState.COMPLETE]
         whole = sorted((w for w in found if w is not None), key=lambda w: w.order)
         width = len(whole[0].prospect.features) if whole else 0
+        whole = [w for w in whole if len(w.prospect.features) == width]
         return Finished(
             numbers=tuple(w.order[1] for w in whole),
             features=np.array([w.prospect.features for w in whole]).reshape(len(whole), width),
@@ -184,9 +190,10 @@ class Outlook:
         if trial.number not in self._ended:
             value = trial.intermediate_values.get(self._goal.epochs, math.nan)
             whole = None
-            if math.isfinite(value):
+            prospect = self.prospect(trial)
+            if math.isfinite(value) and prospect.is_placed:
                 curve = {e: self._sign * v for e, v in trial.intermediate_values.items()}
-                whole = _Whole(_order(trial), self.prospect(trial), curve)
+                whole = _Whole(_order(trial), prospect, curve)
             self._ended[trial.number] = whole
         return self._ended[trial.number]
 

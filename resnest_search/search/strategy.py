@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from optuna.pruners import NopPruner
 from optuna.trial import FrozenTrial, TrialState
 
 from resnest_search.metrics import TRAINED
@@ -29,7 +28,7 @@ from resnest_search.search.facts import (
     spent,
 )
 from resnest_search.search.pool import Pool
-from resnest_search.search.pruners import PausingPruner, build_pruner, rungs_of
+from resnest_search.search.pruners import build_pruner, rungs_of
 from resnest_search.search.repeats import wanted_repeat
 from resnest_search.search.samplers import KnownCostSampler, build_sampler
 from resnest_search.search.situation import Goal, Situation
@@ -106,6 +105,7 @@ class Strategy:
         )
         self._clock = clock
         self._started = clock() - elapsed
+        self._noted = elapsed  # seconds that the study knows of
         self._live: set[int] = set()  # trials that somebody trains now
         trials = study.trials()
         running = [trial for trial in trials if trial.state == TrialState.RUNNING]
@@ -224,16 +224,10 @@ class Strategy:
 
     def _judged(self, trial: FrozenTrial) -> dict[str, Any] | None:
         """The pruner's decision; None where it has none to take."""
-        if isinstance(self._pruner, PausingPruner):
-            found = self._pruner.explain(self.study.optuna, trial)
-            if found is None:
-                return None
-            return {"kept": found.kept, "reason": found.reason, "by": "pruner"}
-        if isinstance(self._pruner, NopPruner):
+        found = self._pruner.explain(self.study.optuna, trial)
+        if found is None:
             return None
-        if not self._pruner.prune(self.study.optuna, trial):
-            return None
-        return {"kept": False, "reason": type(self._pruner).__name__, "by": "pruner"}
+        return {"kept": found.kept, "reason": found.reason, "by": "pruner"}
 
     def _with(self, trial: FrozenTrial, epoch: Epoch) -> FrozenTrial:
         """The trial as it will be with this epoch."""
@@ -289,9 +283,15 @@ class Strategy:
     ) -> None:
         self.study.set(number, "state", _STATES[state])
         self.study.finish(number, state, reason, values)
-        self.study.note("seconds", round(self.elapsed, 1))
+        self._note_seconds()
         self._live.discard(number)
         self._paused.discard(number)
+
+    def _note_seconds(self) -> None:
+        """Keep the time that was spent, now and then: a kill costs no more than that."""
+        if self.elapsed - self._noted >= _NOTE_EVERY_S:
+            self._noted = self.elapsed
+            self.study.note("seconds", round(self._noted, 1))
 
     def _settled(self, number: int) -> bool:
         """Do what a killed driver had decided on a trial and left undone; whether it rests now."""
@@ -352,8 +352,6 @@ class Strategy:
         if not waiting:
             return []
         outranked = [t for t in waiting if paused_by(t) == "sampler" and not self._refused(t)]
-        if not isinstance(self._pruner, PausingPruner):
-            return outranked
         by_number = {trial.number: trial for trial in waiting}
         promoted = self._pruner.promotable(self.study.optuna, waiting)
         numbers = dict.fromkeys([*promoted, *(trial.number for trial in outranked)])
@@ -467,6 +465,7 @@ def _divergence(epoch: int) -> str:
     return f"diverged: the loss of epoch {epoch} is not finite"
 
 
+_NOTE_EVERY_S = 5.0
 _STATES = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",

@@ -11,7 +11,6 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from resnest_search.config import from_record
 from resnest_search.errors import UserError
 from resnest_search.metrics import TRAINED
 from resnest_search.record import Epoch
@@ -102,6 +101,8 @@ def enter_earlier(
 
 def _of_folder(config: SweepConfig, space: Space, folder: Path) -> tuple[list[Earlier], int]:
     """The trials of a folder that can be used, and how many complete ones cannot."""
+    from resnest_search.config import from_record  # with Hydra, which no worker needs
+
     try:
         study = SweepStudy.open(folder)
     except UserError as error:

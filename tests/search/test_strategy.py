@@ -433,6 +433,7 @@ def test_a_trial_killed_before_its_decision_gets_it_on_resume() -> None:
     with pytest.raises(KeyboardInterrupt):
         killed.run()
     assert study.trial(1).state == TrialState.RUNNING
+    study.left = math.inf
     resumed = make_strategy(study)
     assert not resumed.finished
     assignment = resumed.next()

@@ -96,17 +96,18 @@ class FrontProbabilityPruner(PausingPruner):
         if math.isnan(trial.intermediate_values[step]):
             return FrontDecision(step, False, 0.0, self._threshold)
         outlook = self._outlook(study)
+        prospect = outlook.prospect(trial)
+        if not prospect.is_placed:
+            return FrontDecision(step, False, 0.0, self._threshold)
         finished = outlook.finished(study.get_trials(deepcopy=False))
-        return self._decide(outlook, [outlook.prospect(trial)], finished)[0]
+        return self._decide(outlook, [prospect], finished)[0]
 
     def promotable(self, study: Study, paused: Sequence[FrozenTrial]) -> list[int]:
         """Those whose probability has risen above the threshold, the most probable first."""
-        usable = [
-            t for t in paused if t.last_step and not math.isnan(t.intermediate_values[t.last_step])
-        ]
+        outlook = self._outlook(study)
+        usable = [t for t in paused if _has_a_value(t) and outlook.prospect(t).is_placed]
         if not usable:
             return []
-        outlook = self._outlook(study)
         finished = outlook.finished(study.get_trials(deepcopy=False))
         decisions = self._decide(outlook, [outlook.prospect(t) for t in usable], finished)
         scored = [
@@ -126,7 +127,8 @@ class FrontProbabilityPruner(PausingPruner):
     def _decide(
         self, outlook: Outlook, prospects: Sequence[Prospect], finished: Finished
     ) -> list[FrontDecision | None]:
-        if len(finished) < self._startup:
+        width = finished.features.shape[1]
+        if len(finished) < self._startup or any(len(p.features) != width for p in prospects):
             return [None] * len(prospects)
         found = outlook.forecast(prospects, finished)
         probability = front_probabilities(found, prospects, finished)
@@ -146,6 +148,11 @@ def front_probabilities(
     level = beats(np.array([p.costs for p in prospects]), finished.finals, finished.costs)
     deviation = np.maximum(found.deviation, 1e-12)
     return np.where(np.isinf(level), 1.0, ndtr((found.mean - level) / deviation))
+
+
+def _has_a_value(trial: FrozenTrial) -> bool:
+    step = trial.last_step
+    return step is not None and step > 0 and not math.isnan(trial.intermediate_values[step])
 
 
 def _longest(study: Study) -> int:
