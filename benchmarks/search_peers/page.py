@@ -56,7 +56,7 @@ def goals_section(results: Results) -> list[str]:
         if words:
             lines.append(
                 f"- beside the best of all rows that are not ours, those with costs and the "
-                f"baselines included, {workers} workers: {', '.join(words)}"
+                f"baselines included, {workers} worker{'s' if workers > 1 else ''}: {', '.join(words)}"
             )
     return [*lines, ""]
 
@@ -125,7 +125,8 @@ _NOTES = (
     "true accuracy: final one, averaged over the recorded seeds; a shortfall of up to one pooled "
     "standard error is forgiven, costs are not; objectives scaled to [0, 1], reference 1.1",
     "an epoch lasts the table's seconds; search and stopping take no time; epochs in flight when a "
-    "level is reached are not counted; a race ends at 99 %",
+    "level is reached are not counted; a race ends at 99 %; w workers that are all busy spend about "
+    "w times the full length before any candidate is whole, which bounds every ratio from below",
     "search seed s trains on recorded seed s modulo their number; no search sees an accuracy "
     "before its epoch is paid for, and no candidate is trained twice",
 )

@@ -442,8 +442,7 @@ def test_a_trial_killed_before_its_decision_gets_it_on_resume() -> None:
     assert resumed.waits(1)
     assert "Pareto rank" in paused_because(study.trial(1))
     Workers(resumed, fades).run()
-    assert study.trial(1).state == TrialState.PRUNED
-    assert study.trial(1).user_attrs["pruned_at"] == 1
+    assert study.trial(1).state == TrialState.COMPLETE, "second of six: there is room by now"
 
 
 def test_fewer_workers_after_a_kill_do_not_overspend() -> None:
