@@ -223,6 +223,8 @@ def head() -> list[str]:
         f"of their forecast; it should lie between {LOW:.0%} and {HIGH:.0%}",
         "- n: forecasts; those of a table share its curves, so that they tell less than as many "
         "independent ones",
+        "- the model's priors were set with a view to fashion_mnist, noise and telling; any other "
+        "table is the fairer test",
     ]
 
 

@@ -55,8 +55,8 @@ def goals_section(results: Results) -> list[str]:
         words = [f"{_number(ratio)} until {level:.0%}" for level, ratio in ratios if ratio]
         if words:
             lines.append(
-                f"- beside the best of all rows that are not ours, those with costs and the "
-                f"baselines included, {workers} worker{'s' if workers > 1 else ''}: {', '.join(words)}"
+                f"- {_workers(workers)}, beside the best of all rows that are not ours, those "
+                f"with costs and the baselines included: {', '.join(words)}"
             )
     return [*lines, ""]
 
@@ -65,7 +65,7 @@ def table_section(results: Results, table: str, workers: int) -> list[str]:
     """Every row on one table with so many workers."""
     heads = [f"epochs until {level:.0%} | p" for level in LEVELS]
     lines = [
-        f"### {table}, {workers} worker{'s' if workers > 1 else ''}",
+        f"### {table}, {_workers(workers)}",
         "",
         f"| search | {' | '.join(heads)} | seeds that reached | seconds until |",
         "| --- |" + " ---: | ---: |" * len(LEVELS) + " ---: | ---: |",
@@ -102,6 +102,10 @@ def _described(table: Table, truth: Truth) -> str:
     return text + "".join(f" {lack}: left out." for lack in table.left_out)
 
 
+def _workers(count: int) -> str:
+    return f"{count} worker{'s' if count > 1 else ''}"
+
+
 def _spread(spread: Spread) -> str:
     if spread.reached == 0:
         return "never"
@@ -125,8 +129,9 @@ _NOTES = (
     "true accuracy: final one, averaged over the recorded seeds; a shortfall of up to one pooled "
     "standard error is forgiven, costs are not; objectives scaled to [0, 1], reference 1.1",
     "an epoch lasts the table's seconds; search and stopping take no time; epochs in flight when a "
-    "level is reached are not counted; a race ends at 99 %; w workers that are all busy spend about "
-    "w times the full length before any candidate is whole, which bounds every ratio from below",
+    "level is reached are not counted; a race ends at 99 %",
+    "w workers that are all busy spend about w times the full length before any candidate is "
+    "whole, which bounds every ratio from below",
     "search seed s trains on recorded seed s modulo their number; no search sees an accuracy "
     "before its epoch is paid for, and no candidate is trained twice",
 )

@@ -79,8 +79,8 @@ _BASELINES = (
         "oracle",
         "oracle",
         ORACLE,
-        "knows the truth: each time the candidate that adds most hypervolume, to its full length; no "
-        "bound where several workers train, since it stops nothing",
+        "knows the truth: each time the candidate that adds most hypervolume, to its full length; "
+        "no bound where several workers train, since it stops nothing",
         None,
     ),
     Row(

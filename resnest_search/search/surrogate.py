@@ -19,11 +19,11 @@ Array = NDArray[np.float64]
 # Hyperparameters, all logarithms of standard deviations or lengths, over values scaled to
 # unit deviation: (start and mode of the prior, its standard deviation).
 _PRIOR = {
-    "level": (np.log(0.7), 0.8),  # of what the candidate's features explain smoothly
+    "level": (np.log(0.7), 0.5),  # of what the candidate's features explain smoothly
     "length": (np.log(2.0), 0.6),  # of that, in the features' units
-    "slope": (np.log(0.8), 0.8),  # of its linear part
+    "slope": (np.log(0.5), 0.8),  # of its linear part
     "curve": (np.log(0.4), 1.0),  # of what the curve so far explains
-    "noise": (np.log(0.35), 0.8),  # of what nothing explains: seeds, validation images
+    "noise": (np.log(0.5), 1.0),  # of what nothing explains: seeds, validation images
 }
 _BOUNDS = (-4.0, 2.5)
 _MOST = 160  # finished trials that one model is fitted to: its time grows with their cube
