@@ -70,7 +70,11 @@ def test_a_mistake_is_one_line_and_nothing_is_left(
     [
         (["search.objectives=[accuracy,f1]"], "search.objectives=f1: valid: accuracy, loss"),
         (["search.space.radix=[1,7]"], "search.space.radix=7: model=small: "),
-        (["search/pruner=median"], "search.pruner.name=MedianPruner"),
+        (["search/pruner=median", "search.objectives=[latency_ms]"], "search."),
+        (["search/sampler=known_cost", "search.objectives=[latency_ms]"], "known_cost: models one"),
+        (["search.repeats=1", "search.objectives=[loss]"], "search.repeats=1: needs accuracy"),
+        (["search.warm_start=[nowhere]"], "search.warm_start=nowhere: "),
+        (["trial=table"], "trial.path=null: valid"),
         (["search.pruner.args.rung=1"], "search.pruner.args.rung"),
         (["search.sampler.args.startup=3"], "search.sampler.args"),
         (["search.sampler.name=nsga"], "search.sampler.name=nsga"),

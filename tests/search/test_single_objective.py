@@ -165,7 +165,9 @@ def test_what_was_answered_stands_whoever_comes_later() -> None:
         assert [pruner.prune(study, trial) for trial in study.get_trials()] == [False, True]
     assert not again.prune(study, first)  # as it was before it had been asked about
     attributes = study.get_trials()[1].system_attrs
-    assert attributes == {"completed_rung_0": 0.05, "single_objective:pruned": {"1": True}}
+    kept = {"completed_rung_0": 0.05}
+    answer = {"1": {"refused": True, "kept": kept}}
+    assert attributes == {**kept, "single_objective:pruned": answer}
 
 
 def test_a_trial_that_is_over_stays_as_it_was() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from optuna.pruners import BasePruner
@@ -77,13 +78,19 @@ class SingleObjectivePruner(PausingPruner):
         known = view.stored(trial).system_attrs
         answers = known.get(_ANSWERS, {})
         if str(step) in answers:
-            return bool(answers[str(step)])
+            answer = answers[str(step)]
+            for key, value in answer["kept"].items():  # a kill may have come between the writes
+                if key not in known:
+                    view.set_trial_system_attr(trial._trial_id, key, value)
+            return bool(answer["refused"])
         asked = view.shown(trial)
         asked.system_attrs = known  # the trial given may be older than what is stored of it
-        refused = bool(self._pruner.prune(seen_through(view, study), asked))
-        if view.stored(trial).system_attrs != known:
-            answers = {**answers, str(step): refused}
-            view.set_trial_system_attr(trial._trial_id, _ANSWERS, answers)
+        with view.held() as kept:
+            refused = bool(self._pruner.prune(seen_through(view, study), asked))
+        if kept:  # the answer first: asked again, the pruner would take its note for its answer
+            answers = {**answers, str(step): {"refused": refused, "kept": kept}}
+            for key, value in {_ANSWERS: answers, **kept}.items():
+                view.set_trial_system_attr(trial._trial_id, key, value)
         return refused
 
     def _view(self, study: Study) -> _View:
@@ -105,6 +112,7 @@ class _View(StorageView):
         self.names = names
         self._index = names.index(objective) if names else 0
         self._direction = study.directions[self._index]
+        self._held: dict[str, Any] | None = None
 
     def shown(self, trial: FrozenTrial) -> FrozenTrial:
         """A copy of the trial with one value, or none."""
@@ -117,6 +125,16 @@ class _View(StorageView):
         elif trial.state == TrialState.PRUNED and trial.last_step is not None:
             shown.values = [trial.intermediate_values[trial.last_step]]  # as Study.tell has it
         return shown
+
+    @contextmanager
+    def held(self) -> Iterator[dict[str, Any]]:
+        """Keep back what the pruner wants to note meanwhile."""
+        kept: dict[str, Any] = {}
+        self._held = kept
+        try:
+            yield kept
+        finally:
+            self._held = None
 
     def stored(self, trial: FrozenTrial) -> FrozenTrial:
         """The trial as the storage has it; itself where that has none."""
@@ -137,6 +155,9 @@ class _View(StorageView):
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Kept in the study, but for trials that are over or that it does not have."""
+        if self._held is not None:
+            self._held[key] = value
+            return
         try:
             finished = self._storage.get_trial(trial_id).state.is_finished()
         except KeyError:
