@@ -7,9 +7,8 @@ import math
 from optuna.trial import FrozenTrial, TrialState
 
 from resnest_search.record import Epoch
-from resnest_search.search.study import decision_on
 
-__all__ = ["diverged", "is_a_start", "met_a_bound", "paused_by", "progress", "spent"]
+__all__ = ["diverged", "is_a_start", "met_a_bound", "spent"]
 
 _NO_STARTS = {"continues", "repeat", "warm_start"}
 
@@ -31,17 +30,6 @@ def is_a_start(trial: FrozenTrial) -> bool:
     """Whether a trial counts among the candidates that were started."""
     facts = trial.user_attrs
     return facts.get("phase") != "measuring" and not facts.keys() & _NO_STARTS
-
-
-def paused_by(trial: FrozenTrial) -> str:
-    """Who paused a trial: ``pruner`` or ``sampler``; empty for nobody."""
-    decision = decision_on(trial, trial.last_step or 0)
-    return str(decision["by"]) if decision else ""
-
-
-def progress(trial: FrozenTrial) -> tuple[int, int]:
-    """Order in which what waits is trained once nothing else is left: the furthest first."""
-    return trial.last_step or 0, -trial.number
 
 
 def spent(trial: FrozenTrial) -> int:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from optuna.trial import FrozenTrial
 
 from resnest_search.search.space import Candidate
 
-__all__ = ["Goal", "Sampler", "Situation"]
+__all__ = ["Goal", "ProposingSampler", "Sampler", "Situation"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Situation:
         costs: measured costs of a candidate, by the names of metrics.
         waiting: trials that are paused, or were when an earlier budget ended, and that may
             go on from where they stand.
+        promoted: those of them that the pruner would let go on by now, the best first.
         may_start: whether a new candidate may be started.
         prior: final values of candidates that earlier sweeps trained differently.
     """
@@ -49,12 +50,39 @@ class Situation:
     allowed: Callable[[Candidate], bool]
     costs: Callable[[Candidate], Mapping[str, float]]
     waiting: Sequence[FrozenTrial] = ()
+    promoted: Sequence[FrozenTrial] = ()
     may_start: bool = True
     prior: Sequence[tuple[Candidate, float]] = ()
 
 
-class Sampler(Protocol):
-    """Proposes new candidates."""
+class Sampler(ABC):
+    """Chooses what somebody who is free trains next."""
 
+    @abstractmethod
+    def step(self, situation: Situation) -> Candidate | int | None:
+        """A new candidate, the number of a trial that waits, or None where there is neither."""
+
+
+class ProposingSampler(Sampler):
+    """Chooses among new candidates alone.
+
+    What the pruner lets go on comes before them, and what else waits after them, the furthest
+    first.
+    """
+
+    @abstractmethod
     def propose(self, situation: Situation) -> Candidate:
         """The next candidate to start; asked only where ``may_start``."""
+
+    def step(self, situation: Situation) -> Candidate | int | None:
+        """See Sampler."""
+        if situation.promoted:
+            return situation.promoted[0].number
+        if situation.may_start:
+            return self.propose(situation)
+        furthest = max(situation.waiting, key=_progress, default=None)
+        return None if furthest is None else furthest.number
+
+
+def _progress(trial: FrozenTrial) -> tuple[int, int]:
+    return trial.last_step or 0, -trial.number

@@ -23,14 +23,12 @@ from resnest_search.search.facts import (
     diverged,
     is_a_start,
     met_a_bound,
-    paused_by,
-    progress,
     spent,
 )
 from resnest_search.search.pool import Pool
-from resnest_search.search.pruners import build_pruner, rungs_of
+from resnest_search.search.pruners import build_pruner
 from resnest_search.search.repeats import wanted_repeat
-from resnest_search.search.samplers import KnownCostSampler, build_sampler
+from resnest_search.search.samplers import build_sampler
 from resnest_search.search.situation import Goal, Situation
 from resnest_search.search.space import Candidate, Space
 from resnest_search.search.study import (
@@ -94,7 +92,7 @@ class Strategy:
             reported=study.reported,
             epochs=config.epochs,
         )
-        self.rungs = rungs_of(self._pruner, config.epochs)
+        self.rungs = self._pruner.rungs(config.epochs)
         self._sampler = build_sampler(
             config.sampler,
             space,
@@ -150,7 +148,7 @@ class Strategy:
             number = self._interrupted.pop(0)
             if not self._settled(number):
                 return self._assignment(number)
-        if not self._within_bounds():
+        if self._bound_at(self._spent + len(self._live)):
             return None
         taken = self._taken(self._step())
         return None if taken is None else self._assignment(taken)
@@ -215,12 +213,9 @@ class Strategy:
         decision = None if is_repeat else self._judged(trial)
         if decision is not None and not decision["kept"]:
             return decision
-        if reason := self._out_of_bounds():
+        if reason := self._bound_met():
             return {"kept": False, "reason": reason, "by": "bound"}
-        if is_repeat or not isinstance(self._sampler, KnownCostSampler):
-            return decision
-        reason = self._sampler.outranked(self._situation(), trial)
-        return {"kept": False, "reason": reason, "by": "sampler"} if reason else decision
+        return decision
 
     def _judged(self, trial: FrozenTrial) -> dict[str, Any] | None:
         """The pruner's decision; None where it has none to take."""
@@ -254,7 +249,7 @@ class Strategy:
         return False
 
     def _stopped_by_bound(self, number: int, epoch: int) -> bool:
-        reason = self._out_of_bounds()
+        reason = self._bound_met()
         if not reason:
             return False
         self.study.set(number, "bound", epoch)  # a resume with a larger one may continue it
@@ -267,12 +262,16 @@ class Strategy:
         values = [self._objective(trial, name, epoch) for name in self._config.objectives]
         self._end(number, TrialState.COMPLETE, f"trained all {epoch.epoch} epochs", values)
 
-    def _out_of_bounds(self) -> str:
+    def _bound_met(self) -> str:
+        """The bound that ends a trial after its epoch; empty for none."""
         # Every other trial at work is in the middle of an epoch that will be spent, and so is
         # one that was when a driver was killed.
-        committed = self._spent + len(self._live | set(self._interrupted)) - 1
+        return self._bound_at(self._spent + len(self._live | set(self._interrupted)) - 1)
+
+    def _bound_at(self, epochs: int) -> str:
+        """The bound that is met with so many epochs spent, or about to be; empty for none."""
         budget, hours = self._config.budget, self._config.hours
-        if budget is not None and committed >= budget:
+        if budget is not None and epochs >= budget:
             return f"the budget of {budget} epochs is spent"
         if hours is not None and self.elapsed >= hours * 3600:
             return f"the limit of {hours:g} hours is reached"
@@ -312,16 +311,7 @@ class Strategy:
 
     def _step(self) -> Candidate | int | None:
         """A new candidate, the number of a trial that goes on, or None."""
-        if self._stopped:
-            return self._stopped[0]
-        situation = self._situation()
-        if isinstance(self._sampler, KnownCostSampler):
-            return self._sampler.step(situation)
-        if worth := self._worth(self._waiting(situation.trials)):
-            return worth[0].number
-        if situation.may_start:
-            return self._sampler.propose(situation)
-        return max(situation.waiting, key=progress).number if situation.waiting else None
+        return self._stopped[0] if self._stopped else self._sampler.step(self._situation())
 
     def _taken(self, step: Candidate | int | None) -> int | None:
         """Take a step, or repeat what noise leaves in doubt; the trial's number."""
@@ -331,43 +321,31 @@ class Strategy:
 
     def _situation(self) -> Situation:
         trials = self.study.trials()
-        waiting = self._waiting(trials)
+        waiting = [trials[number] for number in sorted(self._paused | self._ended)]
+        promoted = self._promoted(waiting)
         return Situation(
             trials=trials,
             unused=self._pool.unused,
             allowed=self._pool.allows,
             costs=self._pool.costs,
             # With a budget nothing is given up before that is spent.
-            waiting=waiting if self._config.budget is not None else self._worth(waiting),
+            waiting=promoted if self._config.budget is None else waiting,
+            promoted=promoted,
             may_start=self._may_start(),
             prior=self._prior,
         )
 
-    def _waiting(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-        """Trials that are paused, or were when an earlier driver ended them."""
-        return [trials[number] for number in sorted(self._paused | self._ended)]
-
-    def _worth(self, waiting: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-        """Those of the waiting that may go on although no budget wants spending."""
+    def _promoted(self, waiting: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Those of the waiting that the pruner lets go on by now, the best first."""
         if not waiting:
             return []
-        outranked = [t for t in waiting if paused_by(t) == "sampler" and not self._refused(t)]
         by_number = {trial.number: trial for trial in waiting}
-        promoted = self._pruner.promotable(self.study.optuna, waiting)
-        numbers = dict.fromkeys([*promoted, *(trial.number for trial in outranked)])
-        return [by_number[number] for number in numbers]
-
-    def _refused(self, trial: FrozenTrial) -> bool:
-        decision = self._judged(trial)
-        return decision is not None and not decision["kept"]
+        return [by_number[n] for n in self._pruner.promotable(self.study.optuna, waiting)]
 
     def _nothing_is_left(self) -> bool:
-        if not self._within_bounds():
+        if self._bound_at(self._spent + len(self._live)):
             return True
-        if self._stopped or self._may_start():
-            return False
-        waiting = self._waiting(self.study.trials())
-        if waiting if self._config.budget is not None else self._worth(waiting):
+        if self._stopped or self._may_start() or self._situation().waiting:
             return False
         return self._wanted_repeat() is None
 
@@ -385,12 +363,6 @@ class Strategy:
         if config.trials is not None and self._started_trials >= config.trials:
             return False
         return not self._pool.is_empty
-
-    def _within_bounds(self) -> bool:
-        budget, hours = self._config.budget, self._config.hours
-        if budget is not None and self._spent + len(self._live) >= budget:
-            return False
-        return hours is None or self.elapsed < hours * 3600
 
     # Starting trials
 

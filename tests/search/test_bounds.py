@@ -83,3 +83,21 @@ def test_no_trial_is_continued_twice() -> None:
     del continued[None]
     assert continued
     assert max(continued.values()) == 1
+
+
+def test_a_trial_that_takes_over_another_counts_once_at_a_rung() -> None:
+    study = SweepStudy.create(None, FULL.objectives)
+    checkpoints: dict[int, list[Epoch]] = {}
+    for budget in (6, 12, 24):
+        config = make_config(budget=budget)
+        Workers(make_strategy(study, config=config), count=2, checkpoints=checkpoints).run()
+    assert any("continues" in trial.user_attrs for trial in study.trials())
+    reasons = [
+        entry["decision"]["reason"]
+        for trial in study.trials()
+        for entry in trial.user_attrs.get("curve", ())
+        if "decision" in entry and "among" in entry["decision"]["reason"]
+    ]
+    assert reasons
+    reached = [int(reason.split("among ")[1].split()[0]) for reason in reasons]
+    assert max(reached) <= 6, "there are six candidates"

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from resnest_search.errors import UserError
 from resnest_search.schema import MethodConfig
-from resnest_search.search.pruners import ParetoHalvingPruner, build_pruner, rungs_of
+from resnest_search.search.pruners import ParetoHalvingPruner, build_pruner
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 some = settings(max_examples=60, deadline=None)
@@ -247,8 +247,10 @@ def test_rungs_lie_at_powers_below_the_full_length() -> None:
     assert ParetoHalvingPruner(1, 3).rungs(10) == (1, 3, 9)
     assert ParetoHalvingPruner(3, 2).rungs(9) == (3, 6)
     assert ParetoHalvingPruner(5, 2).rungs(5) == ()
-    assert rungs_of(ParetoHalvingPruner(1, 2), 8) == (1, 2, 4)
-    assert rungs_of(optuna.pruners.MedianPruner(), 8) == ()
+    assert ParetoHalvingPruner(1, 2).rungs(8) == (1, 2, 4)
+    median = MethodConfig("MedianPruner")
+    built = build_pruner(median, objectives=["accuracy"], reported="accuracy", epochs=8)
+    assert built.rungs(8) == ()
 
 
 def test_between_rungs_and_at_the_full_length_nothing_is_decided() -> None:

@@ -1,7 +1,7 @@
 """Pruners: when a trial is not worth its next epochs."""
 
 from resnest_search.search.pruners.base import Decision, PausingPruner, Verdict
-from resnest_search.search.pruners.factory import build_pruner, rungs_of
+from resnest_search.search.pruners.factory import build_pruner
 from resnest_search.search.pruners.front_probability import FrontProbabilityPruner
 from resnest_search.search.pruners.keep_all import KeepAllPruner
 from resnest_search.search.pruners.pareto_halving import ParetoHalvingPruner, RungDecision
@@ -17,5 +17,4 @@ __all__ = [
     "SingleObjectivePruner",
     "Verdict",
     "build_pruner",
-    "rungs_of",
 ]

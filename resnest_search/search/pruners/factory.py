@@ -17,7 +17,7 @@ from resnest_search.search.pruners.keep_all import KeepAllPruner
 from resnest_search.search.pruners.pareto_halving import ParetoHalvingPruner
 from resnest_search.search.pruners.single_objective import SingleObjectivePruner
 
-__all__ = ["build_pruner", "rungs_of"]
+__all__ = ["build_pruner"]
 
 _P = TypeVar("_P", bound=BasePruner)
 
@@ -53,11 +53,6 @@ def build_pruner(
     args = dict(config.args)
     followed = _followed(config.name, args.pop("objective", reported), objectives, reported)
     return SingleObjectivePruner(_stock(config.name, args, epochs), followed, reported=reported)
-
-
-def rungs_of(pruner: BasePruner, epochs: int) -> tuple[int, ...]:
-    """Epochs at which the pruner may prune where it has rungs, else none."""
-    return pruner.rungs(epochs) if isinstance(pruner, PausingPruner) else ()
 
 
 def _followed(name: str, objective: str, objectives: Sequence[str], reported: str) -> str:

@@ -100,7 +100,7 @@ class ParetoHalvingPruner(PausingPruner):
     def explain(self, study: Study, trial: FrozenTrial) -> RungDecision | None:
         """The decision of the rung that the trial's last epoch stands on; None between rungs."""
         step = trial.last_step
-        if step is None or not self._is_rung(step):
+        if step is None or not self._is_judged(trial, step):
             return None
         with self._rung(study, step) as rung:
             rung.see(trial)
@@ -115,9 +115,10 @@ class ParetoHalvingPruner(PausingPruner):
         """
         found: list[int] = []
         for step in sorted({trial.last_step or 0 for trial in paused}, reverse=True):
-            here = [trial for trial in paused if (trial.last_step or 0) == step]
-            if not self._is_rung(step):
-                found += sorted(trial.number for trial in here)
+            all_here = [trial for trial in paused if (trial.last_step or 0) == step]
+            here = [trial for trial in all_here if self._is_judged(trial, step)]
+            found += sorted({t.number for t in all_here} - {t.number for t in here})
+            if not here:
                 continue
             with self._rung(study, step) as rung:
                 for trial in here:
@@ -125,15 +126,16 @@ class ParetoHalvingPruner(PausingPruner):
                 found += self._best(rung, {trial.number for trial in here})
         return found
 
-    def _is_rung(self, step: int) -> bool:
-        return step in self.rungs(self._epochs or step + 1)
+    def _is_judged(self, trial: FrozenTrial, step: int) -> bool:
+        """Whether this epoch is a rung that the trial has come to itself."""
+        return step in self.rungs(self._epochs or step + 1) and step > _taken_over(trial)
 
     def _rung(self, study: Study, step: int) -> AbstractContextManager[Rung]:
         names = tuple(study.metric_names or [self._reported])
         signs = tuple(_signs(study.directions))
 
         def point(trial: FrozenTrial) -> Point | None:
-            if step not in trial.intermediate_values:
+            if step not in trial.intermediate_values or step <= _taken_over(trial):
                 return None
             values = (self._objective(name, trial, step) for name in names)
             return tuple(sign * value for sign, value in zip(signs, values, strict=True))
@@ -180,6 +182,12 @@ class ParetoHalvingPruner(PausingPruner):
                 found += [n for n in (order if spared else order[:room]) if n in here]
             room -= len(front)
         return found
+
+
+def _taken_over(trial: FrozenTrial) -> int:
+    """Epochs at which a trial stands in the place of the one that it continues, and is no other."""
+    facts = trial.user_attrs
+    return int(facts.get("inherited", 0)) if "continues" in facts else 0
 
 
 def _signs(directions: Sequence[StudyDirection]) -> list[float]:

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from resnest_search.search.improvement import expected_improvements
 from resnest_search.search.outlook import Finished, Outlook, Prospect
-from resnest_search.search.situation import Goal, Situation
+from resnest_search.search.situation import Goal, Sampler, Situation
 from resnest_search.search.space import Candidate, Space
 from resnest_search.search.study import paused_because
 
@@ -36,7 +36,7 @@ class _Step:
     number: int | None = None  # of a trial that waits
 
 
-class KnownCostSampler:
+class KnownCostSampler(Sampler):
     """Weighs new candidates against paused trials by what each promises for its price.
 
     Latency and memory are measured before the first epoch, so that only the trained value of
@@ -51,42 +51,20 @@ class KnownCostSampler:
         goal: what is sought.
         seed: of the draws where a space cannot be listed.
         price: ``seconds`` of training that are left, or ``epochs``.
-        patience: how many times more the best other step must promise for its price
-            before a running trial is paused for it; null: never, which found fronts sooner
-            on every recorded table, since early epochs mislead.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: the price is neither.
     """
 
-    def __init__(
-        self,
-        space: Space,
-        goal: Goal,
-        seed: int,
-        *,
-        price: str = "seconds",
-        patience: float | None = None,
-    ) -> None:
+    def __init__(self, space: Space, goal: Goal, seed: int, *, price: str = "seconds") -> None:
         if price not in ("seconds", "epochs"):
             raise ValueError(f"price must be seconds or epochs, not {price}")
-        if patience is not None and not patience >= 1:
-            raise ValueError(f"patience must be at least 1 or null, not {patience}")
         self._space = space
         self._goal = goal
         self._seed = seed
         self._price = price
-        self._patience = patience
         self._outlook = Outlook(goal)
         self._has_prior = False
-
-    def propose(self, situation: Situation) -> Candidate:
-        """The new candidate that promises most; trials that wait are left aside."""
-        steps = self._steps(situation, waiting=False)
-        best = steps[int(np.argmax(self._scores(steps, situation)))].candidate
-        if best is None:
-            raise ValueError("no new candidate is left")
-        return best
 
     def step(self, situation: Situation) -> Candidate | int | None:
         """The step that promises most: a new candidate, or the number of a trial that waits."""
@@ -96,27 +74,11 @@ class KnownCostSampler:
         best = steps[int(np.argmax(self._scores(steps, situation)))]
         return best.number if best.candidate is None else best.candidate
 
-    def outranked(self, situation: Situation, trial: FrozenTrial) -> str:
-        """Why another step is worth more than the trial's next epochs; empty where none is."""
-        if self._patience is None:
-            return ""
-        others = self._steps(situation)
-        if not others or not self._finished(situation):
-            return ""
-        own = self._of_trial(trial, self._seconds(situation.trials))
-        scores = self._scores([own, *others], situation, without=trial.number)
-        best = int(np.argmax(scores[1:])) + 1
-        if scores[best] <= self._patience * scores[0]:
-            return ""
-        rival = others[best - 1]
-        name = f"trial {rival.number}" if rival.candidate is None else str(rival.candidate.variant)
-        return f"{name} promised more hypervolume for its training time"
-
     # Steps and their worth
 
-    def _steps(self, situation: Situation, waiting: bool = True) -> list[_Step]:
+    def _steps(self, situation: Situation) -> list[_Step]:
         seconds = self._seconds(situation.trials)
-        steps = [self._of_trial(trial, seconds) for trial in situation.waiting if waiting]
+        steps = [self._of_trial(trial, seconds) for trial in situation.waiting]
         for candidate in self._new(situation) if situation.may_start else ():
             price = self._goal.epochs * seconds.of(situation.costs(candidate))
             steps.append(_Step(self._of(candidate, situation), price, candidate=candidate))
@@ -152,18 +114,14 @@ class KnownCostSampler:
                 found.append(candidate)
         return found
 
-    def _scores(
-        self, steps: Sequence[_Step], situation: Situation, without: int | None = None
-    ) -> Array:
+    def _scores(self, steps: Sequence[_Step], situation: Situation) -> Array:
         """Expected hypervolume improvement of each step for its price, (n,)."""
         self._take_prior(situation)
         finished = self._finished(situation)
         live = [
             self._outlook.prospect(trial)
             for trial in situation.trials
-            if trial.state == TrialState.RUNNING
-            and not paused_because(trial)
-            and trial.number != without
+            if trial.state == TrialState.RUNNING and not paused_because(trial)
         ]
         prospects = [step.prospect for step in steps]
         mean, deviation = self._forecast([*prospects, *live], finished)

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from resnest_search.search.situation import Situation
+from resnest_search.search.situation import ProposingSampler, Situation
 from resnest_search.search.space import Candidate
 
 __all__ = ["OrderedSampler"]
 
 
-class OrderedSampler:
+class OrderedSampler(ProposingSampler):
     """Proposes the first unused candidate of an order.
 
     Args:

@@ -15,7 +15,7 @@ from optuna.distributions import (
 )
 from scipy.stats import qmc
 
-from resnest_search.search.situation import Situation
+from resnest_search.search.situation import ProposingSampler, Situation
 from resnest_search.search.space import Candidate, Space
 
 __all__ = ["QuasiRandomSampler"]
@@ -23,7 +23,7 @@ __all__ = ["QuasiRandomSampler"]
 _POINTS = 4096  # of the sequence that are looked at before an unused candidate is drawn
 
 
-class QuasiRandomSampler:
+class QuasiRandomSampler(ProposingSampler):
     """Proposes the first point of a scrambled Sobol sequence that is possible and unused.
 
     Optuna's own QMCSampler counts its points in the study that it is asked with; this one

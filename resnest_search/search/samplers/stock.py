@@ -10,7 +10,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from resnest_search.search.situation import Situation
+from resnest_search.search.situation import ProposingSampler, Situation
 from resnest_search.search.space import Candidate, Space
 from resnest_search.search.study import paused_because
 
@@ -21,7 +21,7 @@ _DRAWS = 1000  # random ones, where a space with a range has few allowed candida
 _ATTEMPTS = 20  # proposals asked of the sampler before a random unused candidate is taken
 
 
-class StockSampler:
+class StockSampler(ProposingSampler):
     """Asks one of Optuna's samplers, and never takes a candidate twice from a finite space.
 
     The study that records the truth is not the one that the sampler sees. With several
