@@ -88,7 +88,8 @@ def _command_line() -> str:
 def sweep(config: SweepConfig) -> None:
     """Measure, search, report and export."""
     from resnest_search.execution.folder import locked, new_folder
-    from resnest_search.execution.sweep import create, kept, measured, prepare, table_costs
+    from resnest_search.execution.prepare import prepare
+    from resnest_search.execution.sweep import create, kept, measured, table_costs
     from resnest_search.report.live import measuring
 
     config, space = prepare(config)

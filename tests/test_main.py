@@ -13,7 +13,7 @@ import pytest
 import resnest_search
 from resnest_search.config import run_command
 from resnest_search.errors import UserError
-from resnest_search.execution.sweep import prepare
+from resnest_search.execution.prepare import prepare
 
 ROOT = str(Path(resnest_search.__file__).parents[1])
 

@@ -13,8 +13,8 @@ from torch import nn
 from training_runs import MODEL, make_run, numbers, train
 
 from resnest_search.errors import UserError
+from resnest_search.execution.prepare import prepare
 from resnest_search.execution.pretrained import absolute_pretrained, check_pretrained
-from resnest_search.execution.sweep import prepare
 from resnest_search.models.build import build
 from resnest_search.schema import (
     DataConfig,

@@ -70,7 +70,7 @@ class SingleObjectivePruner(PausingPruner):
         return Verdict(False, f"{name} on {self._objective}: {value:.6g} at epoch {step}")
 
     def promotable(self, study: Study, paused: Sequence[FrozenTrial]) -> list[int]:
-        """None: what one of Optuna's pruners stops is stopped for good."""
+        """None: one of Optuna's pruners was not made to be asked again."""
         return []
 
     def _refuses(self, study: Study, trial: FrozenTrial, step: int) -> bool:
