@@ -21,6 +21,7 @@ import psutil
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 240
 VALIDATION = 100  # images
+_KINDS = ("Trial", "Resource")
 
 # One block of two splits at most, on a tenth of the digits: an epoch takes 0.3 s on a core.
 SMALL = (
@@ -83,20 +84,18 @@ class Command:
     @property
     def descendants(self) -> list[psutil.Process]:
         """Every process under it that is alive, remembered for the end."""
+        children: list[psutil.Process] = []
         with contextlib.suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(self.process.pid).children(recursive=True):
-                self._seen[child.pid] = child
+            children = psutil.Process(self.process.pid).children(recursive=True)
+        for child in children:
+            self._seen[child.pid] = child
+            with contextlib.suppress(psutil.Error):  # it may have ended meanwhile
                 self._ran.add(" ".join(child.cmdline()))
         return [child for child in self._seen.values() if _alive(child)]
 
     def training(self) -> list[psutil.Process]:
         """The worker processes in which Ray trains."""
-        found = []
-        for child in self.descendants:
-            with contextlib.suppress(psutil.Error):
-                if any("TrialTrainable" in word for word in child.cmdline()):
-                    found.append(child)
-        return found
+        return [child for child in self.descendants if trains(child)]
 
     @property
     def started_ray(self) -> bool:
@@ -146,6 +145,13 @@ class Command:
 def _alive(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.Error):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def trains(process: psutil.Process) -> bool:
+    """Whether Ray runs trials in it; the title names the class or the one that Tune wraps it in."""
+    with contextlib.suppress(psutil.Error):
+        return any(f"ray::{kind}Trainable" in " ".join(process.cmdline()) for kind in _KINDS)
     return False
 
 

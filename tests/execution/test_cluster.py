@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
-from command_line import ROOT, SMALL, logged, rows, started, study, sweep_file
+from command_line import ROOT, SMALL, logged, rows, started, study, sweep_file, trains
 from optuna.trial import TrialState
 from ray.cluster_utils import Cluster
 
@@ -46,11 +47,7 @@ def raylet_of(node: Any) -> psutil.Process:
 
 def at_work(node: Any) -> bool:
     """Whether a trial runs on a node."""
-    for process in raylet_of(node).children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            if "TrialTrainable" in " ".join(process.cmdline()):
-                return True
-    return False
+    return any(map(trains, raylet_of(node).children(recursive=True)))
 
 
 def lose(node: Any) -> None:
@@ -74,7 +71,9 @@ def test_trials_of_a_lost_node_go_on_elsewhere_and_nothing_is_lost(
         done = [max(e, default=0) for e in logged(folder, "finished").values()]
         return sum(epoch >= 2 for epoch in done) >= 2 and at_work(lost)
 
-    with started(tmp_path, "sweep=tiny", *SMALL, address, *words) as command:
+    # A Ray that was started in this process before has the nodes ask for its token.
+    token = {name: value for name, value in os.environ.items() if name.startswith("RAY_AUTH")}
+    with started(tmp_path, "sweep=tiny", *SMALL, address, *words, **token) as command:
         command.until(both_have_trained)
         lose(lost)
         done = command.wait()

@@ -80,7 +80,8 @@ def test_a_table_is_replayed_and_reported_without_data_or_weights(
 def test_an_interrupted_replay_resumes_as_if_nothing_had_happened(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("trial.workers=2", "search.pruner.args.first_rung=1")
+    halving = ("search/pruner=pareto_halving", "search.pruner.args.first_rung=1")
+    words = ("trial.workers=2", *halving)
     sweep(*words, "run=whole")
     with monkeypatch.context() as patch:
         interrupted_after(7, patch)
