@@ -36,25 +36,38 @@ def expected_improvements(
     Args:
         mean, deviation: of the candidates' values, normal, more is better; (n,) each.
         costs: of the candidates, less is better; (n, d), d may be 0.
-        front_values: of the points that are known or taken for granted; (k,).
+        front_values: of the points that are known or taken for granted, (k,); or as many draws of
+            them as there are rows, (s, k), of which the mean is taken.
         front_costs: (k, d).
         reference: value at which the hypervolume begins.
         limits: costs at which it ends; (d,).
     """
-    heights, edges = _height_map(front_values, front_costs, reference, np.asarray(limits))
-    levels, cells = np.unique(heights, return_inverse=True)
-    gains = _expected_excess(mean[:, None], deviation[:, None], levels[None, :])  # (n, levels)
-    cells = cells.reshape(-1)
+    edges = _edges(front_costs, np.asarray(limits))
+    worlds = [
+        np.unique(_heights(values, front_costs, reference, edges), return_inverse=True)
+        for values in np.atleast_2d(front_values)
+    ]
+    cells = math.prod(len(axis_edges) for axis_edges in edges)
     result = np.empty(len(mean))
-    step = max(1, _CHUNK // max(1, heights.size))
+    step = max(1, _CHUNK // max(1, cells))
     for start in range(0, len(mean), step):
         part = slice(start, start + step)
         volumes = _volumes(costs[part], edges)
-        per_level = np.zeros((len(volumes), len(levels)))
-        for level in range(len(levels)):
-            per_level[:, level] = volumes[:, cells == level].sum(axis=1)
-        result[part] = (per_level * gains[part]).sum(axis=1)
+        gains = [_gain(mean[part], deviation[part], volumes, *world) for world in worlds]
+        result[part] = np.mean(gains, axis=0)
     return result
+
+
+def _gain(
+    mean: Points, deviation: Points, volumes: Points, levels: Points, places: NDArray[np.int64]
+) -> Points:
+    """Expected growth over cells whose heights are ``levels[places]``, (n,)."""
+    order = np.argsort(places.reshape(-1), kind="stable")
+    begins = np.searchsorted(places.reshape(-1)[order], np.arange(len(levels)))
+    per_level = np.add.reduceat(volumes[:, order], begins, axis=1)
+    excess = _expected_excess(mean[:, None], deviation[:, None], levels[None, :])
+    gain: Points = (per_level * excess).sum(axis=1)
+    return gain
 
 
 def beats(costs: Points, front_values: Points, front_costs: Points) -> Points:
@@ -66,24 +79,26 @@ def beats(costs: Points, front_values: Points, front_costs: Points) -> Points:
     return best
 
 
-def _height_map(
-    values: Points, costs: Points, reference: float, limits: Points
-) -> tuple[Points, list[Points]]:
-    """Best value within reach of each cell, and the cells' edges in each cost."""
-    dimensions = len(limits)
-    edges = [
-        np.unique(np.append(costs[:, axis][costs[:, axis] < limits[axis]], limits[axis]))
-        for axis in range(dimensions)
+def _edges(costs: Points, limits: Points) -> list[Points]:
+    """Upper ends of the cells in each cost."""
+    return [
+        np.unique(np.append(costs[:, axis][costs[:, axis] < limit], limit))
+        for axis, limit in enumerate(limits)
     ]
+
+
+def _heights(values: Points, costs: Points, reference: float, edges: list[Points]) -> Points:
+    """Best value within reach of each cell."""
     # The cell below an edge starts at the edge before it; the first one has no lower end.
     starts = [np.concatenate([[-math.inf], axis_edges[:-1]]) for axis_edges in edges]
     heights = np.full([len(axis_edges) for axis_edges in edges], reference)
     for value, cost in zip(values, costs, strict=True):
         reached = tuple(
-            slice(int(np.searchsorted(starts[a], cost[a])), None) for a in range(dimensions)
+            slice(int(np.searchsorted(start, c)), None)
+            for start, c in zip(starts, cost, strict=True)
         )
         heights[reached] = np.maximum(heights[reached], value)
-    return heights, edges
+    return heights
 
 
 def _volumes(costs: Points, edges: list[Points]) -> Points:

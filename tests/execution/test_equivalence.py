@@ -37,6 +37,10 @@ from resnest_search.search import SweepStudy
 
 HALVING = MethodConfig("pareto_halving", {"first_rung": 1, "reduction_factor": 2})
 SWEEPS = {
+    "known cost": SearchConfig(
+        sampler=MethodConfig("known_cost"),
+        pruner=MethodConfig("front_probability", {"threshold": 0.4, "startup": 3, "evidence": 0.0}),
+    ),
     "halving": SearchConfig(sampler=MethodConfig("random"), pruner=HALVING),
     "budget": SearchConfig(sampler=MethodConfig("grid"), pruner=HALVING, budget=15),
     "tpe": SearchConfig(

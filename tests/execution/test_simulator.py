@@ -322,12 +322,18 @@ class Lives:
 
 
 TPE = MethodConfig("tpe", {"n_startup_trials": 2})
+# The default, made to judge by early epochs after a few trials.
+KNOWN_COST = MethodConfig("known_cost")
+FRONT_PROBABILITY = MethodConfig(
+    "front_probability", {"threshold": 0.4, "startup": 3, "evidence": 0.0}
+)
 SWEEPS: dict[str, tuple[SweepConfig, Callable[[], Table]]] = {
     "unpruned": (config_of(SIX[:3], epochs=3), table_of),
     "halving": (config_of(pruner=HALVING), table_of),
     "halving, budget": (config_of(pruner=HALVING, budget=13), table_of),
     "halving, hours": (config_of(pruner=HALVING, hours=11 / 3600), table_of),
     "tpe": (config_of(pruner=HALVING, trials=5, sampler=TPE), table_of),
+    "known cost": (config_of(sampler=KNOWN_COST, pruner=FRONT_PROBABILITY), table_of),
     "repeats": (config_of(SIX[:3], repeats=2), noisy_table),
     "divergence": (config_of(pruner=HALVING), diverging_table),
     "divergence, budget": (config_of(budget=15), diverging_table),
@@ -352,13 +358,18 @@ def never_killed(name: str, workers: int) -> tuple[list[Any], int]:
 @pytest.mark.parametrize("name", SWEEPS)
 def test_killed_at_any_write_it_ends_as_if_never_killed(name: str, workers: int) -> None:
     whole, writes = never_killed(name, workers)
-    # Each write of the simplest two; some are enough to see what the others add.
-    step = {"unpruned": 1, "halving": 1, "tpe": 12}.get(name, 2)
+    # Each write of the simplest two and of the default; some are enough to see what the others add.
+    step = {"unpruned": 1, "halving": 1, "known cost": 1, "tpe": 12}.get(name, 2)
     for kill in range(workers % step, writes, step):
         lives = lives_of(name, workers)
         assert not lives.live(kill)
         assert lives.live()
         assert exactly(lives.study) == whole, f"killed before write {kill} of {writes}"
+
+
+def test_the_default_paused_in_what_is_killed_below() -> None:
+    study, _ = run(SWEEPS["known cost"][0])
+    assert any("paused" in trial.user_attrs for trial in study.trials())
 
 
 @settings(max_examples=60, deadline=None)

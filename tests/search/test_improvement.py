@@ -97,6 +97,20 @@ def test_candidates_do_not_know_of_each_other(
     assert (together >= 0).all()
 
 
+@some
+@given(fronts(2), st.integers(0, 10_000))
+def test_over_draws_of_the_front_it_is_the_mean(
+    case: tuple[np.ndarray, np.ndarray, np.ndarray], seed: int
+) -> None:
+    _, costs, _ = case
+    rng = np.random.default_rng(seed)
+    draws = np.round(rng.normal(size=(5, len(costs))), 1)
+    given_ = (rng.normal(size=4), rng.uniform(0.1, 1, 4), rng.uniform(0, 1.5, (4, 2)))
+    each = [expected_improvements(*given_, draw, costs, 0.0, [1.2, 1.4]) for draw in draws]
+    found = expected_improvements(*given_, draws, costs, 0.0, [1.2, 1.4])
+    assert found == pytest.approx(np.mean(each, axis=0), rel=1e-12, abs=1e-15)
+
+
 def test_many_candidates_are_worked_off_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     values, costs = rng.normal(size=6), rng.uniform(0, 1, (6, 2))

@@ -24,6 +24,8 @@ _MOST = 2000  # new candidates that one proposal weighs
 _DRAWS = 256  # of a space with a range
 _SEEN = 100  # last trials that the seconds of an epoch are learned from
 _MARGIN = 0.1  # of the range beyond the worst, where hypervolume begins
+_PAIRS = 16  # draws, each with its mirror image, of what is being trained
+_WEIGHED = 100  # steps that are weighed over these draws: the best ones if all ends as forecast
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,13 @@ class KnownCostSampler(Sampler):
     Latency and memory are measured before the first epoch, so that only the trained value of
     a candidate is uncertain. Its distribution comes from a Gaussian process (see
     ``surrogate.forecast``), the expected hypervolume improvement from that in closed form,
-    and the price is the training time that is left until the candidate's last epoch. What
-    is being trained by others counts as if it ended as forecast, so that parallel workers do
-    not all go after the same gap.
+    and the price is the training time that is left until the candidate's last epoch. The
+    improvement is averaged over draws of what the trials of other workers will end at, so that
+    parallel workers neither all go after the same gap nor count on it being filled (the
+    expected improvement of parallel searches: Ginsbourger et al., 2010; Snoek et al., 2012).
+
+    The more of all candidates can be trained at once, the less time an order of theirs saves:
+    with a share ``a`` of them at work, the price counts to the power of ``1 - a``.
 
     Args:
         space: what varies.
@@ -123,30 +129,42 @@ class KnownCostSampler(Sampler):
             for trial in situation.trials
             if trial.state == TrialState.RUNNING and not paused_because(trial)
         ]
-        prospects = [step.prospect for step in steps]
-        mean, deviation = self._forecast([*prospects, *live], finished)
-        costs = np.array([p.costs for p in [*prospects, *live]])
-        count = len(steps)
-        values = np.concatenate([finished.finals, mean[count:]])
+        count, prospects = len(steps), [*(step.prospect for step in steps), *live]
+        mean, deviation = self._forecast(prospects, finished)
+        costs = np.array([p.costs for p in prospects])
         front = np.concatenate(
             [finished.costs.reshape(len(finished), costs.shape[1]), costs[count:]]
         )
-        everything = np.concatenate([values, mean])
-        low, high = float(everything.min()), float(everything.max())
-        all_costs = np.concatenate([front, costs[:count]])
-        span = np.ptp(all_costs, axis=0)
-        gains = expected_improvements(
-            mean[:count],
-            deviation[:count],
-            costs[:count],
-            values,
-            front,
-            low - _MARGIN * max(high - low, 1e-6),
-            all_costs.max(axis=0) + _MARGIN * np.where(span > 0, span, 1.0),
-        )
-        prices = np.array([step.seconds for step in steps])
-        worth: Array = gains / prices
-        return worth
+        reference, limits = _corner(np.append(finished.finals, mean), [front, costs[:count]])
+        at_work = 1 + len(live) if live else 0
+        share = at_work / (count + len(live))
+        prices = np.array([step.seconds for step in steps]) ** (1 - share)
+
+        def worths(chosen: NDArray[np.int64], ends: Array) -> Array:
+            known = np.broadcast_to(finished.finals, (len(ends), len(finished)))
+            gains = expected_improvements(
+                mean[chosen],
+                deviation[chosen],
+                costs[chosen],
+                np.concatenate([known, ends], axis=1),
+                front,
+                reference,
+                limits,
+            )
+            worth: Array = gains / prices[chosen]
+            return worth
+
+        everyone = np.arange(count)
+        found = worths(everyone, mean[None, count:])
+        if not live:
+            return found
+        rng = np.random.default_rng([self._seed, len(situation.trials), len(finished)])
+        apart = deviation[count:] * rng.standard_normal((_PAIRS, len(live)))
+        ends = mean[count:] + np.concatenate([apart, -apart])
+        best = np.sort(np.argsort(-found, kind="stable")[:_WEIGHED])
+        weighed = np.full(count, -math.inf)
+        weighed[best] = worths(best, ends)
+        return weighed
 
     def _take_prior(self, situation: Situation) -> None:
         """What earlier sweeps found, once: it does not change during this one."""
@@ -170,6 +188,15 @@ class KnownCostSampler(Sampler):
 
     def _seconds(self, trials: Sequence[FrozenTrial]) -> _Seconds:
         return _Seconds([] if self._price == "epochs" else trials, self._price)
+
+
+def _corner(values: Array, costs: Sequence[Array]) -> tuple[float, Array]:
+    """Value and costs at which the hypervolume ends, somewhat beyond the worst."""
+    low, high = float(values.min()), float(values.max())
+    everywhere = np.concatenate(costs)
+    span = np.ptp(everywhere, axis=0)
+    limits = everywhere.max(axis=0) + _MARGIN * np.where(span > 0, span, 1.0)
+    return low - _MARGIN * max(high - low, 1e-6), limits
 
 
 class _Seconds:
