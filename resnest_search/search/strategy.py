@@ -148,7 +148,8 @@ class Strategy:
             number = self._interrupted.pop(0)
             if not self._settled(number):
                 return self._assignment(number)
-        if self._bound_at(self._spent + len(self._live)):
+        # Nothing is begun with epochs that those at work need to come to their end.
+        if self._bound_at(self._spent + sum(map(self._left, self._live))):
             return None
         taken = self._taken(self._step())
         return None if taken is None else self._assignment(taken)
@@ -213,7 +214,7 @@ class Strategy:
         decision = None if is_repeat else self._judged(trial)
         if decision is not None and not decision["kept"]:
             return decision
-        if reason := self._bound_met():
+        if reason := self._bound_met(number):
             return {"kept": False, "reason": reason, "by": "bound"}
         return decision
 
@@ -249,7 +250,7 @@ class Strategy:
         return False
 
     def _stopped_by_bound(self, number: int, epoch: int) -> bool:
-        reason = self._bound_met()
+        reason = self._bound_met(number)
         if not reason:
             return False
         self.study.set(number, "bound", epoch)  # a resume with a larger one may continue it
@@ -262,11 +263,24 @@ class Strategy:
         values = [self._objective(trial, name, epoch) for name in self._config.objectives]
         self._end(number, TrialState.COMPLETE, f"trained all {epoch.epoch} epochs", values)
 
-    def _bound_met(self) -> str:
-        """The bound that ends a trial after its epoch; empty for none."""
-        # Every other trial at work is in the middle of an epoch that will be spent, and so is
-        # one that was when a driver was killed.
-        return self._bound_at(self._spent + len(self._live | set(self._interrupted)) - 1)
+    def _bound_met(self, number: int) -> str:
+        """The bound that ends a trial after its epoch; empty for none.
+
+        A budget is for those that were begun first: it is kept for all that they have left. Of
+        the others at work, or at work when a driver was killed, one epoch is under way.
+        """
+        others = (self._live | set(self._interrupted)) - {number}
+        turn = self._turn(number)
+        claims = (self._left(other) if self._turn(other) < turn else 1 for other in others)
+        return self._bound_at(self._spent + sum(claims))
+
+    def _left(self, number: int) -> int:
+        """Epochs that a trial lacks."""
+        return self._config.epochs - (self.study.trial(number).last_step or 0)
+
+    def _turn(self, number: int) -> tuple[float, int]:
+        """Key that sorts trials by when they were taken up."""
+        return self.study.trial(number).user_attrs["segments"][-1]["at"], number
 
     def _bound_at(self, epochs: int) -> str:
         """The bound that is met with so many epochs spent, or about to be; empty for none."""
@@ -343,7 +357,7 @@ class Strategy:
         return [by_number[n] for n in self._pruner.promotable(self.study.optuna, waiting)]
 
     def _nothing_is_left(self) -> bool:
-        if self._bound_at(self._spent + len(self._live)):
+        if self._bound_at(self._spent):
             return True
         if self._stopped or self._may_start() or self._situation().waiting:
             return False

@@ -46,6 +46,21 @@ def test_a_larger_budget_continues_what_a_smaller_one_stopped(
     assert all(len(t.intermediate_values) == 4 for t in complete)
 
 
+@settings(deadline=None, max_examples=60)
+@given(budget=st.integers(1, 30), workers=st.integers(1, 8), seed=st.integers(0, 999))
+def test_a_budget_is_spent_on_trials_that_end_however_many_workers_there_are(
+    budget: int, workers: int, seed: int
+) -> None:
+    """Side by side, eight workers would spend a budget of 12 and end none of six trials."""
+    config = make_config(pruner=MethodConfig("none"), budget=budget)
+    strategy = make_strategy(config=config)
+    ran = Workers(strategy, count=workers, seed=seed).run()
+    assert len(ran.trained) == min(budget, 24)
+    states = Counter(trial.state.name for trial in strategy.study.trials())
+    whole, rest = divmod(min(budget, 24), 4)
+    assert states == Counter({"COMPLETE": whole, "PRUNED": 1 if rest else 0})
+
+
 def test_what_a_rung_paused_goes_on_before_the_budget_is_spent_and_after_a_larger_one() -> None:
     """A budget that covers the space ends exact, at once or after a smaller one."""
     for budget in (4, 7, 11, 24):
