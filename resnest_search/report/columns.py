@@ -56,8 +56,7 @@ def columns(sweep: Sweep) -> list[Column]:
         Column("variant", "radix s cardinality x width d", _variant, _variant, number=False),
         *(_parameter(key) for key in extra_parameters(sweep)),
         *_seed(sweep),
-        *(_cost(name) for name in ("parameters_m", "gmacs", "latency_ms", "memory_mib")),
-        _cost("images_per_s"),
+        *_costs(sweep),
         Column(
             METRICS["accuracy"].label,
             "validation accuracy ± standard error, %; in parentheses: unfinished",
@@ -139,6 +138,13 @@ def _membership(sweep: Sweep) -> list[Column]:
             spared=_SPARED["membership"],
         )
     ]
+
+
+def _costs(sweep: Sweep) -> list[Column]:
+    """Only what is known of some trial: a table of recorded curves may lack most of them."""
+    names = ("parameters_m", "gmacs", "latency_ms", "memory_mib", "images_per_s")
+    known = {name for trial in sweep.trials for name in trial.costs}
+    return [_cost(name) for name in names if name in known or not known]
 
 
 def _cost(name: str) -> Column:

@@ -260,9 +260,22 @@ def _commands(sweep: Sweep) -> list[tuple[str, str]]:
         commands.append(("export", f"{program} export {run} select=latency"))
     if not sweep.finished:
         commands.append(("go on", f"{program} resume {run}"))
+    elif more := _larger_bound(sweep):
+        commands.append(("train on", f"{program} resume {run} {more}"))
     if any(folder.glob("wandb/offline-run-*")):
         commands.append(("upload", f"wandb sync {shlex.quote(str(folder))}/wandb/offline-run-*"))
     if (folder / "study.db").exists():
         url = shlex.quote(f"sqlite:///{folder / 'study.db'}")
         commands.append(("look inside", f"optuna-dashboard {url}"))
     return commands
+
+
+def _larger_bound(sweep: Sweep) -> str:
+    """Twice the bound that ended a sweep, as a resume takes it; empty where none did."""
+    search = sweep.config.get("search", {})
+    budget, hours = search.get("budget"), search.get("hours")
+    if budget is not None and sweep.epochs >= budget:
+        return f"budget={2 * budget}"
+    if hours is not None and sweep.seconds >= 3600 * hours:
+        return f"hours={2 * hours:g}"
+    return ""

@@ -306,8 +306,8 @@ def test_a_sweep_on_a_server_is_killed_resumed_reported_and_exported(tmp_path: P
         done = run(tmp_path, words[0], "run=out", *words[1:], **environment)
         assert done.code == 0, done
     name = json.loads((folder / RECORD).read_text())["study"]
-    nothing_lost(folder, optuna.load_study(study_name=name, storage=POSTGRES).trials)
+    nothing_lost(folder, optuna.load_study(study_name=name, storage=check_storage(POSTGRES)).trials)
     if password:
         files = [path for path in tmp_path.rglob("*") if path.is_file()]
         assert [path for path in files if str(password).encode() in path.read_bytes()] == []
-    optuna.delete_study(study_name=name, storage=POSTGRES)
+    optuna.delete_study(study_name=name, storage=check_storage(POSTGRES))

@@ -9,6 +9,7 @@ from sample_sweeps import EPOCHS, doubtful, make_sweep, make_trial, mixed
 
 from resnest_search.metrics import COSTS
 from resnest_search.record import COMPLETE, FAILED, PRUNED
+from resnest_search.report.columns import columns
 from resnest_search.report.reading import accuracy_text, noise_sentence, percent
 from resnest_search.report.table import (
     CSV_COLUMNS,
@@ -176,6 +177,28 @@ def test_closing_offers_only_what_makes_sense(tmp_path):
     assert "export" not in text
     assert "wandb" not in text
     assert "no knee" in text
+
+
+def test_a_bound_that_ended_the_sweep_is_offered_twice_as_large():
+    def offered(search, seconds=0.0):
+        config = {"search": search}
+        sweep = replace(mixed(), config=config, seconds=seconds, finished=True)
+        text = printed(closing(sweep), width=300)
+        return [line.split()[-1] for line in text.splitlines() if line.startswith("train on")]
+
+    spent = mixed().epochs
+    assert offered({"budget": spent}) == [f"budget={2 * spent}"]
+    assert offered({"budget": spent + 1}) == []
+    assert offered({"hours": 0.5}, seconds=1801) == ["hours=1"]
+    assert offered({"hours": 0.5}, seconds=1799) == []
+    assert offered({}) == []
+
+
+def test_costs_that_no_trial_has_get_no_column():
+    trials = [make_trial(n, f"1s1x{n}6d", costs={"latency_ms": 1.0 + n}) for n in (1, 2)]
+    heads = {column.head for column in columns(make_sweep(trials))}
+    assert "ms" in heads
+    assert heads.isdisjoint({"MiB", "GMACs", "img/s", "#P M"})
 
 
 def test_no_line_break_gets_into_a_printed_command(tmp_path):
