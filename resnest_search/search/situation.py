@@ -71,15 +71,15 @@ class ProposingSampler(Sampler):
     """
 
     @abstractmethod
-    def propose(self, situation: Situation) -> Candidate:
-        """The next candidate to start; asked only where ``may_start``."""
+    def propose(self, situation: Situation) -> Candidate | None:
+        """The next candidate to start, None where none is found; asked only where ``may_start``."""
 
     def step(self, situation: Situation) -> Candidate | int | None:
         """See Sampler."""
         if situation.promoted:
             return situation.promoted[0].number
-        if situation.may_start:
-            return self.propose(situation)
+        if situation.may_start and (found := self.propose(situation)) is not None:
+            return found
         furthest = max(situation.waiting, key=_progress, default=None)
         return None if furthest is None else furthest.number
 

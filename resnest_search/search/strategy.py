@@ -120,6 +120,7 @@ class Strategy:
             for entry in study.notes.get("prior", ())
         ]
         self._pool = Pool(space, costings, {trial.user_attrs["candidate"] for trial in trials})
+        self._exhausted = False
         self._enter_failures()
 
     @property
@@ -214,8 +215,10 @@ class Strategy:
         decision = None if is_repeat else self._judged(trial)
         if decision is not None and not decision["kept"]:
             return decision
-        if reason := self._bound_met(number):
+        if reason := self._bound_met():
             return {"kept": False, "reason": reason, "by": "bound"}
+        if reason := self._reserved(number):
+            return {"kept": False, "reason": reason, "by": "reserve"}
         return decision
 
     def _judged(self, trial: FrozenTrial) -> dict[str, Any] | None:
@@ -250,7 +253,7 @@ class Strategy:
         return False
 
     def _stopped_by_bound(self, number: int, epoch: int) -> bool:
-        reason = self._bound_met(number)
+        reason = self._bound_met()
         if not reason:
             return False
         self.study.set(number, "bound", epoch)  # a resume with a larger one may continue it
@@ -263,16 +266,24 @@ class Strategy:
         values = [self._objective(trial, name, epoch) for name in self._config.objectives]
         self._end(number, TrialState.COMPLETE, f"trained all {epoch.epoch} epochs", values)
 
-    def _bound_met(self, number: int) -> str:
-        """The bound that ends a trial after its epoch; empty for none.
+    def _bound_met(self) -> str:
+        """The bound that ends a trial after its epoch; empty for none."""
+        # Every other trial at work is in the middle of an epoch that will be spent, and so is
+        # one that was when a driver was killed.
+        return self._bound_at(self._spent + len(self._live | set(self._interrupted)) - 1)
 
-        A budget is for those that were begun first: it is kept for all that they have left. Of
-        the others at work, or at work when a driver was killed, one epoch is under way.
+    def _reserved(self, number: int) -> str:
+        """Why a trial waits for those that were taken up before it; empty where it need not.
+
+        A budget is kept for all that they have left, and for the epoch that every other one is
+        at. What they do not need after all, since they were paused or failed, is free again.
         """
-        others = (self._live | set(self._interrupted)) - {number}
         turn = self._turn(number)
+        others = (self._live | set(self._interrupted)) - {number}
         claims = (self._left(other) if self._turn(other) < turn else 1 for other in others)
-        return self._bound_at(self._spent + sum(claims))
+        if not self._bound_at(self._spent + sum(claims)):
+            return ""
+        return f"the rest of the budget of {self._config.budget} epochs is kept for earlier trials"
 
     def _left(self, number: int) -> int:
         """Epochs that a trial lacks."""
@@ -325,7 +336,13 @@ class Strategy:
 
     def _step(self) -> Candidate | int | None:
         """A new candidate, the number of a trial that goes on, or None."""
-        return self._stopped[0] if self._stopped else self._sampler.step(self._situation())
+        if self._stopped:
+            return self._stopped[0]
+        situation = self._situation()
+        step = self._sampler.step(situation)
+        if step is None and situation.may_start:
+            self._exhausted = True  # a space with a range in which no draw finds anything new
+        return step
 
     def _taken(self, step: Candidate | int | None) -> int | None:
         """Take a step, or repeat what noise leaves in doubt; the trial's number."""
@@ -363,20 +380,21 @@ class Strategy:
             return False
         return self._wanted_repeat() is None
 
-    def _wanted_repeat(self) -> tuple[FrozenTrial, int] | None:
+    def _wanted_repeat(self) -> tuple[FrozenTrial, int, int] | None:
         """What noise wants trained again, once the front stands."""
         if not self._config.repeats:
             return None
         trials = self.study.trials()
         if any("repeat" not in trials[number].user_attrs for number in self._live):
             return None
-        return wanted_repeat(trials, self._config.objectives, self._config.repeats)
+        config = self._config
+        return wanted_repeat(trials, config.objectives, config.repeats, config.seed)
 
     def _may_start(self) -> bool:
         config = self._config
         if config.trials is not None and self._started_trials >= config.trials:
             return False
-        return not self._pool.is_empty
+        return not (self._pool.is_empty or self._exhausted)
 
     # Starting trials
 
@@ -390,9 +408,9 @@ class Strategy:
         wanted = self._wanted_repeat()
         if wanted is None:
             return None
-        first, count = wanted
+        first, count, seed = wanted
         candidate = self._space.candidate(first.params)
-        further = {"seed": self._config.seed + count, "repeat": count}
+        further = {"seed": seed, "repeat": count}
         return self.study.start(self._space, candidate, {**self._facts(candidate), **further})
 
     def _go_on(self, number: int) -> int:

@@ -321,6 +321,7 @@ class Lives:
         return True
 
 
+LATE_HALVING = MethodConfig("pareto_halving", {"first_rung": 2, "reduction_factor": 3})
 TPE = MethodConfig("tpe", {"n_startup_trials": 2})
 # The default, made to judge by early epochs after a few trials.
 KNOWN_COST = MethodConfig("known_cost")
@@ -334,6 +335,11 @@ SWEEPS: dict[str, tuple[SweepConfig, Callable[[], Table]]] = {
     "halving, hours": (config_of(pruner=HALVING, hours=11 / 3600), table_of),
     "tpe": (config_of(pruner=HALVING, trials=5, sampler=TPE), table_of),
     "known cost": (config_of(sampler=KNOWN_COST, pruner=FRONT_PROBABILITY), table_of),
+    "known cost, budget": (
+        config_of(sampler=KNOWN_COST, pruner=FRONT_PROBABILITY, budget=14),
+        table_of,
+    ),
+    "late halving, budget": (config_of(pruner=LATE_HALVING, budget=10), table_of),
     "repeats": (config_of(SIX[:3], repeats=2), noisy_table),
     "divergence": (config_of(pruner=HALVING), diverging_table),
     "divergence, budget": (config_of(budget=15), diverging_table),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
-from synthetic import Workers, make_config, make_strategy
+from synthetic import SIX, Workers, diverges_at, make_config, make_space, make_strategy
 
 from resnest_search.record import Epoch
 from resnest_search.schema import MethodConfig
@@ -59,6 +60,28 @@ def test_a_budget_is_spent_on_trials_that_end_however_many_workers_there_are(
     states = Counter(trial.state.name for trial in strategy.study.trials())
     whole, rest = divmod(min(budget, 24), 4)
     assert states == Counter({"COMPLETE": whole, "PRUNED": 1 if rest else 0})
+
+
+def test_what_was_kept_for_a_trial_that_failed_is_trained_by_those_that_waited() -> None:
+    variants = SIX[:2]
+    config = make_config(pruner=MethodConfig("none"), budget=6)
+    strategy = make_strategy(space=make_space(variant=variants), config=config)
+    ran = Workers(strategy, diverges_at(variants[0], 2), count=2, seed=1).run()
+    assert strategy.finished
+    states = [trial.state.name for trial in strategy.study.trials()]
+    assert states == ["FAIL", "COMPLETE"]
+    assert len(ran.trained) == read_sweep(strategy.study, Path()).epochs == 6
+
+
+@pytest.mark.parametrize("sampler", ["known_cost", "tpe", "qmc"])
+def test_a_range_with_few_values_comes_to_its_end(sampler: str) -> None:
+    rates = {"low": 0.05, "high": 0.15, "step": 0.05}
+    space = make_space(**{"variant": SIX[:2], "train.learning_rate": rates})
+    config = make_config(budget=100, sampler=MethodConfig(sampler), pruner=MethodConfig("none"))
+    strategy = make_strategy(space=space, config=config)
+    Workers(strategy, count=2).run()
+    assert strategy.finished
+    assert [trial.state.name for trial in strategy.study.trials()] == ["COMPLETE"] * 6
 
 
 def test_what_a_rung_paused_goes_on_before_the_budget_is_spent_and_after_a_larger_one() -> None:

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from resnest_search.search.improvement import expected_improvements
 from resnest_search.search.outlook import Finished, Outlook, Prospect
+from resnest_search.search.pareto import non_dominated
 from resnest_search.search.situation import Goal, Sampler, Situation
 from resnest_search.search.space import Candidate, Space
 from resnest_search.search.study import paused_because
@@ -25,6 +26,8 @@ _DRAWS = 256  # of a space with a range
 _SEEN = 100  # last trials that the seconds of an epoch are learned from
 _MARGIN = 0.1  # of the range beyond the worst, where hypervolume begins
 _PAIRS = 16  # draws, each with its mirror image, of what is being trained
+_CELLS = 50_000  # of the cost space, beyond which there are fewer draws
+_MOST_CELLS = 1_000_000  # beyond which the front is thinned: four costs and more
 _WEIGHED = 100  # steps that are weighed over these draws: the best ones if all ends as forecast
 
 
@@ -132,21 +135,23 @@ class KnownCostSampler(Sampler):
         count, prospects = len(steps), [*(step.prospect for step in steps), *live]
         mean, deviation = self._forecast(prospects, finished)
         costs = np.array([p.costs for p in prospects])
-        front = np.concatenate(
-            [finished.costs.reshape(len(finished), costs.shape[1]), costs[count:]]
-        )
-        reference, limits = _corner(np.append(finished.finals, mean), [front, costs[:count]])
+        known = finished.costs.reshape(len(finished), costs.shape[1])
+        reference, limits = _corner(np.append(finished.finals, mean), np.vstack([known, costs]))
+        # What another finished trial dominates adds no height, and the cells grow with each.
+        best = np.flatnonzero(non_dominated(np.column_stack([-finished.finals, known])))
+        best = best[_thinned(finished.finals[best], costs.shape[1])]
+        heights, front = finished.finals[best], np.concatenate([known[best], costs[count:]])
         at_work = 1 + len(live) if live else 0
         share = at_work / (count + len(live))
         prices = np.array([step.seconds for step in steps]) ** (1 - share)
 
         def worths(chosen: NDArray[np.int64], ends: Array) -> Array:
-            known = np.broadcast_to(finished.finals, (len(ends), len(finished)))
+            values = np.broadcast_to(heights, (len(ends), len(heights)))
             gains = expected_improvements(
                 mean[chosen],
                 deviation[chosen],
                 costs[chosen],
-                np.concatenate([known, ends], axis=1),
+                np.concatenate([values, ends], axis=1),
                 front,
                 reference,
                 limits,
@@ -159,11 +164,13 @@ class KnownCostSampler(Sampler):
         if not live:
             return found
         rng = np.random.default_rng([self._seed, len(situation.trials), len(finished)])
-        apart = deviation[count:] * rng.standard_normal((_PAIRS, len(live)))
+        cells = (len(front) + 1) ** costs.shape[1]
+        pairs = max(1, min(_PAIRS, _PAIRS * _CELLS // cells))
+        apart = deviation[count:] * rng.standard_normal((pairs, len(live)))
         ends = mean[count:] + np.concatenate([apart, -apart])
-        best = np.sort(np.argsort(-found, kind="stable")[:_WEIGHED])
+        first = np.sort(np.argsort(-found, kind="stable")[:_WEIGHED])
         weighed = np.full(count, -math.inf)
-        weighed[best] = worths(best, ends)
+        weighed[first] = worths(first, ends)
         return weighed
 
     def _take_prior(self, situation: Situation) -> None:
@@ -190,12 +197,20 @@ class KnownCostSampler(Sampler):
         return _Seconds([] if self._price == "epochs" else trials, self._price)
 
 
-def _corner(values: Array, costs: Sequence[Array]) -> tuple[float, Array]:
+def _thinned(values: Array, costs: int) -> NDArray[np.int64]:
+    """Indices of all points of a front, or of an even share by value where cells would explode."""
+    most = int(_MOST_CELLS ** (1 / costs)) if costs else len(values)
+    if len(values) <= most:
+        return np.arange(len(values))
+    order = np.argsort(values, kind="stable")
+    return order[np.linspace(0, len(values) - 1, most).round().astype(np.int64)]
+
+
+def _corner(values: Array, costs: Array) -> tuple[float, Array]:
     """Value and costs at which the hypervolume ends, somewhat beyond the worst."""
     low, high = float(values.min()), float(values.max())
-    everywhere = np.concatenate(costs)
-    span = np.ptp(everywhere, axis=0)
-    limits = everywhere.max(axis=0) + _MARGIN * np.where(span > 0, span, 1.0)
+    span = np.ptp(costs, axis=0)
+    limits = costs.max(axis=0) + _MARGIN * np.where(span > 0, span, 1.0)
     return low - _MARGIN * max(high - low, 1e-6), limits
 
 

@@ -38,12 +38,8 @@ class QuasiRandomSampler(ProposingSampler):
         self._space = space
         self._seed = seed
 
-    def propose(self, situation: Situation) -> Candidate:
-        """The next candidate.
-
-        Raises:
-            RuntimeError: of a space with a range, next to nothing is possible and allowed.
-        """
+    def propose(self, situation: Situation) -> Candidate | None:
+        """The next candidate; None where of a space with a range nothing new is found."""
         number = len(situation.trials)
         engine = qmc.Sobol(len(self._space.distributions), scramble=True, rng=self._seed)
         if number:  # scipy cannot go on by nothing
@@ -53,7 +49,7 @@ class QuasiRandomSampler(ProposingSampler):
             if candidate is not None and situation.allowed(candidate):
                 return candidate
         if not situation.unused:
-            raise RuntimeError(f"none of {_POINTS} points of the space is possible and allowed")
+            return None
         rng = np.random.default_rng([self._seed, number])
         return list(situation.unused.values())[int(rng.integers(len(situation.unused)))]
 

@@ -59,14 +59,13 @@ class StockSampler(ProposingSampler):
         self._values = values
         self._seed = seed
 
-    def propose(self, situation: Situation) -> Candidate:
-        """The next candidate.
-
-        Raises:
-            RuntimeError: of a space with a range, next to nothing is possible and allowed.
-        """
+    def propose(self, situation: Situation) -> Candidate | None:
+        """The next candidate; None where of a space with a range nothing new is found."""
         number = len(situation.trials)
-        shown = [copied for t in situation.trials if (copied := self._shown(t)) is not None]
+        # A trial that was taken over is learned from once, as the one that continues it.
+        continued = {trial.user_attrs.get("continues") for trial in situation.trials}
+        trials = (trial for trial in situation.trials if trial.number not in continued)
+        shown = [copied for t in trials if (copied := self._shown(t)) is not None]
         for attempt in range(_ATTEMPTS):
             candidate = self._ask(self._make(self._reseeded(number, attempt)), shown)
             if candidate is not None and situation.allowed(candidate):
@@ -80,7 +79,7 @@ class StockSampler(ProposingSampler):
             candidate = self._ask(RandomSampler(seed=self._reseeded(number, attempt)), [])
             if candidate is not None and situation.allowed(candidate):
                 return candidate
-        raise RuntimeError(f"none of {_DRAWS} random draws of the space is possible and allowed")
+        return None
 
     def _reseeded(self, number: int, attempt: int) -> int:
         return int(np.random.SeedSequence([self._seed, number, attempt]).generate_state(1)[0])
