@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import itertools
 from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial
@@ -14,35 +14,33 @@ __all__ = ["wanted_repeat"]
 
 
 def wanted_repeat(
-    trials: Sequence[FrozenTrial], objectives: Sequence[str], most: int
-) -> tuple[FrozenTrial, int] | None:
-    """The trial to repeat next, and as which repeat, from 1; None where none is wanted.
+    trials: Sequence[FrozenTrial], objectives: Sequence[str], most: int, least: int
+) -> tuple[FrozenTrial, int, int] | None:
+    """The trial to repeat next, as which repeat, from 1, with which seed; None for none.
 
-    Among the contested candidates that with the fewest repeats, begun ones included, then
+    Among the contested candidates that with the fewest seeds, begun ones included, then
     the most doubtful.
 
     Args:
         trials: of the sweep.
         objectives: names of metrics.
         most: repeats of one candidate.
+        least: the smallest seed; the smallest that a candidate lacks is taken.
     """
     records = [record_of(trial) for trial in trials]
-    # Distinct ones: a trial that takes over another is the same repeat.
-    repeats = {repeat for trial in trials if (repeat := _repeat(trial)) is not None}
-    begun = Counter(candidate for candidate, _ in repeats)
+    # Distinct ones: a trial that takes over another has its seed, and an earlier run's counts.
+    seeds: dict[str, set[int]] = {}
+    for trial in trials:
+        facts = trial.user_attrs
+        seeds.setdefault(facts["candidate"], set()).add(int(facts["seed"]))
     doubtful = [
         identity
         for identity in contested(candidate_results(records, objectives))
-        if begun[identity] < most
+        if len(seeds[identity]) <= most
     ]
     if not doubtful:
         return None
-    chosen = min(doubtful, key=lambda identity: begun[identity])
+    chosen = min(doubtful, key=lambda identity: len(seeds[identity]))
     first = next(trial for trial in trials if trial.user_attrs["candidate"] == chosen)
-    return first, begun[chosen] + 1
-
-
-def _repeat(trial: FrozenTrial) -> tuple[str, int] | None:
-    """Which repeat of which candidate a trial is; None for none."""
-    facts = trial.user_attrs
-    return (facts["candidate"], facts["repeat"]) if "repeat" in facts else None
+    seed = next(seed for seed in itertools.count(least) if seed not in seeds[chosen])
+    return first, len(seeds[chosen]), seed

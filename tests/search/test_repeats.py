@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from optuna.trial import TrialState
-from synthetic import SIX, Workers, make_config, make_strategy
+from synthetic import SIX, Workers, costs_of, make_config, make_space, make_strategy
 
 from resnest_search.record import Epoch
 from resnest_search.schema import MethodConfig
@@ -21,6 +23,26 @@ def level(candidate: Candidate) -> float:
 
 def flat(candidate: Candidate, epoch: int) -> Epoch:
     return Epoch(epoch, level(candidate), 0.1, 0.1, 0.5, 2000)
+
+
+def survives(candidate: Candidate, epoch: int) -> Epoch:
+    """The first three are equal but for noise, and what halving keeps."""
+    order = [*SIX[3:], *SIX[:3]]
+    height = [0.5, 0.6, 0.7, 0.9, 0.9004, 0.9008][order.index(str(candidate.variant))]
+    return Epoch(epoch, height, 0.1, 0.1, 0.5, 2000)
+
+
+def make_facts(candidate: Candidate) -> dict[str, Any]:
+    """What every trial holds."""
+    return {
+        "candidate": candidate.identity,
+        "variant": str(candidate.variant),
+        "parameters": dict(candidate.parameters),
+        "device": "a device",
+        "mode": "a mode",
+        "state": "complete",
+        **costs_of(candidate),
+    }
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -43,10 +65,47 @@ def test_only_contested_candidates_get_further_seeds(workers: int, repeats: int)
         assert sorted(seeds) == list(range(len(seeds)))
 
 
+def test_a_seed_that_an_earlier_run_brought_is_not_trained_again() -> None:
+    config = make_config(repeats=2, epochs=2, pruner=MethodConfig("none"))
+    strategy = make_strategy(config=config)
+    study, space = strategy.study, make_space()
+    for candidate in space.candidates or ():  # as a warm start enters what it reuses
+        steps = {1: level(candidate), 2: level(candidate)}
+        facts = {
+            **make_facts(candidate),
+            "seed": 1,
+            "inherited": 2,
+            "warm_start": {"folder": "earlier", "trial": 0},
+            "curve": [dataclasses.asdict(flat(candidate, epoch)) for epoch in steps],
+        }
+        values = [level(candidate), facts["latency_ms"], facts["memory_mib"]]
+        study.start(space, candidate, facts, TrialState.COMPLETE, steps, values)
+    again = make_strategy(study, space, config)
+    Workers(again, flat).run()
+    seeds: dict[str, list[int]] = {}
+    for trial in study.trials():
+        seeds.setdefault(trial.user_attrs["variant"], []).append(trial.user_attrs["seed"])
+    assert sorted(map(sorted, seeds.values()))[0] == [0, 1, 2]
+    assert all(len(found) == len(set(found)) <= 3 for found in seeds.values())
+
+
+def test_repeats_give_a_rung_no_room() -> None:
+    """Another seed of a candidate is no further candidate at a rung."""
+    states = []
+    for repeats in (0, 2):
+        strategy = make_strategy(config=make_config(repeats=repeats))
+        Workers(strategy, survives).run()
+        trials = strategy.study.trials()
+        states.append([(t.number, t.state) for t in trials if "repeat" not in t.user_attrs])
+        assert any("repeat" in trial.user_attrs for trial in trials) == bool(repeats)
+    assert states[0] == states[1]
+
+
 def test_repeats_come_last_and_are_never_pruned() -> None:
     strategy = make_strategy(config=make_config(repeats=2))
-    Workers(strategy, flat, count=2).run()
+    Workers(strategy, survives, count=2).run()
     trials = strategy.study.trials()
+    assert any("repeat" in trial.user_attrs for trial in trials)
     repeats = [trial.number for trial in trials if "repeat" in trial.user_attrs]
     assert repeats == list(range(len(trials) - len(repeats), len(trials)))
     assert all(trials[number].state == TrialState.COMPLETE for number in repeats)

@@ -137,6 +137,8 @@ class ParetoHalvingPruner(PausingPruner):
         def point(trial: FrozenTrial) -> Point | None:
             if step not in trial.intermediate_values or step <= _taken_over(trial):
                 return None
+            if "repeat" in trial.user_attrs:  # another seed of a candidate that is there already
+                return None
             values = (self._objective(name, trial, step) for name in names)
             return tuple(sign * value for sign, value in zip(signs, values, strict=True))
 
