@@ -54,6 +54,7 @@ class TrialRecord:
     seconds: float = 0.0  # of training
     on_front: bool = False
     inherited: int = 0  # epochs taken over from the trial that it continues
+    lost: int = 0  # epochs trained without a place in the curve: one that diverged
     paused: str = ""  # why it waits while others train; empty where it does not
     latency_passes: int = 0  # that the latency is the median of; 0: not known
     # Of a candidate that was trained to full length with several seeds
@@ -128,7 +129,7 @@ class Sweep:
     @property
     def epochs(self) -> int:
         """Training epochs spent."""
-        return sum(trial.epochs - trial.inherited for trial in self.trials)
+        return sum(trial.epochs - trial.inherited + trial.lost for trial in self.trials)
 
     @property
     def replayed(self) -> bool:

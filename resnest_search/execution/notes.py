@@ -15,7 +15,7 @@ from resnest_search.schema import SweepConfig
 from resnest_search.search import Costing, Space, Strategy, SweepStudy
 from resnest_search.search.study import now
 
-__all__ = ["note_bounds", "note_end", "note_sweep"]
+__all__ = ["note_bounds", "note_end", "note_start", "note_sweep"]
 
 _PACKAGES = ("torch", "torchvision", "pytorch-lightning", "ray", "optuna")
 
@@ -27,7 +27,7 @@ def note_sweep(
     costings: dict[str, Costing],
     command: str,
 ) -> None:
-    """What a new sweep is: its configuration, costs, versions; ``started`` comes last."""
+    """What a new sweep is: its configuration, costs, versions."""
     study.note("name", config.sweep)
     study.note("question", question(config.sweep))
     study.note("config", to_record(config))
@@ -37,15 +37,20 @@ def note_sweep(
         study.note(f"costs/{network}", dataclasses.asdict(costing))
     study.note("infeasible", _infeasible(space, costings))
     study.note("warnings", busy_warnings(costings))
+
+
+def note_start(study: SweepStudy) -> None:
+    """That all stands from which a resume can carry on."""
     study.note("started", now())
 
 
 def note_bounds(study: SweepStudy, config: SweepConfig, space: Space, strategy: Strategy) -> None:
-    """How much the sweep may train, which a resume may raise."""
+    """How much the sweep may train, which a resume may raise, and so whether it is over."""
     candidates = None if space.candidates is None else len(space.candidates)
     bounds = [bound for bound in (config.search.trials, candidates) if bound is not None]
     study.note("most_trials", min(bounds, default=0))
     study.note("rungs", list(strategy.rungs))
+    study.note("finished", strategy.finished)
 
 
 def note_end(strategy: Strategy) -> None:

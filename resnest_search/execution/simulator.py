@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from resnest_search.execution.measuring import check_limits, within_limits
-from resnest_search.execution.notes import note_bounds, note_end, note_sweep
+from resnest_search.execution.notes import note_bounds, note_end, note_start, note_sweep
 from resnest_search.execution.table import Table
 from resnest_search.record import Epoch
 from resnest_search.schema import SweepConfig
@@ -134,6 +134,7 @@ def simulated(
     study = SweepStudy.create(storage, config.search.objectives)
     note_sweep(study, config, space, costings, command="")
     study.note("table", table.digest)
+    note_start(study)
     strategy = Strategy(study, space, config.search, costings, clock=clock)
     note_bounds(study, config, space, strategy)
     return study, strategy

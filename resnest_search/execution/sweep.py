@@ -25,7 +25,7 @@ from resnest_search.execution.measuring import (
     remotely,
     within_limits,
 )
-from resnest_search.execution.notes import note_bounds, note_end, note_sweep
+from resnest_search.execution.notes import note_bounds, note_end, note_start, note_sweep
 from resnest_search.execution.prepare import in_virtual_time
 from resnest_search.execution.resources import Allotment, allot, this_machine
 from resnest_search.execution.simulator import VirtualClock, latest, recorded, simulate
@@ -87,6 +87,7 @@ def create(
     config = _without_password(config)
     note_sweep(study, config, space, costings, command)
     _start_warm(study, config, space, folder, costings)
+    note_start(study)
     _write_config(folder, config)
     return _assemble(folder, config, space, study, costings)
 
@@ -95,7 +96,11 @@ def _start_warm(
     study: SweepStudy, config: SweepConfig, space: Space, folder: Path, costings: dict[str, Costing]
 ) -> None:
     """Enter what earlier runs found out, with the checkpoints, and say which."""
-    earlier, lines = find_earlier(config, space)
+    if not config.search.warm_start:
+        return
+    replayed = config.trial.name == "table"
+    table = Table.read(config.trial.path or "").digest if replayed else None
+    earlier, lines = find_earlier(config, space, table)
     entered = enter_earlier(study, space, earlier, config.search.objectives, costings)
     for number, trial in entered.items():
         old = trial.folder / "trials" / str(trial.number)

@@ -147,6 +147,18 @@ class Table:
             raise UserError(
                 f"search.{key}: {name}: {self.path} has no such column; valid: {', '.join(valid)}"
             )
+        for variant in self.variants:
+            if not self._has(variant, name):
+                raise UserError(
+                    f"search.{key}: {name}: {self.path} leaves it empty for {variant}; "
+                    "valid: what every row has"
+                )
+
+    def _has(self, variant: Variant, name: str) -> bool:
+        if name in COSTS:
+            return name in self._costs[variant]
+        curves = self._curves[variant].values()
+        return all(getattr(epoch, name) is not None for curve in curves for epoch in curve)
 
     def _known(self, variant: Variant) -> dict[str, float]:
         if variant not in self._costs:

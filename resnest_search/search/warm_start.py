@@ -23,6 +23,7 @@ __all__ = ["Earlier", "enter_earlier", "find_earlier"]
 
 # Where images lie and how they are loaded leaves a training as it is.
 _NEUTRAL = {"data.root", "data.download", "data.workers", "model.name", "train.name"}
+_ONE_SET = {"digits", "cifar10", "fashion_mnist"}  # the same images wherever they lie
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,19 @@ class Earlier:
     differs: str = ""
 
 
-def find_earlier(config: SweepConfig, space: Space) -> tuple[list[Earlier], list[str]]:
+def find_earlier(
+    config: SweepConfig, space: Space, table: str | None = None
+) -> tuple[list[Earlier], list[str]]:
     """The trials of ``search.warm_start`` that this sweep can learn from, and a line a folder.
 
     A trial is identical where model, data, recipe, length and kind of trial are; costs are this
     sweep's own, whatever was measured then. A trial of the same images that was trained
     differently is similar. Anything else is left aside, and counted.
+
+    Args:
+        config: of this sweep.
+        space: what it varies.
+        table: digest of the recorded curves, where those are replayed.
 
     Raises:
         UserError: a folder is none of a run.
@@ -60,7 +68,7 @@ def find_earlier(config: SweepConfig, space: Space) -> tuple[list[Earlier], list
     found: dict[tuple[str, int], Earlier] = {}
     lines = []
     for name in config.search.warm_start:
-        usable, aside = _of_folder(config, space, Path(name))
+        usable, aside = _of_folder(config, space, Path(name), table)
         identical = [trial for trial in usable if not trial.differs]
         fresh = {(t.candidate.identity, t.seed): t for t in identical}
         fresh = {key: trial for key, trial in fresh.items() if key not in found}
@@ -99,7 +107,9 @@ def enter_earlier(
     }
 
 
-def _of_folder(config: SweepConfig, space: Space, folder: Path) -> tuple[list[Earlier], int]:
+def _of_folder(
+    config: SweepConfig, space: Space, folder: Path, table: str | None
+) -> tuple[list[Earlier], int]:
     """The trials of a folder that can be used, and how many complete ones cannot."""
     from resnest_search.config import from_record  # with Hydra, which no worker needs
 
@@ -108,9 +118,15 @@ def _of_folder(config: SweepConfig, space: Space, folder: Path) -> tuple[list[Ea
     except UserError as error:
         raise UserError(f"search.warm_start={folder}: {error}") from None
     try:
-        old = from_record(study.notes["config"])
+        notes = study.notes
+        if "config" not in notes:
+            raise UserError(f"search.warm_start={folder}: was stopped before its first trial")
+        old = from_record(notes["config"])
         complete = [trial for trial in study.trials() if trial.state == TrialState.COMPLETE]
-        known = [_earlier(config, space, folder, old, trial) for trial in complete]
+        alike = _same_source(old, config) and notes.get("table") == table
+        known = [
+            _earlier(config, space, folder, old, trial) if alike else None for trial in complete
+        ]
     finally:
         study.close()
     usable = [trial for trial in known if trial is not None]
@@ -121,13 +137,25 @@ def _earlier(
     config: SweepConfig, space: Space, folder: Path, old: SweepConfig, trial: FrozenTrial
 ) -> Earlier | None:
     candidate = _matching(space, old, trial)
-    if candidate is None or old.data.name != config.data.name or old.trial != config.trial:
+    if candidate is None:
         return None
     before = configured(old, Space(old.search.space, old.model).candidate(trial.params))
     differs = _difference(before, configured(config, candidate))
     facts = trial.user_attrs
     curve = tuple(dataclasses.replace(epoch, at=None) for epoch in curve_of(trial))
     return Earlier(folder, trial.number, candidate, int(facts["seed"]), curve, differs)
+
+
+def _same_source(old: SweepConfig, new: SweepConfig) -> bool:
+    """Whether two sweeps learn from the same images, or both from recorded curves."""
+    before, after = old.data, new.data
+    if old.trial.name != new.trial.name or before.name != after.name:
+        return False
+    return before.name in _ONE_SET or _place(before.root) == _place(after.root)
+
+
+def _place(root: str | None) -> Path | None:
+    return None if root is None else Path(root).resolve()
 
 
 def _matching(space: Space, old: SweepConfig, trial: FrozenTrial) -> Candidate | None:

@@ -235,6 +235,19 @@ def test_keys_that_only_a_training_heeds_are_refused(
     assert str(caught.value).startswith(said)
 
 
+@pytest.mark.parametrize("column", ["images_per_s", "loss"])
+def test_an_objective_that_a_row_leaves_empty_is_refused(column: str, tmp_path: Path) -> None:
+    rows = [row | {column: 0.5} for row in rows_of()]
+    for row in rows[8:16]:  # all of the second variant
+        row[column] = ""
+    table = table_of(tmp_path, rows)
+    table.check(SearchConfig(epochs=4))
+    said = f"search.objectives: {column}: {table.path} leaves it empty for {SIX[1]}"
+    with pytest.raises(UserError) as caught:
+        table.check(SearchConfig(epochs=4, objectives=["accuracy", column]))
+    assert str(caught.value).startswith(said)
+
+
 @pytest.mark.parametrize(
     ("search", "said"),
     [

@@ -106,6 +106,25 @@ def test_a_larger_budget_carries_a_replay_on(folder: Path) -> None:
     )
 
 
+def test_killed_while_it_takes_over_an_earlier_run_it_is_not_resumed_without_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep("search.budget=8", "run=earlier")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("resnest_search.execution.sweep._hand_over", killed)
+        with pytest.raises(KeyboardInterrupt):
+            sweep("search.warm_start=[earlier]", "run=out")
+    with pytest.raises(UserError, match="stopped before its first trial; start the sweep again"):
+        resume("run=out")
+    sweep("search.warm_start=[earlier]", "run=again")
+    reused = [t for t in study(folder / "again").trials if "warm_start" in t.user_attrs]
+    assert len(reused) == 2
+
+
 def test_ray_replays_the_table_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sweep("trial.engine=ray", "search/pruner=none", "run=out")
     assert "Nothing exported" in capsys.readouterr().out

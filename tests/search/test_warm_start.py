@@ -12,7 +12,15 @@ from synthetic import OBJECTIVES, SIX, Workers, learns, make_config, make_costin
 from resnest_search.config import to_record
 from resnest_search.errors import UserError
 from resnest_search.record import Epoch
-from resnest_search.schema import MethodConfig, ModelConfig, SearchConfig, SweepConfig, TrainConfig
+from resnest_search.schema import (
+    DataConfig,
+    MethodConfig,
+    ModelConfig,
+    SearchConfig,
+    SweepConfig,
+    TrainConfig,
+    TrialConfig,
+)
 from resnest_search.search import (
     Candidate,
     Space,
@@ -125,6 +133,47 @@ def test_the_same_trial_of_two_folders_is_reused_once(tmp_path: Path) -> None:
     study, lines = started(runs, make_config(space={"variant": SIX}))
     assert len(study.trials()) == 2
     assert lines[1].endswith("0 reused as finished, 2 left aside")
+
+
+def test_other_images_of_the_same_shape_are_left_aside(tmp_path: Path) -> None:
+    """Two folders of images are two sets, whatever their classes; a built-in set is one."""
+    run = earlier_run(tmp_path / "a", SIX[:2])
+    search = make_config(space={"variant": SIX}, warm_start=[str(run)])
+    space = Space(search.space, MODEL)
+    for name, reused in (("image_folder", 0), ("digits", 2)):
+        study = SweepStudy.open(run)
+        old = dataclasses.replace(config_of(search), data=DataConfig(name=name, root="/birds"))
+        study.note("config", to_record(old))
+        study.close()
+        for root, count in (("/cars", reused), ("/birds", 2)):
+            new = dataclasses.replace(config_of(search), data=DataConfig(name=name, root=root))
+            found, lines = find_earlier(new, space)
+            assert len(found) == count
+            assert f"{count} reused as finished" in lines[0]
+
+
+def test_another_table_is_left_aside_and_more_workers_are_the_same(tmp_path: Path) -> None:
+    run = earlier_run(tmp_path / "a", SIX[:2])
+    search = make_config(space={"variant": SIX}, warm_start=[str(run)])
+    space = Space(search.space, MODEL)
+    study = SweepStudy.open(run)
+    trial = TrialConfig(name="table", path="curves.csv", workers=1)
+    study.note("config", to_record(dataclasses.replace(config_of(search), trial=trial)))
+    study.note("table", "a digest")
+    study.close()
+    new = dataclasses.replace(
+        config_of(search), trial=dataclasses.replace(trial, path="elsewhere.csv", workers=4)
+    )
+    assert len(find_earlier(new, space, "a digest")[0]) == 2
+    assert find_earlier(new, space, "another")[0] == []
+
+
+def test_a_run_that_was_stopped_before_it_began_is_refused_in_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    SweepStudy.create(f"sqlite:///{folder / 'study.db'}", OBJECTIVES).close()
+    with pytest.raises(UserError, match=r"search\.warm_start=.*before its first trial"):
+        started([folder], make_config(space={"variant": SIX}))
 
 
 def test_a_folder_without_a_run_is_refused_in_one_line(tmp_path: Path) -> None:
