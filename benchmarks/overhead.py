@@ -1,7 +1,7 @@
 """Seconds that a trial costs besides its training, beside those of bare Ray Tune.
 
     python benchmarks/overhead.py                       # 72 trials of 9 epochs, twice each
-    python benchmarks/overhead.py --trials 120 --pruner pareto_halving
+    python benchmarks/overhead.py --sampler known_cost --pruner front_probability
 
 Trials that do nothing: their epochs stand in a table. ``ours`` is a sweep as the command line
 runs it, study.db, live table and decisions included and W&B off; ``bare`` is Ray Tune with a
@@ -109,7 +109,7 @@ def ours(folder: Path, arguments: argparse.Namespace, allotment: Allotment) -> l
             space=SPACE,
             trials=arguments.trials,
             epochs=arguments.epochs,
-            sampler=MethodConfig("random"),
+            sampler=MethodConfig(arguments.sampler),
             pruner=MethodConfig(arguments.pruner),
         ),
         trial=TrialConfig(name="table", path=str(folder / "curves.csv"), engine="ray"),
@@ -179,7 +179,8 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=72)
     parser.add_argument("--epochs", type=int, default=9)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--pruner", default="none", help="none or pareto_halving")
+    parser.add_argument("--sampler", default="random", help="random or known_cost")
+    parser.add_argument("--pruner", default="none", help="none, or one that pauses")
     arguments = parser.parse_args()
     found: dict[str, list[tuple[float, float]]] = {"bare": [], "ours": []}
     with cluster(SweepConfig().resources, verbose=False) as allotment:

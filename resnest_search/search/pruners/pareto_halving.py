@@ -114,10 +114,15 @@ class ParetoHalvingPruner(PausingPruner):
         else, goes on as well.
         """
         found: list[int] = []
-        for step in sorted({trial.last_step or 0 for trial in paused}, reverse=True):
-            all_here = [trial for trial in paused if (trial.last_step or 0) == step]
-            here = [trial for trial in all_here if self._is_judged(trial, step)]
-            found += sorted({t.number for t in all_here} - {t.number for t in here})
+        by_step: dict[int, list[FrozenTrial]] = {}
+        for trial in paused:
+            by_step.setdefault(trial.last_step or 0, []).append(trial)
+        for step in sorted(by_step, reverse=True):
+            is_rung = step in self.rungs(self._epochs or step + 1)
+            here = [t for t in by_step[step] if is_rung and step > _taken_over(t)]
+            if len(here) < len(by_step[step]):
+                judged = {trial.number for trial in here}
+                found += sorted(t.number for t in by_step[step] if t.number not in judged)
             if not here:
                 continue
             with self._rung(study, step) as rung:

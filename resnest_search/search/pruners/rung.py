@@ -56,8 +56,12 @@ class Rung:
 
     def see(self, trial: FrozenTrial) -> None:
         """Count a trial as it is given until the next update, whatever the study says of it."""
-        number, point = trial.number, self._ordered(trial)
-        if 0 <= number < len(self._known) and self._known[number].number == number:
+        number = trial.number
+        among_them = 0 <= number < len(self._known)
+        if among_them and self._known[number] is trial:
+            return  # the update has counted it
+        point = self._ordered(trial)
+        if among_them and self._known[number].number == number:
             self._known[number] = trial
         else:
             self._strangers.add(number)
