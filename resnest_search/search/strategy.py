@@ -278,15 +278,20 @@ class Strategy:
         A budget is kept for all that they have left, and for the epoch that every other one is
         at. What they do not need after all, since they were paused or failed, is free again.
         """
+        budget = self._config.budget
+        if budget is None:
+            return ""
         turn = self._turn(number)
         others = (self._live | set(self._interrupted)) - {number}
         claims = (self._left(other) if self._turn(other) < turn else 1 for other in others)
-        if not self._bound_at(self._spent + sum(claims)):
+        if self._spent + sum(claims) < budget:
             return ""
-        return f"the rest of the budget of {self._config.budget} epochs is kept for earlier trials"
+        return f"the rest of the budget of {budget} epochs is kept for earlier trials"
 
     def _left(self, number: int) -> int:
-        """Epochs that a trial lacks."""
+        """Epochs of the budget that a trial may still need; 0 where there is no budget."""
+        if self._config.budget is None:
+            return 0
         return self._config.epochs - (self.study.trial(number).last_step or 0)
 
     def _turn(self, number: int) -> tuple[float, int]:

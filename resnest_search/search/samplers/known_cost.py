@@ -159,18 +159,14 @@ class KnownCostSampler(Sampler):
             worth: Array = gains / prices[chosen]
             return worth
 
-        everyone = np.arange(count)
-        found = worths(everyone, mean[None, count:])
+        found = worths(np.arange(count), mean[None, count:])
         if not live:
             return found
         rng = np.random.default_rng([self._seed, len(situation.trials), len(finished)])
         cells = (len(front) + 1) ** costs.shape[1]
-        pairs = max(1, min(_PAIRS, _PAIRS * _CELLS // cells))
-        apart = deviation[count:] * rng.standard_normal((pairs, len(live)))
-        ends = mean[count:] + np.concatenate([apart, -apart])
         first = np.sort(np.argsort(-found, kind="stable")[:_WEIGHED])
         weighed = np.full(count, -math.inf)
-        weighed[first] = worths(first, ends)
+        weighed[first] = worths(first, _draws(mean[count:], deviation[count:], cells, rng))
         return weighed
 
     def _take_prior(self, situation: Situation) -> None:
@@ -195,6 +191,14 @@ class KnownCostSampler(Sampler):
 
     def _seconds(self, trials: Sequence[FrozenTrial]) -> _Seconds:
         return _Seconds([] if self._price == "epochs" else trials, self._price)
+
+
+def _draws(mean: Array, deviation: Array, cells: int, rng: np.random.Generator) -> Array:
+    """What n trials may end at, in pairs that mirror each other, (draws, n)."""
+    pairs = max(1, min(_PAIRS, _PAIRS * _CELLS // cells))
+    apart = deviation * rng.standard_normal((pairs, len(mean)))
+    ends: Array = mean + np.concatenate([apart, -apart])
+    return ends
 
 
 def _thinned(values: Array, costs: int) -> NDArray[np.int64]:
