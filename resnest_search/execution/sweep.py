@@ -107,6 +107,9 @@ def _start_warm(
         _hand_over(old, folder / "trials" / str(number))
     for line in lines:
         print(line)
+    identical = sum(not trial.differs for trial in earlier)
+    if identical > len(entered):
+        print(f"warm start: {identical - len(entered)} of them are ruled out here, and left aside")
 
 
 def reopen(folder: Path, bounds: ResumeConfig) -> SweepRun:

@@ -125,6 +125,20 @@ def test_killed_while_it_takes_over_an_earlier_run_it_is_not_resumed_without_it(
     assert len(reused) == 2
 
 
+def test_what_this_sweep_rules_out_is_not_said_to_be_reused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep("run=earlier")
+    capsys.readouterr()
+    sweep("search.warm_start=[earlier]", "search.limits.latency_ms=2.0", "run=out")
+    said = capsys.readouterr().out
+    complete = sum(t.state.name == "COMPLETE" for t in study(folder / "earlier").trials)
+    reused = sum("warm_start" in t.user_attrs for t in study(folder / "out").trials)
+    assert 0 < reused < complete
+    assert f"{complete} reused as finished" in said
+    assert f"{complete - reused} of them are ruled out here" in said
+
+
 def test_ray_replays_the_table_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sweep("trial.engine=ray", "search/pruner=none", "run=out")
     assert "Nothing exported" in capsys.readouterr().out
