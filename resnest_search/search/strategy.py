@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from resnest_search.metrics import TRAINED
 from resnest_search.record import Epoch
 from resnest_search.schema import SearchConfig
+from resnest_search.search.bounds import Bounds
 from resnest_search.search.costing import Costing
 from resnest_search.search.facts import (
     diverged,
@@ -103,6 +104,7 @@ class Strategy:
         )
         self._clock = clock
         self._started = clock() - elapsed
+        self._bounds = Bounds(study, config, lambda: self.elapsed)
         self._noted = elapsed  # seconds that the study knows of
         self._live: set[int] = set()  # trials that somebody trains now
         trials = study.trials()
@@ -150,7 +152,7 @@ class Strategy:
             if not self._settled(number):
                 return self._assignment(number)
         # Nothing is begun with epochs that those at work need to come to their end.
-        if self._bound_at(self._spent + sum(map(self._left, self._live))):
+        if self._bounds.met(self._spent + sum(map(self._bounds.left, self._live))):
             return None
         taken = self._taken(self._step())
         return None if taken is None else self._assignment(taken)
@@ -217,7 +219,8 @@ class Strategy:
             return decision
         if reason := self._bound_met():
             return {"kept": False, "reason": reason, "by": "bound"}
-        if reason := self._reserved(number):
+        others = (self._live | set(self._interrupted)) - {number}
+        if reason := self._bounds.reserved(number, others, self._spent):
             return {"kept": False, "reason": reason, "by": "reserve"}
         return decision
 
@@ -270,42 +273,7 @@ class Strategy:
         """The bound that ends a trial after its epoch; empty for none."""
         # Every other trial at work is in the middle of an epoch that will be spent, and so is
         # one that was when a driver was killed.
-        return self._bound_at(self._spent + len(self._live | set(self._interrupted)) - 1)
-
-    def _reserved(self, number: int) -> str:
-        """Why a trial waits for those that were taken up before it; empty where it need not.
-
-        A budget is kept for all that they have left, and for the epoch that every other one is
-        at. What they do not need after all, since they were paused or failed, is free again.
-        """
-        budget = self._config.budget
-        if budget is None:
-            return ""
-        turn = self._turn(number)
-        others = (self._live | set(self._interrupted)) - {number}
-        claims = (self._left(other) if self._turn(other) < turn else 1 for other in others)
-        if self._spent + sum(claims) < budget:
-            return ""
-        return f"the rest of the budget of {budget} epochs is kept for earlier trials"
-
-    def _left(self, number: int) -> int:
-        """Epochs of the budget that a trial may still need; 0 where there is no budget."""
-        if self._config.budget is None:
-            return 0
-        return self._config.epochs - (self.study.trial(number).last_step or 0)
-
-    def _turn(self, number: int) -> tuple[float, int]:
-        """Key that sorts trials by when they were taken up."""
-        return self.study.trial(number).user_attrs["segments"][-1]["at"], number
-
-    def _bound_at(self, epochs: int) -> str:
-        """The bound that is met with so many epochs spent, or about to be; empty for none."""
-        budget, hours = self._config.budget, self._config.hours
-        if budget is not None and epochs >= budget:
-            return f"the budget of {budget} epochs is spent"
-        if hours is not None and self.elapsed >= hours * 3600:
-            return f"the limit of {hours:g} hours is reached"
-        return ""
+        return self._bounds.met(self._spent + len(self._live | set(self._interrupted)) - 1)
 
     def _end(
         self, number: int, state: TrialState, reason: str, values: list[float] | None = None
@@ -379,7 +347,7 @@ class Strategy:
         return [by_number[n] for n in self._pruner.promotable(self.study.optuna, waiting)]
 
     def _nothing_is_left(self) -> bool:
-        if self._bound_at(self._spent):
+        if self._bounds.met(self._spent):
             return True
         if self._stopped or self._may_start() or self._situation().waiting:
             return False
