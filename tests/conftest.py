@@ -14,7 +14,8 @@ settings.load_profile("project")
 # when torch is loaded, here and in every process that a test starts.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-# Files whose sweeps take a minute or more: begun last, they would keep one process waiting.
+# Files that take a minute or more, most of them with whole sweeps: begun last, they would keep one
+# process waiting. `-m "not slow"` leaves them out.
 _LONG = (
     "test_sweep_kills",
     "test_storage",
@@ -27,10 +28,15 @@ _LONG = (
     "test_best",
     "test_parity",
     "test_heads",
+    "test_earlier_runs",
+    "test_wheel",
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files first; the order within a file stays."""
+    """Long files first and marked as slow; the order within a file stays."""
     place = {name: number for number, name in enumerate(_LONG)}
+    for item in items:
+        if item.path.stem in place:
+            item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
