@@ -95,6 +95,28 @@ def test_generated_network_is_the_packages(
         assert changed.eval()(images).shape == (2, 3)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:.*TorchScript")
+@pytest.mark.parametrize("variant", ["0s1x64d", "1s1x64d", "2s2x40d"])
+@pytest.mark.parametrize("dropblock", [0.0, 0.1])
+def test_generated_network_is_scripted_and_traced(
+    tmp_path: Path, variant: str, dropblock: float
+) -> None:
+    path = tmp_path / "model.py"
+    path.write_text(source(variant, dataclasses.replace(SMALL, dropblock=dropblock), 3, 10))
+    images = torch.randn(4, 3, 16, 16)
+    with imported(path) as module, torch.inference_mode():
+        network = randomised(module.build())
+        maps = network.features()
+        torch.jit.save(torch.jit.script(network), tmp_path / "scripted.pt")
+        scripted = torch.jit.load(tmp_path / "scripted.pt")
+        assert torch.equal(scripted(images), network(images))
+        assert scripted.train()(images).shape == (4, 10)
+        assert torch.equal(torch.jit.trace(network, images[:2])(images), network(images))
+        found, expected = torch.jit.script(maps)(images), maps(images)
+    assert list(found) == list(expected)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
 def test_generated_file_names_no_package_but_torch_and_is_clean(tmp_path: Path) -> None:
     path = tmp_path / "model.py"
     path.write_text(source("2s2x40d", SMALL, 3, 10, with_archive=True))
