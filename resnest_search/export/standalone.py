@@ -24,6 +24,8 @@ ARGUMENTS: dict[str, Any] = {}
 # Of each channel of images in [0, 1], as in training; empty where images stay as they are.
 MEAN: tuple[float, ...] = ()
 STD: tuple[float, ...] = ()
+# How far floats may pass 0 and 1: a resize rounds, and may overshoot by less than a grey level.
+SLACK = 1e-3
 # The digest of the trained weights, weights.pt beside this file.
 WEIGHTS_SHA256 = ""
 
@@ -54,12 +56,44 @@ def build(pretrained: bool = False, **changes: Any) -> ResNeSt:
 
 
 def preprocess(images: torch.Tensor) -> torch.Tensor:
-    """Normalise images as in training: float (B, C, H, W) in [0, 1] in, the network's input out."""
-    if not MEAN:
-        return images
-    mean = torch.tensor(MEAN, dtype=images.dtype, device=images.device).view(1, -1, 1, 1)
-    std = torch.tensor(STD, dtype=images.dtype, device=images.device).view(1, -1, 1, 1)
-    return (images - mean) / std
+    """Normalise images as in training: ``(B, C, H, W)`` to the network's input of that shape.
+
+    Args:
+        images: uint8 of 0 to 255, or floats of 0 to 1, whose type is kept. One image
+            ``(C, H, W)`` is taken for a batch of one.
+
+    Raises:
+        TypeError: they are no tensor, or of another type.
+        ValueError: floats beyond 0 to 1, or another number of channels or dimensions.
+    """
+    if not isinstance(images, torch.Tensor):
+        raise TypeError(f"preprocess takes a tensor, not {type(images).__name__}")
+    if images.dtype != torch.uint8 and not images.is_floating_point():
+        raise TypeError(
+            f"preprocess takes uint8 of 0 to 255 or floats of 0 to 1, not {images.dtype}"
+        )
+    channels = int(ARGUMENTS.get("in_channels", 3))
+    if images.ndim not in (3, 4) or images.shape[-3] != channels:
+        colour = {1: "grey", 3: "RGB"}.get(channels, "as trained")
+        raise ValueError(
+            f"preprocess takes (B, {channels}, H, W), since the network takes {channels} "
+            f"channels ({colour}), not {tuple(images.shape)}"
+        )
+    std = torch.tensor(STD or (1.0,))
+    scale = (1 / (255 * std)).view(-1, 1, 1).to(images.device)
+    offset = (-torch.tensor(MEAN or (0.0,)) / std).view(-1, 1, 1).to(images.device)
+    batch = images if images.ndim == 4 else images[None]
+    if images.dtype == torch.uint8:
+        return batch.float().mul_(scale).add_(offset)
+    if images.numel() and not torch.compiler.is_compiling():
+        low, high = (float(end) for end in images.detach().aminmax())
+        if not (low >= -SLACK and high <= 1 + SLACK):  # not-a-number too
+            raise ValueError(
+                f"preprocess takes floats of 0 to 1, not of {low:g} to {high:g}; "
+                "give pixels of 0 to 255 as uint8, and images that are normalised to the network"
+            )
+    pixels = batch.to(torch.promote_types(images.dtype, torch.float32)) * 255
+    return (pixels * scale + offset).to(images.dtype)
 
 
 def verified(path: Path, sha256: str = "") -> bytes:

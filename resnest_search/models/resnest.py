@@ -236,8 +236,9 @@ class ResNeSt(nn.Module):
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
         """``[B, in_channels, H, W]`` to ``[B, 4 * planes[-1], H', W']``."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        for name in self.stages:
-            x = self.get_submodule(name)(x)
+        for name, module in self.named_children():  # as TorchScript can read it
+            if name in self.stages:
+                x = module(x)
         return x
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -306,21 +307,17 @@ class Features(nn.Module):
             raise ValueError(f"names must be one for each of {len(indices)} maps, not {names}")
         self.channels = [network.channels[index] for index in indices]
         self.strides = [network.strides[index] for index in indices]
-        self._named = {own[index]: name for index, name in zip(indices, self.names, strict=True)}
-        self._stages = network.stages[: indices[-1]]
-        for name in ("conv1", "bn1", "relu", "maxpool", *self._stages):
+        ends = ["maxpool", *network.stages]  # the last child of the stem, and of each stage
+        self._named = {ends[index]: name for index, name in zip(indices, self.names, strict=True)}
+        for name in ("conv1", "bn1", "relu", "maxpool", *network.stages[: indices[-1]]):
             self.add_module(name, network.get_submodule(name))
         self.training = network.training  # as that of its children
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Images ``[B, C, H, W]`` to a map ``[B, channels[i], H / strides[i], …]`` a name."""
-        maps = {}
-        for name in ("stem", *self._stages):
-            if name == "stem":
-                for step in ("conv1", "bn1", "relu", "maxpool"):
-                    x = self.get_submodule(step)(x)
-            else:
-                x = self.get_submodule(name)(x)
+        maps: dict[str, torch.Tensor] = {}
+        for name, module in self.named_children():
+            x = module(x)
             if name in self._named:
                 maps[self._named[name]] = x
         return maps

@@ -85,8 +85,8 @@ class SplitAttention(nn.Module):
         weights = self.attend(x.mean((2, 3))).to(x.dtype)[..., None, None].unbind(1)
         splits = x.chunk(self.radix, dim=1)  # R of [B, C, H', W'], views of x
         out = splits[0] * weights[0]  # R of [B, C, 1, 1] are the weights
-        for split, weight in zip(splits[1:], weights[1:], strict=True):
-            out = out.addcmul_(split, weight)  # in place: no R weighted maps side by side
+        for index in range(1, self.radix):  # in place: no R weighted maps side by side
+            out = out.addcmul_(splits[index], weights[index])
         return out
 
     def attend(self, means: torch.Tensor) -> torch.Tensor:
@@ -101,9 +101,10 @@ class SplitAttention(nn.Module):
         # The paper pools the sum of the splits. The mean of a sum is the sum of the means,
         # and the means are R*C numbers, where the sum would be one more map.
         pooled = means.reshape(-1, radix, self.channels).sum(1)  # [B, C]
-        hidden = grouped_linear(self.fc1, pooled)  # [B, A]
+        fc1, fc2 = self.fc1, self.fc2
+        hidden = grouped_linear(pooled, fc1.weight, fc1.bias, cardinality)  # [B, A]
         hidden = self.relu(self.bn1(hidden[..., None, None])).flatten(1)
-        logits = grouped_linear(self.fc2, hidden)  # [B, K*R*c]
+        logits = grouped_linear(hidden, fc2.weight, fc2.bias, cardinality)  # [B, K*R*c]
         # fc2 is grouped by K and each of its groups answers for the R splits of its own
         # cardinal group, so its channels come cardinality-major, (K, R, c), whatever the
         # layout of x. The splits are radix-major, (R, K, c): hence the transpose. Without
@@ -115,13 +116,15 @@ class SplitAttention(nn.Module):
         return torch.softmax(logits, 1) if radix > 1 else torch.sigmoid(logits)
 
 
-def grouped_linear(layer: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
-    """A grouped 1x1 convolution of a 1x1 map: ``[B, in]`` to ``[B, out]``.
+def grouped_linear(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, groups: int
+) -> torch.Tensor:
+    """A 1x1 convolution in K groups of a 1x1 map: ``[B, in]`` to ``[B, out]``.
 
-    As matrix products, which start faster than a convolution does.
+    As matrix products, which start faster than a convolution does. The weight is a
+    convolution's, ``[out, in / K, 1, 1]``.
     """
-    groups, bias = layer.groups, layer.bias
-    weight = layer.weight.flatten(1)  # [out, in / K]
+    weight = weight.flatten(1)  # [out, in / K]
     if groups == 1:
         return nn.functional.linear(x, weight, bias)
     parts = x.reshape(-1, groups, weight.shape[1]).transpose(0, 1)  # [K, B, in / K]
@@ -162,12 +165,12 @@ class DropBlock(nn.Module):
         """``[B, C, H, W]`` to itself."""
         if not self.training or self.probability == 0:
             return x
-        height, width = x.shape[2:]
+        height, width = x.shape[2], x.shape[3]
         tall, wide = min(self.size, height), min(self.size, width)
-        corners = (*x.shape[:2], height - tall + 1, width - wide + 1)
+        corners = [x.shape[0], x.shape[1], height - tall + 1, width - wide + 1]
         share = self.probability * height * width / (tall * wide * corners[2] * corners[3])
         dropped = x.new_empty(corners).bernoulli_(min(1.0, share))
-        around = (wide - 1, wide - 1, tall - 1, tall - 1)
+        around = [wide - 1, wide - 1, tall - 1, tall - 1]
         dropped = nn.functional.pad(dropped, around)
         kept = 1 - nn.functional.max_pool2d(dropped, (tall, wide), stride=1)  # [B, C, H, W]
         return x * kept * (kept.numel() / kept.float().sum().clamp(min=1.0)).to(x.dtype)

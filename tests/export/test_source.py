@@ -11,11 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from torch import nn
 
+from resnest_search.data.augment import Augment
+from resnest_search.data.loading import ImageBatches
+from resnest_search.data.sampling import Batch
+from resnest_search.data.sources import MemoryImages
 from resnest_search.export.formats.source import model_source
 from resnest_search.models.build import build, network_arguments
 from resnest_search.schema import ModelConfig
@@ -95,6 +100,28 @@ def test_generated_network_is_the_packages(
         assert changed.eval()(images).shape == (2, 3)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:.*TorchScript")
+@pytest.mark.parametrize("variant", ["0s1x64d", "1s1x64d", "2s2x40d"])
+@pytest.mark.parametrize("dropblock", [0.0, 0.1])
+def test_generated_network_is_scripted_and_traced(
+    tmp_path: Path, variant: str, dropblock: float
+) -> None:
+    path = tmp_path / "model.py"
+    path.write_text(source(variant, dataclasses.replace(SMALL, dropblock=dropblock), 3, 10))
+    images = torch.randn(4, 3, 16, 16)
+    with imported(path) as module, torch.inference_mode():
+        network = randomised(module.build())
+        maps = network.features()
+        torch.jit.save(torch.jit.script(network), tmp_path / "scripted.pt")
+        scripted = torch.jit.load(tmp_path / "scripted.pt")
+        assert torch.equal(scripted(images), network(images))
+        assert scripted.train()(images).shape == (4, 10)
+        assert torch.equal(torch.jit.trace(network, images[:2])(images), network(images))
+        found, expected = torch.jit.script(maps)(images), maps(images)
+    assert list(found) == list(expected)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
 def test_generated_file_names_no_package_but_torch_and_is_clean(tmp_path: Path) -> None:
     path = tmp_path / "model.py"
     path.write_text(source("2s2x40d", SMALL, 3, 10, with_archive=True))
@@ -138,7 +165,46 @@ def test_preprocessing_is_that_of_training(tmp_path: Path) -> None:
     path.write_text(source("2s1x64d", SMALL, 3, 10))
     images = torch.rand(2, 3, 8, 8)
     with imported(path) as module:
-        assert torch.allclose(module.preprocess(images), (images - 0.5) / 0.25)
+        assert torch.allclose(module.preprocess(images), (images - 0.5) / 0.25, atol=1e-6)
     path.write_text(model_source("Raw.", {"variant": "2s1x64d"}, [], []))
     with imported(path) as module:
-        assert torch.equal(module.preprocess(images), images)
+        assert torch.allclose(module.preprocess(images), images)
+
+
+@pytest.mark.parametrize("mean", [[], [0.4], [0.5, 0.4, 0.3]])
+@pytest.mark.parametrize("std", [[], [0.2], [0.3, 0.2, 0.1]])
+def test_preprocessing_is_that_of_training_to_the_last_bit(
+    tmp_path: Path, mean: list[float], std: list[float]
+) -> None:
+    """Of bytes and of the floats that they make, also where one of mean and std is given."""
+    (tmp_path / "model.py").write_text(model_source("A.", {"variant": "2s1x64d"}, mean, std))
+    images = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(2, 3, 16, 16)
+    batches = ImageBatches(MemoryImages(images), np.zeros(2, np.int64), mean, std, Augment())
+    trained, _ = batches[Batch(np.arange(2), None)]
+    with imported(tmp_path / "model.py") as module:
+        assert torch.equal(module.preprocess(images), trained)
+        assert torch.equal(module.preprocess(images.float() / 255), trained)
+        assert torch.equal(module.preprocess(images[0]), trained[:1])
+
+
+@pytest.mark.parametrize(
+    ("images", "error", "said"),
+    [
+        (torch.zeros(1, 3, 4, 4, dtype=torch.int64), TypeError, "not torch.int64"),
+        (torch.zeros(1, 3, 4, 4, dtype=torch.bool), TypeError, "not torch.bool"),
+        ([[1.0]], TypeError, "not list"),
+        (torch.full((1, 3, 4, 4), 255.0), ValueError, "not of 255 to 255"),
+        (torch.full((1, 3, 4, 4), -0.5), ValueError, "not of -0.5 to -0.5"),
+        (torch.full((1, 3, 4, 4), torch.nan), ValueError, "not of nan"),
+        (torch.zeros(1, 1, 4, 4), ValueError, "3 channels (RGB), not (1, 1, 4, 4)"),
+        (torch.zeros(4, 4), ValueError, "not (4, 4)"),
+    ],
+)
+def test_what_is_no_image_is_not_normalised(
+    tmp_path: Path, images: torch.Tensor, error: type[Exception], said: str
+) -> None:
+    path = tmp_path / "model.py"
+    path.write_text(source("2s1x64d", SMALL, 3, 10))
+    with imported(path) as module, pytest.raises(error) as caught:
+        module.preprocess(images)
+    assert said in str(caught.value)

@@ -104,9 +104,10 @@ def test_float32_differs_from_timm_by_rounding():
 def unpermuted(self, means):
     """`SplitAttention.attend` without its transpose: shapes fit, groups are mixed up."""
     pooled = means.reshape(-1, self.radix, self.channels).sum(1)
-    hidden = grouped_linear(self.fc1, pooled)
+    hidden = grouped_linear(pooled, self.fc1.weight, self.fc1.bias, self.cardinality)
     hidden = self.relu(self.bn1(hidden[..., None, None])).flatten(1)
-    logits = grouped_linear(self.fc2, hidden).reshape(-1, self.radix, self.channels)
+    logits = grouped_linear(hidden, self.fc2.weight, self.fc2.bias, self.cardinality)
+    logits = logits.reshape(-1, self.radix, self.channels)
     return torch.softmax(logits, 1) if self.radix > 1 else torch.sigmoid(logits)
 
 
