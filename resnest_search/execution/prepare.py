@@ -11,8 +11,8 @@ from resnest_search.errors import UserError
 from resnest_search.execution.folder import check_new_folder
 from resnest_search.execution.pretrained import absolute_pretrained, check_pretrained
 from resnest_search.execution.resources import allot, this_machine
-from resnest_search.schema import SweepConfig
-from resnest_search.search import Space, configured, find_earlier
+from resnest_search.schema import DataConfig, ModelConfig, SweepConfig, TrainConfig
+from resnest_search.search import Candidate, Space, configured, find_earlier
 from resnest_search.search.pruners import build_pruner
 from resnest_search.search.samplers import build_sampler
 from resnest_search.search.situation import Goal
@@ -38,9 +38,8 @@ def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
     check_new_folder(config.run)
     config = dataclasses.replace(config, storage=check_storage(config.storage))
     if config.resources.address is None and not in_virtual_time(config):
-        allotment = allot(config.resources, this_machine())
-        if config.train.precision == "fp16" and allotment.accelerator == "cpu":
-            raise UserError("train.precision=fp16: a CPU would train in bf16; valid: fp32, bf16")
+        allot(config.resources, this_machine())
+        _check_device(config, config.train)
     reported = reported_of(config.search.objectives)
     build_pruner(
         config.search.pruner,
@@ -90,16 +89,44 @@ def _with_absolute_table(config: SweepConfig) -> SweepConfig:
 
 
 def _check_candidates(config: SweepConfig, space: Space) -> None:
-    """Each distinct setting of the other keys that a space varies, checked like the config."""
-    settings = {repr(c.others): c for c in space.candidates or space.networks if c.others}
-    for candidate in settings.values():
-        model, data, train = configured(config, candidate)
-        try:
-            checks.check_model(model)
-            checks.check_train(train)
-            resolve(data)
-        except UserError as error:
-            raise UserError(f"search.space.{error}") from None
+    """Whatever a space varies, lists and both ends of ranges, checked like the config itself."""
+    passed: set[str] = set()  # sections: reading folders once more costs seconds
+    for candidate in space.settings():
+        for section in configured(config, candidate):
+            if repr(section) in passed:
+                continue
+            passed.add(repr(section))
+            try:
+                _check_section(section)
+                if isinstance(section, TrainConfig):
+                    _check_device(config, section)
+            except UserError as error:
+                raise UserError(_of_space(str(error), candidate)) from None
+
+
+def _check_section(section: ModelConfig | DataConfig | TrainConfig) -> None:
+    if isinstance(section, ModelConfig):
+        checks.check_model(section)
+    elif isinstance(section, TrainConfig):
+        checks.check_train(section)
+    else:
+        resolve(section)
+
+
+def _of_space(message: str, candidate: Candidate) -> str:
+    """A refusal that names the key of the space, or all that it varies where it is another key."""
+    if any(message.startswith((f"{key}=", f"{key}:")) for key in candidate.others):
+        return f"search.space.{message}"
+    varied = ", ".join(f"{key}={value}" for key, value in candidate.others.items())
+    return f"search.space: with {varied}: {message}"
+
+
+def _check_device(config: SweepConfig, train: TrainConfig) -> None:
+    """Raises UserError where this machine would train in another precision."""
+    if config.resources.address is not None or train.precision != "fp16":
+        return
+    if allot(config.resources, this_machine()).accelerator == "cpu":
+        raise UserError("train.precision=fp16: a CPU would train in bf16; valid: fp32, bf16")
 
 
 def in_virtual_time(config: SweepConfig) -> bool:

@@ -8,7 +8,7 @@ import itertools
 import json
 import math
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +94,29 @@ class Space:
         self.networks: tuple[Candidate, ...] = self._enumerate(costly)
         finite = all(isinstance(values, list) for values in self._choices.values())
         self.candidates = self._enumerate(list(self._choices)) if finite else None
+
+    def settings(self) -> Iterator[Candidate]:
+        """Candidates that hold every value of a list and both ends of each range.
+
+        What a check accepts at both ends it accepts between them. Of a space that can be listed
+        each distinct combination of what varies beside the variant.
+        """
+        if self.candidates is not None:
+            yield from {repr(c.others): c for c in self.candidates if c.others}.values()
+            return
+        network = self.networks[0]
+        ends = {
+            key: values if isinstance(values, list) else [values["low"], values["high"]]
+            for key, values in self._choices.items()
+        }
+        fixed = dict(network.parameters)
+        first = {key: fixed.get(key, values[0]) for key, values in ends.items()}
+        for found in {repr(c.others): c for c in self.networks}.values():
+            yield Candidate(found.variant, tuple((first | dict(found.parameters)).items()))
+        for key, values in ends.items():
+            if key not in fixed:
+                for value in values:
+                    yield Candidate(network.variant, tuple((first | {key: value}).items()))
 
     def candidate(self, parameters: Mapping[str, Any]) -> Candidate:
         """The candidate that Optuna's values of the distributions stand for.
@@ -253,7 +276,33 @@ def _check_range(key: str, values: Mapping[str, Any]) -> None:
     if not {int, float} & set(_kinds(key)):
         raise UserError(f"search.space.{key}: a range needs a number's key; give a list of values")
     for name in ("low", "high"):
-        _check_type(key, values[name])
+        _check_number(key, name, values[name])
+    if values["low"] > values["high"]:
+        raise UserError(
+            f"search.space.{key}: low {values['low']} is above high {values['high']}; "
+            "valid: low up to high"
+        )
+    log, step = values.get("log", False), values.get("step")
+    if type(log) is not bool:
+        raise UserError(f"search.space.{key}: log {log!r}; valid: true, false")
+    if log and values["low"] <= 0:
+        raise UserError(
+            f"search.space.{key}: low {values['low']} has no logarithm; valid: above 0 with log"
+        )
+    if step is not None:
+        _check_number(key, "step", step)
+        if step <= 0:
+            raise UserError(f"search.space.{key}: step {step}; valid: above 0")
+        if log:
+            raise UserError(f"search.space.{key}: log and step; valid: one of them")
+
+
+def _check_number(key: str, name: str, value: Any) -> None:
+    """One number of a range: of the key's type, and finite."""
+    whole = float not in _kinds(key)
+    if type(value) not in ((int,) if whole else (int, float)) or not math.isfinite(value):
+        kind = "a whole number" if whole else "a finite number"
+        raise UserError(f"search.space.{key}: {name} {value!r}; valid: {kind}")
 
 
 def _kinds(key: str) -> tuple[type[Any], ...]:

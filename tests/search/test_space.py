@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -205,9 +206,28 @@ def test_an_impossible_draw_is_a_value_error() -> None:
         space.candidate({"radix": 3, "cardinality": 1, "width": 64})
 
 
+def test_settings_hold_every_value_of_a_list_and_both_ends_of_a_range() -> None:
+    space = make_space(
+        **{
+            "variant": V,
+            "model.avd": [True, False],
+            "data.augment": ["none", "shift"],
+            "train.momentum": {"low": 0.5, "high": 0.9},
+        }
+    )
+    seen = [candidate.others for candidate in space.settings()]
+    for key, values in {
+        "model.avd": {True, False},
+        "data.augment": {"none", "shift"},
+        "train.momentum": {0.5, 0.9},
+    }.items():
+        assert {others[key] for others in seen} == values
+
+
 # Refusals
 
 V = ["1s1x64d"]
+NAN = math.nan
 
 
 @pytest.mark.parametrize(
@@ -253,6 +273,17 @@ V = ["1s1x64d"]
         ({"variant": V, "train.momentum": {"low": "a", "high": "b"}}, "search.space.train.momentu"),
         ({"variant": V, "train.momentum": {"low": 0.1, "high": 0.9, "stp": 0.1}}, "stp"),
         ({"variant": V, "data.augment": {"low": 0, "high": 1}}, "search.space.data.augment"),
+        ({"variant": V, "train.mixup": {"low": NAN, "high": 1}}, "mixup: low nan; valid: a finite"),
+        ({"variant": V, "train.mixup": {"low": 0, "high": math.inf}}, "mixup: high inf; valid"),
+        ({"variant": V, "train.mixup": {"low": 0, "high": True}}, "mixup: high True; valid"),
+        ({"variant": V, "train.mixup": {"low": 0, "high": 1, "step": 0}}, "mixup: step 0; valid"),
+        ({"variant": V, "train.mixup": {"low": 0, "high": 1, "step": -1}}, "step -1; valid: above"),
+        ({"variant": V, "train.mixup": {"low": 0, "high": 1, "step": NAN}}, "step nan; valid"),
+        ({"variant": V, "train.mixup": {"low": 0, "high": 1, "log": "yes"}}, "log 'yes'; valid"),
+        ({"variant": V, "train.mixup": {"low": 1, "high": 2, "log": True, "step": 1}}, "log and s"),
+        ({"variant": V, "train.mixup": {"low": -1, "high": 1, "log": True}}, "no logarithm"),
+        ({"variant": V, "train.mixup": {"low": 1, "high": 0}}, "low 1 is above high 0"),
+        ({"variant": V, "data.workers": {"low": 0, "high": 1.5}}, "high 1.5; valid: a whole"),
     ],
 )
 def test_it_is_refused_in_one_line(choices: dict[str, Any], words: str) -> None:

@@ -1,0 +1,71 @@
+"""What a sweep varies goes through the very checks of the config, before any work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from resnest_search.errors import UserError
+from resnest_search.execution.prepare import prepare
+from resnest_search.schema import MethodConfig, SearchConfig, SweepConfig
+from resnest_search.search import Space
+
+V = ["1s1x64d"]
+
+
+def sweep(space: dict[str, Any], **search: Any) -> SweepConfig:
+    methods = {"sampler": MethodConfig("random"), "pruner": MethodConfig("none")}
+    found = SearchConfig(space={"variant": V, **space}, **{"trials": 3, **methods, **search})
+    return SweepConfig(sweep="mine", search=found)
+
+
+def ranged(low: float, high: float, **others: Any) -> dict[str, Any]:
+    return {"low": low, "high": high, **others}
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "bad"),
+    [
+        ("train.learning_rate", ranged(-1, 1), "-1.0"),
+        ("train.momentum", ranged(0.5, 1.5), "1.5"),
+        ("train.momentum", ranged(0.5, 1), "1.0"),
+        ("train.weight_decay", ranged(-1e-4, 1e-4), "-0.0001"),
+        ("train.label_smoothing", ranged(0, 1), "1.0"),
+        ("train.mixup", ranged(-0.5, 1), "-0.5"),
+        ("train.warmup_epochs", ranged(-1, 1), "-1.0"),
+        ("model.dropout", ranged(0.5, 1), "1.0"),
+        ("data.workers", ranged(-1, 2), "-1"),
+        ("data.train_images", ranged(10, 10**6), "1000000"),
+        ("train.learning_rate", [0.1, -1.0], "-1.0"),
+        ("train.learning_rate", [0.1, float("nan")], "nan"),
+        ("train.learning_rate", [0.1, float("inf")], "inf"),
+        ("train.momentum", [0.9, 1.0], "1.0"),
+        ("train.precision", ["fp32", "fp8"], "fp8"),
+        ("train.batch_size", [64, 1], "1"),
+        ("model.stem", ["small", "huge"], "huge"),
+        ("data.augment", ["none", "flip"], "flip"),
+    ],
+)
+def test_a_value_out_of_its_range_is_refused_at_either_end(key: str, values: Any, bad: str) -> None:
+    with pytest.raises(UserError) as caught:
+        prepare(sweep({key: values}))
+    message = str(caught.value)
+    assert message.startswith(f"search.space.{key}")
+    assert bad in message
+    assert "\n" not in message
+
+
+def test_a_list_beside_a_range_is_checked_too() -> None:
+    both = {"train.momentum": ranged(0.5, 0.9), "train.mixup": [0.0, -1.0]}
+    with pytest.raises(UserError, match=r"search\.space\.train\.mixup=-1\.0: valid"):
+        prepare(sweep(both))
+
+
+def test_what_can_be_trained_passes() -> None:
+    rates = ranged(0.01, 1, log=True)
+    config, space = prepare(
+        sweep({"train.learning_rate": rates, "data.augment": ["none", "shift"]})
+    )
+    assert isinstance(space, Space)
+    assert config.data.classes == 10
