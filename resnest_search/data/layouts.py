@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 __all__ = [
     "CIFAR10_BATCHES",
     "FASHION_FILES",
-    "IMAGE_SUFFIXES",
-    "class_folders",
     "idx_file",
-    "image_files",
     "locate_cifar10",
     "locate_fashion_mnist",
 ]
@@ -22,18 +18,6 @@ FASHION_FILES = (
     "train-labels-idx1-ubyte",
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
-)
-# What torchvision.datasets.ImageFolder takes for an image.
-IMAGE_SUFFIXES = (
-    ".jpg",
-    ".jpeg",
-    ".png",
-    ".ppm",
-    ".bmp",
-    ".pgm",
-    ".tif",
-    ".tiff",
-    ".webp",
 )
 
 
@@ -60,23 +44,3 @@ def idx_file(folder: Path, name: str) -> Path | None:
     """The plain file if it is there, else the gzipped one."""
     candidates = (folder / name, folder / f"{name}.gz")
     return next((file for file in candidates if file.is_file()), None)
-
-
-def class_folders(folder: Path) -> list[str]:
-    """Names of the folders right under `folder`, sorted: class k is the k-th of them."""
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir())
-
-
-def image_files(folder: Path, class_names: list[str]) -> list[tuple[str, int]]:
-    """(path, class) of every image, in the order of torchvision's ImageFolder.
-
-    A class without a folder here has no images here.
-    """
-    return [
-        (os.path.join(parent, file), label)
-        for label, name in enumerate(class_names)
-        for parent, _, files in sorted(os.walk(folder / name, followlinks=True))
-        for file in sorted(files)
-        if file.lower().endswith(IMAGE_SUFFIXES)
-    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +19,7 @@ from resnest_search.data.download import download
 from resnest_search.data.fashion_mnist import load_fashion_mnist
 from resnest_search.data.folders import load_folders
 from resnest_search.data.loading import BatchLoader, ImageBatches
-from resnest_search.data.resolve import resolve
+from resnest_search.data.resolve import FOLDERS, list_images, resolve
 from resnest_search.data.sampling import EpochSampler, EvaluationSampler
 from resnest_search.data.sources import Source, Sources
 from resnest_search.data.split import Indices, split_sources
@@ -31,8 +32,6 @@ _LOAD: dict[str, Callable[[DataConfig], Sources]] = {
     "digits": load_digits,
     "fashion_mnist": load_fashion_mnist,
     "cifar10": load_cifar10,
-    "image_folder": load_folders,
-    "imagenet": load_folders,
 }
 
 
@@ -55,8 +54,20 @@ def build(config: DataConfig, batch_size: int, seed: int) -> ImageData:
     """
     if batch_size < 1:
         raise UserError(f"train.batch_size: {batch_size} is less than 1")
-    config = prepare(config)
-    return ImageData(config, _LOAD[config.name](config), batch_size, seed)
+    config = _both_or_neither(config)
+    if config.name not in FOLDERS:
+        config = prepare(config)
+        return ImageData(config, _LOAD[config.name](config), batch_size, seed)
+    listing = list_images(config)
+    config = resolve(config, listing)
+    return ImageData(config, load_folders(config, listing), batch_size, seed)
+
+
+def _both_or_neither(config: DataConfig) -> DataConfig:
+    """What earlier versions recorded may have mean or std alone: with the other as it was taken."""
+    if bool(config.mean) == bool(config.std):
+        return config
+    return replace(config, mean=config.mean or [0.0], std=config.std or [1.0])
 
 
 class ImageData(LightningDataModule):
