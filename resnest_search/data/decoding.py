@@ -12,12 +12,13 @@ Pillow and numpy alone, so that others can copy it.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from resnest_search.errors import UserError
 
@@ -58,8 +59,17 @@ def decode(path: str, channels: int = 3, background: Sequence[int] = WHITE) -> I
     except MemoryError:
         raise
     except Exception as error:  # a damaged file raises whatever its first wrong byte leads to
-        reason = " ".join(str(error).replace(repr(path), "it").split()) or type(error).__name__
-        raise UserError(f"data.root: {path!r} cannot be read as an image ({reason})") from error
+        raise UserError(
+            f"data.root: {path!r} cannot be read as an image ({_reason(path, error)})"
+        ) from error
+
+
+def _reason(path: str, error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "the file is empty" if os.path.getsize(path) == 0 else "of no format that is known"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

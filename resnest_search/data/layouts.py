@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
+import tarfile
 from pathlib import Path
 
 __all__ = [
     "CIFAR10_BATCHES",
     "FASHION_FILES",
+    "cifar10_contents",
+    "idx_content",
     "idx_file",
     "locate_cifar10",
     "locate_fashion_mnist",
@@ -44,3 +48,29 @@ def idx_file(folder: Path, name: str) -> Path | None:
     """The plain file if it is there, else the gzipped one."""
     candidates = (folder / name, folder / f"{name}.gz")
     return next((file for file in candidates if file.is_file()), None)
+
+
+def idx_content(folder: Path, name: str) -> bytes:
+    """What an idx file holds, unpacked. Raises OSError, EOFError or zlib.error."""
+    path = idx_file(folder, name)
+    if path is None:
+        raise FileNotFoundError(f"{folder} has no {name}")
+    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+
+
+def cifar10_contents(place: Path) -> dict[str, bytes]:
+    """Name to content of the batches or of the npz at a place that `locate_cifar10` found.
+
+    In memory: the root may be read-only. Raises OSError, EOFError or tarfile.TarError.
+    """
+    if place.is_dir():
+        return {name: (place / name).read_bytes() for name in CIFAR10_BATCHES}
+    if place.suffix == ".npz":
+        return {place.name: place.read_bytes()}
+    contents = {}
+    with tarfile.open(place) as tar:
+        for member in tar:
+            file = tar.extractfile(member) if member.isfile() else None
+            if file and Path(member.name).name in CIFAR10_BATCHES:
+                contents[Path(member.name).name] = file.read()
+    return contents

@@ -12,7 +12,16 @@ from resnest_search.data.scan import IMAGE_SUFFIXES, Listing, scan
 from resnest_search.errors import UserError
 from resnest_search.schema import DataConfig
 
-__all__ = ["AUGMENTS", "DATA_SETS", "DEFAULT_ROOT", "FOLDERS", "list_images", "resolve"]
+__all__ = [
+    "AUGMENTS",
+    "DATA_SETS",
+    "DEFAULT_ROOT",
+    "FOLDERS",
+    "check_listing",
+    "list_all",
+    "list_images",
+    "resolve",
+]
 
 DATA_SETS = ("digits", "fashion_mnist", "cifar10", "image_folder", "imagenet")
 AUGMENTS = ("none", "shift", "crop_flip", "resized_crop", "autoaugment")
@@ -56,14 +65,24 @@ def resolve(config: DataConfig, listing: Listing | None = None) -> DataConfig:
 
 
 def list_images(config: DataConfig) -> Listing:
-    """What lies in the folders of image_folder or imagenet, in one pass.
+    """What of image_folder or imagenet is used, `config.skip` left out, in one pass.
 
     Raises UserError where folders are missing or strange, and where a class has no image.
     """
+    return check_listing(config, list_all(config).without(config.skip))
+
+
+def list_all(config: DataConfig) -> Listing:
+    """Everything in the folders of image_folder or imagenet. Raises UserError without them."""
     root = _absolute_root(config) or ""
     if not os.path.isdir(root):
         raise _folder_error(config, root, "is no folder")
-    listing = scan(root, FOLDERS[config.name], config.skip)
+    return scan(root, FOLDERS[config.name])
+
+
+def check_listing(config: DataConfig, listing: Listing) -> Listing:
+    """A listing from which something can be learned. Raises UserError of any other."""
+    root = listing.root
     if not listing.classes:
         raise _folder_error(config, root, "has no class folder under train/")
     if config.name == "imagenet" and "val" not in listing.parts:

@@ -47,9 +47,21 @@ class Listing:
     classes: list[str]
     parts: dict[str, Part]
 
+    def without(self, skip: Iterable[str]) -> Listing:
+        """The same but for the images at these paths."""
+        gone = frozenset(skip)
+        if not gone:
+            return self
+        parts = {}
+        for name, part in self.parts.items():
+            pairs = zip(part.paths, part.labels, strict=True)
+            left = [(path, label) for path, label in pairs if path not in gone]
+            parts[name] = Part([p for p, _ in left], [label for _, label in left], part.others)
+        return Listing(self.root, self.classes, parts)
 
-def scan(root: str, parts: Iterable[str], skip: Iterable[str] = ()) -> Listing:
-    """Every image of these parts under a root, but for the paths in `skip`.
+
+def scan(root: str, parts: Iterable[str]) -> Listing:
+    """Every image of these parts under a root.
 
     Hidden files and folders are neither images nor classes. Links are followed, yet each real
     folder counts once, where it really lies if that is below the root: a link that leads back
@@ -62,7 +74,6 @@ def scan(root: str, parts: Iterable[str], skip: Iterable[str] = ()) -> Listing:
     there = [part for part in parts if os.path.isdir(os.path.join(root, part))]
     names = {part: class_folders(os.path.join(root, part)) for part in there}
     blocked = _blocked(root, names)
-    left_out = frozenset(skip)
     classes = names.get("train", [])
     found = {}
     for part in there:
@@ -71,7 +82,7 @@ def scan(root: str, parts: Iterable[str], skip: Iterable[str] = ()) -> Listing:
             raise UserError(
                 f"data.root: {root!r} has {part}/{unknown[0]} but no train/{unknown[0]}"
             )
-        found[part] = _part(root, part, names[part], classes, set(blocked), left_out)
+        found[part] = _part(root, part, names[part], classes, set(blocked))
     return Listing(root, classes, found)
 
 
@@ -87,14 +98,7 @@ def class_folders(folder: str | Path) -> list[str]:
     )
 
 
-def _part(
-    root: str,
-    part: str,
-    names: list[str],
-    classes: list[str],
-    seen: set[_Id],
-    skip: frozenset[str],
-) -> Part:
+def _part(root: str, part: str, names: list[str], classes: list[str], seen: set[_Id]) -> Part:
     """Real folders of every class first, so that no link claims one for another class."""
     folders: dict[str, dict[str, list[str]]] = {name: {} for name in names}
     others: dict[str, Counter[str]] = {name: Counter() for name in names}
@@ -117,7 +121,6 @@ def _part(
         for folder, files in sorted(folders[name].items())
         for file in sorted(files)
     ]
-    images = [(path, label) for path, label in images if path not in skip]
     return Part([path for path, _ in images], [label for _, label in images], others)
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from resnest_search import checks
 from resnest_search.data import resolve
+from resnest_search.data.resolve import FOLDERS, list_images
+from resnest_search.data.scan import Listing
 from resnest_search.errors import UserError
 from resnest_search.execution.folder import check_new_folder
 from resnest_search.execution.pretrained import absolute_pretrained, check_pretrained
@@ -73,8 +75,9 @@ def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
 
 def _with_data(config: SweepConfig, space: Space) -> SweepConfig:
     """The configuration with its images found, and every candidate checked against them."""
-    config = dataclasses.replace(config, data=resolve(config.data))
-    _check_candidates(config, space)
+    listing = list_images(config.data) if config.data.name in FOLDERS and config.data.root else None
+    config = dataclasses.replace(config, data=resolve(config.data, listing))
+    _check_candidates(config, space, listing)
     check_pretrained(config, space)
     if config.data.download:
         from resnest_search.data.download import download
@@ -89,7 +92,7 @@ def _with_absolute_table(config: SweepConfig) -> SweepConfig:
     return dataclasses.replace(config, trial=dataclasses.replace(config.trial, path=str(path)))
 
 
-def _check_candidates(config: SweepConfig, space: Space) -> None:
+def _check_candidates(config: SweepConfig, space: Space, listing: Listing | None) -> None:
     """Each distinct setting of the other keys that a space varies, checked like the config."""
     settings = {repr(c.others): c for c in space.candidates or space.networks if c.others}
     for candidate in settings.values():
@@ -97,7 +100,7 @@ def _check_candidates(config: SweepConfig, space: Space) -> None:
         try:
             checks.check_model(model)
             checks.check_train(train)
-            resolve(data)
+            resolve(data, listing)
         except UserError as error:
             raise UserError(f"search.space.{error}") from None
 
