@@ -50,7 +50,7 @@ def check_unchanged(config: SweepConfig, notes: Mapping[str, Any], progress: Pro
     if config.trial.name == "table":
         return ""
     noted = notes.get(_NOTE)
-    if noted is None:
+    if not noted:
         return "The study has no digest of its images, so that they cannot be compared."
     from resnest_search.data.reading import current_set
 
