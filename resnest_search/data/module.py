@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
@@ -23,7 +22,7 @@ from resnest_search.data.loading import BatchLoader, ImageBatches, shared_room
 from resnest_search.data.resolve import FOLDERS, list_images, resolve
 from resnest_search.data.sampling import Batch, EpochSampler, EvaluationSampler
 from resnest_search.data.sources import Source, Sources
-from resnest_search.data.split import Indices, split_sources
+from resnest_search.data.split import Indices, digest_of, split_sources
 from resnest_search.errors import UserError
 from resnest_search.schema import DataConfig
 
@@ -199,22 +198,16 @@ class ImageData(LightningDataModule):
             if counts.validation_held_out
             else "the data set's own validation images",
             "sha256": {
-                "train": self._digest(self.train_indices, self._train.labels.numpy()),
-                "validation": self._digest(
-                    self.validation_indices, self._validation.labels.numpy()
+                "train": digest_of(self.train_indices, self._train.labels.numpy(), self._images),
+                "validation": digest_of(
+                    self.validation_indices, self._validation.labels.numpy(), self._images
                 ),
-                "test": self._digest(
-                    self.test_indices, self._test_source.labels[self.test_indices]
+                "test": digest_of(
+                    self.test_indices, self._test_source.labels[self.test_indices], self._images
                 ),
             },
             "images": self._images,
         }
-
-    def _digest(self, indices: Indices, labels: Indices) -> str:
-        """SHA-256 over the digest of the images, where that is known, positions and labels."""
-        known = bytes.fromhex(self._images or "")
-        content = indices.astype("<i8").tobytes() + labels.astype("<i8").tobytes()
-        return hashlib.sha256(known + content).hexdigest()
 
     @cached_property
     def _test(self) -> ImageBatches:

@@ -15,13 +15,13 @@ import numpy as np
 from resnest_search.data.decoding import decode
 from resnest_search.data.digest import ImageSet, Progress, image_set, in_parallel
 from resnest_search.data.remembered import recall, remember
-from resnest_search.data.resolve import FOLDERS, check_listing, list_all, resolve
-from resnest_search.data.scan import Listing, Part
-from resnest_search.data.split import split_sources
+from resnest_search.data.resolve import FOLDERS, check_listing, list_all, list_images, resolve
+from resnest_search.data.scan import Listing
+from resnest_search.data.split import digest_of, split_sources
 from resnest_search.errors import UserError
 from resnest_search.schema import DataConfig
 
-__all__ = ["current_set", "read_images"]
+__all__ = ["current_set", "read_images", "validation_digest"]
 
 _DECODER = "1"  # counts up where `decode` refuses other images than before
 _NAMED = 3  # files of a message
@@ -75,6 +75,15 @@ def read_images(config: DataConfig, progress: Progress) -> tuple[DataConfig, Ima
     return config, replace(found, doubts=(*found.doubts, line))
 
 
+def validation_digest(config: DataConfig) -> str:
+    """What `describe` says of the validation images where the digest of all is not known."""
+    listing = list_images(config)
+    sources = _sources(config, listing)
+    split = split_sources(config, sources)
+    source = sources.train if split.counts.validation_held_out else sources.validation
+    return digest_of(split.validation, source.labels[split.validation])
+
+
 def _faults(
     config: DataConfig, root: str, digest: str, files: list[str], progress: Progress
 ) -> dict[str, str]:
@@ -106,19 +115,27 @@ def _told(root: str, faults: dict[str, str]) -> str:
 
 def _used(config: DataConfig, listing: Listing) -> list[str]:
     """The files that the split gives to any part."""
-    train, val, test = (listing.parts.get(part) for part in ("train", "val", "test"))
+    sources = _sources(config, listing)
+    split = split_sources(config, sources)
+    validation = sources.train if split.counts.validation_held_out else sources.validation
+    tested = sources.train if split.counts.test_held_out else sources.test
+    chosen = ((sources.train, split.train), (validation, split.validation), (tested, split.test))
+    return [source.paths[index] for source, indices in chosen if source for index in indices]
+
+
+def _sources(config: DataConfig, listing: Listing) -> SimpleNamespace:
+    """Paths and labels as `folders.load_folders` has them, without what opens images."""
+
+    def source(part: str) -> SimpleNamespace | None:
+        found = listing.parts.get(part)
+        if found is None:
+            return None
+        return SimpleNamespace(paths=found.paths, labels=np.array(found.labels, dtype=np.int64))
+
+    train, val, test = source("train"), source("val"), source("test")
     if config.name == "imagenet":
         val, test = None, val
-    sources = SimpleNamespace(train=_labels(train), validation=_labels(val), test=_labels(test))
-    split = split_sources(config, sources)
-    validation = train if split.counts.validation_held_out else val
-    tested = train if split.counts.test_held_out else test
-    chosen = ((train, split.train), (validation, split.validation), (tested, split.test))
-    return [part.paths[index] for part, indices in chosen if part for index in indices]
-
-
-def _labels(part: Part | None) -> SimpleNamespace | None:
-    return None if part is None else SimpleNamespace(labels=np.array(part.labels, dtype=np.int64))
+    return SimpleNamespace(train=train, validation=val, test=test)
 
 
 def _load_once(config: DataConfig, digest: str) -> None:

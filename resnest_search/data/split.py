@@ -5,6 +5,7 @@ Letters: N images of a source.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from resnest_search.data.counts import Available, Counts, plan_counts
 from resnest_search.schema import DataConfig
 
-__all__ = ["Indices", "Labelled", "Split", "split_sources", "stratified_pick"]
+__all__ = ["Indices", "Labelled", "Split", "digest_of", "split_sources", "stratified_pick"]
 
 Indices = NDArray[np.int64]
 
@@ -73,6 +74,12 @@ def split_sources(config: DataConfig, sources: Labelled) -> Split:
         validation = pick(counts.validation, 1, kept=1)
         pool = np.setdiff1d(pool, validation)
     return Split(pick(counts.train, 2, least=1), validation, test, counts)
+
+
+def digest_of(indices: Indices, labels: Indices, images: str | None = None) -> str:
+    """SHA-256 of a part: of the digest of all images, where that is known, positions, labels."""
+    content = indices.astype("<i8").tobytes() + labels.astype("<i8").tobytes()
+    return hashlib.sha256(bytes.fromhex(images or "") + content).hexdigest()
 
 
 def stratified_pick(

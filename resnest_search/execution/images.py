@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 from resnest_search.data import resolve
 from resnest_search.data.digest import ImageSet, Progress, difference
+from resnest_search.data.resolve import FOLDERS
 from resnest_search.errors import UserError
 from resnest_search.schema import SweepConfig
-from resnest_search.search import Space
+from resnest_search.search import Space, SweepStudy
 
 __all__ = ["check_unchanged", "find_images", "noted_images"]
 
@@ -41,19 +41,27 @@ def noted_images(images: ImageSet) -> tuple[str, dict[str, Any]]:
     return _NOTE, {"digest": images.digest, "groups": images.groups}
 
 
-def check_unchanged(config: SweepConfig, notes: Mapping[str, Any], progress: Progress) -> str:
+def check_unchanged(config: SweepConfig, study: SweepStudy, progress: Progress) -> str:
     """Compare the images with those that a sweep began with; returns a line worth saying, or "".
+
+    Of a study without their digest, what its trials answered names the validation images.
 
     Raises:
         UserError: they are others.
     """
-    if config.trial.name == "table":
+    if config.trial.name == "table" or config.data.name == "digits":  # which never change
         return ""
-    noted = notes.get(_NOTE)
-    if not noted:
-        return "The study has no digest of its images, so that they cannot be compared."
-    from resnest_search.data.reading import current_set
+    noted = study.notes.get(_NOTE)
+    from resnest_search.data.reading import current_set, validation_digest
 
+    if not noted:
+        known = _answered(study) if config.data.name in FOLDERS else set()
+        if known and not any(validation_digest(config.data).startswith(one) for one in known):
+            raise UserError(
+                f"data.root: {config.data.root!r}: the validation images are not those that the "
+                "sweep began with; valid: those images, or a new sweep"
+            )
+        return "The study has no digest of its images, so that their content cannot be compared."
     found = current_set(config.data, progress)
     if found.digest == noted["digest"]:
         return ""
@@ -61,3 +69,10 @@ def check_unchanged(config: SweepConfig, notes: Mapping[str, Any], progress: Pro
         f"data.root: {config.data.root!r}: not the images that the sweep began with, "
         f"{difference(noted['groups'], found.groups)}; valid: those images, or a new sweep"
     )
+
+
+def _answered(study: SweepStudy) -> set[str]:
+    """The first digits of the digests of the validation images that trials have answered."""
+    curves = (trial.user_attrs.get("curve", ()) for trial in study.trials())
+    texts = (epoch.get("correct") or "" for curve in curves for epoch in curve)
+    return {text.partition(":")[0] for text in texts if ":" in text}

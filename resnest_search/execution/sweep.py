@@ -150,7 +150,7 @@ def reopen(folder: Path, bounds: ResumeConfig, progress: Progress | None = None)
     config.search = dataclasses.replace(config.search, **given)
     checks.check_search(config.search)
     if given or not notes.get("finished", False):  # else nothing is trained any more
-        line = check_unchanged(config, notes, progress or (lambda done, total: None))
+        line = check_unchanged(config, study, progress or (lambda done, total: None))
         if line:
             print(line)
     study.note("config", to_record(config))

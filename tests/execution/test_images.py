@@ -13,11 +13,13 @@ import pytest
 from command_line import ROOT
 from PIL import Image
 
+from resnest_search.answers import pack
+from resnest_search.data import build
 from resnest_search.errors import UserError
 from resnest_search.execution.images import find_images
 from resnest_search.execution.prepare import prepare
 from resnest_search.execution.sweep import SweepRun, create, make_run, reopen
-from resnest_search.record import Sweep
+from resnest_search.record import Epoch, Sweep
 from resnest_search.schema import (
     DataConfig,
     MethodConfig,
@@ -120,6 +122,21 @@ def test_a_study_without_a_digest_is_resumed_with_a_line(
     again = reopen(run.folder, ResumeConfig())
     assert "no digest of its images" in capsys.readouterr().out
     assert recorded(again.folder).images is None
+
+
+def test_or_refused_where_its_answers_are_to_other_images(images: Path, tmp_path: Path) -> None:
+    run, _ = begun(images, tmp_path / "run")
+    assignment = run.strategy.next()
+    assert isinstance(assignment, Assignment)
+    validation = build(run.config.data, 4, 0).describe()["sha256"]["validation"]
+    answers = pack(np.ones(4, dtype=np.bool_), validation)
+    run.study.record(assignment.number, Epoch(1, 1.0, 0.1, 0.1, 1.0, 4, correct=answers))
+    run.study.note("images", {})
+    run.study.close()
+    reopen(run.folder, ResumeConfig()).study.close()
+    Image.new("RGB", (9, 9)).save(images / "val" / "cat" / "new.png")
+    with pytest.raises(UserError, match="the validation images are not those that the sweep"):
+        reopen(run.folder, ResumeConfig())
 
 
 def test_what_is_skipped_is_a_warning_of_the_record(images: Path, tmp_path: Path) -> None:
