@@ -88,19 +88,26 @@ def _command_line() -> str:
 def sweep(config: SweepConfig) -> None:
     """Measure, search, report and export."""
     from resnest_search.execution.folder import locked, new_folder
+    from resnest_search.execution.images import find_images
     from resnest_search.execution.prepare import prepare
     from resnest_search.execution.sweep import create, kept, measured, table_costs
-    from resnest_search.report.live import measuring
+    from resnest_search.report.live import measuring, reading
 
     config, space = prepare(config)
+    images = None
     if config.trial.name == "table":
         costings = table_costs(config, space)
     else:
+        with reading() as progress:
+            config, images = find_images(config, space, progress)
+        for line in images.doubts:
+            print(f"resnest-search: {line}", file=sys.stderr)
         with measuring(len(space.networks)) as progress:
             costings = measured(config, space, progress)
     folder = new_folder(config.run, config.sweep)
     with locked(folder), kept(folder):
-        _conduct(create(config, space, folder, costings, _command_line()), config.verbose)
+        run = create(config, space, folder, costings, _command_line(), images)
+        _conduct(run, config.verbose)
 
 
 def resume(config: ResumeConfig) -> None:
@@ -109,9 +116,12 @@ def resume(config: ResumeConfig) -> None:
 
     folder = existing_folder(config.run)
     from resnest_search.execution.sweep import kept, reopen
+    from resnest_search.report.live import reading
 
     with locked(folder), kept(folder):
-        _conduct(reopen(folder, config), config.verbose)
+        with reading() as progress:
+            run = reopen(folder, config, progress)
+        _conduct(run, config.verbose)
 
 
 def train(config: TrainCommandConfig) -> None:

@@ -122,6 +122,7 @@ class Sweep:
     finished: bool = False
     command: str = ""  # that started it
     versions: dict[str, str] = field(default_factory=dict)
+    images: str | None = None  # digest of the images; None where it was not taken
     warnings: tuple[str, ...] = ()  # what makes its numbers doubtful
     noise: tuple[str, ...] = ()  # what memberships account for: images, seeds
     seed_deviation: float | None = None  # of accuracy between seeds, pooled over candidates

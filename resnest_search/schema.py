@@ -58,13 +58,17 @@ class DataConfig:
     channels: int = 3
     classes: int | None = None  # null: counted from the folders
     mean: list[float] = field(default_factory=list)  # per channel, of images in [0, 1]
-    std: list[float] = field(default_factory=list)
+    std: list[float] = field(default_factory=list)  # likewise; both or neither
+    background: list[int] = field(default_factory=lambda: [255])  # behind transparency, 0 to 255
     augment: str = "none"
     train_images: int | None = None  # null: all that validation leaves
     val_images: int | None = None  # held out of training; null: the data set's own val images
     test_images: int | None = None  # null: the data set's own test images, if it has any
     split_seed: int = 0
     workers: int = 0  # loader processes per training process
+    check: bool = True  # read every image once before anything is measured
+    unreadable: str = "refuse"  # what that finds: refuse, or skip and count
+    skip: list[str] = field(default_factory=list)  # files left out, below root; filled by skip
 
 
 @dataclass

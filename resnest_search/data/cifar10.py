@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from resnest_search.data.layouts import CIFAR10_BATCHES, locate_cifar10
+from resnest_search.data.layouts import CIFAR10_BATCHES, cifar10_contents, locate_cifar10
 from resnest_search.data.sources import ArraySource, Sources
 from resnest_search.errors import UserError
 from resnest_search.schema import DataConfig
@@ -73,24 +73,9 @@ def load_cifar10(config: DataConfig) -> Sources:
 
 
 def _read_batches(path: Path) -> Sources:
-    contents = _folder_contents(path) if path.is_dir() else _tar_contents(path)
+    contents = cifar10_contents(path)
     batches = [_unpickle(contents[name]) for name in CIFAR10_BATCHES]
     return Sources(CLASS_NAMES, train=_source(batches[:5]), test=_source(batches[5:]))
-
-
-def _folder_contents(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in CIFAR10_BATCHES}
-
-
-def _tar_contents(path: Path) -> dict[str, bytes]:
-    """File name to content of the batches, in memory: the root may be read-only."""
-    contents = {}
-    with tarfile.open(path) as tar:
-        for member in tar:
-            file = tar.extractfile(member) if member.isfile() else None
-            if file and Path(member.name).name in CIFAR10_BATCHES:
-                contents[Path(member.name).name] = file.read()
-    return contents
 
 
 class _ArrayUnpickler(pickle.Unpickler):

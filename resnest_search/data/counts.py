@@ -14,11 +14,15 @@ DEFAULT_VALIDATION_SHARE = 0.1  # of the training images, where nothing else say
 
 @dataclass(frozen=True)
 class Available:
-    """Images that a data set brings; None where it has no such part of its own."""
+    """Images that a data set brings; None where it has no such part of its own.
+
+    `classes` counts those of train: each keeps an image to train on, whatever is held out.
+    """
 
     train: int
     validation: int | None = None
     test: int | None = None
+    classes: int = 1
 
 
 @dataclass(frozen=True)
@@ -37,29 +41,32 @@ def plan_counts(config: DataConfig, available: Available) -> Counts:
 
     Test images come from the data set's own test part where it has one, else out of training.
     Validation images are held out of training, unless `val_images` is null and the data set
-    has its own. Raises UserError where more is asked for than there is.
+    has its own. Every class keeps an image to train on. Raises UserError where more is asked
+    for than there is.
     """
     test_held_out = available.test is None
-    pool = available.train
-    test = _chosen(config, "test_images", pool - 2 if available.test is None else available.test)
+    pool, kept = available.train, available.classes
+    most = pool - kept - 1 if available.test is None else available.test
+    test = _chosen(config, "test_images", 0, most)
     if test is None:
         test = available.test or 0
     if test_held_out:
         pool -= test
 
     validation_held_out = config.val_images is not None or available.validation is None
-    validation = _chosen(config, "val_images", pool - 1)
+    validation = _chosen(config, "val_images", 1, pool - kept)
     if validation is None:
-        default = max(1, round(DEFAULT_VALIDATION_SHARE * pool))
+        default = min(max(1, round(DEFAULT_VALIDATION_SHARE * pool)), pool - kept)
         validation = default if available.validation is None else available.validation
     if validation_held_out:
         pool -= validation
-    if pool < 1 or validation < 1:
+    if pool < kept or validation < 1:
         raise UserError(
-            f"data.root: {config.name} has {available.train} training images "
-            f"and {available.validation or 0} of validation, too few to split"
+            f"data.root: {config.name} has {available.train} training images of {kept} classes "
+            f"and {available.validation or 0} of validation, too few to split: each class "
+            "needs one to train on, and validation needs one more"
         )
-    train = _chosen(config, "train_images", pool)
+    train = _chosen(config, "train_images", kept, pool)
     return Counts(
         train=pool if train is None else train,
         validation=validation,
@@ -69,10 +76,9 @@ def plan_counts(config: DataConfig, available: Available) -> Counts:
     )
 
 
-def _chosen(config: DataConfig, key: str, limit: int) -> int | None:
+def _chosen(config: DataConfig, key: str, least: int, limit: int) -> int | None:
     """The asked-for count, None where none was asked for."""
     asked: int | None = getattr(config, key)
-    least = 0 if key == "test_images" else 1
     if asked is not None and not least <= asked <= limit:
         raise UserError(
             f"data.{key}: {asked} is not possible; "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import zlib
 from pathlib import Path
 
@@ -10,7 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from resnest_search.data.layouts import FASHION_FILES, idx_file, locate_fashion_mnist
+from resnest_search.data.layouts import (
+    FASHION_FILES,
+    idx_content,
+    idx_file,
+    locate_fashion_mnist,
+)
 from resnest_search.data.sources import ArraySource, Sources
 from resnest_search.errors import UserError
 from resnest_search.schema import DataConfig
@@ -61,10 +65,8 @@ def _source(folder: Path, images: NDArray[np.uint8], labels: NDArray[np.uint8]) 
 def _read_idx(folder: Path, name: str) -> NDArray[np.uint8]:
     """An idx file of unsigned bytes: 0 0 8 ndim, ndim big-endian sizes, then the values."""
     path = idx_file(folder, name)
-    if path is None:
-        raise UserError(f"data.root: '{folder}' has no {name}")
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        content = idx_content(folder, name)
         shape = np.frombuffer(content, ">i4", count=content[3], offset=4)
         values = np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape))
         if content[:3] != b"\0\0\x08":

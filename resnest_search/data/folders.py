@@ -5,19 +5,19 @@ Letters: B images of a batch, C channels, S side in pixels.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
-from resnest_search.data.layouts import class_folders, image_files
+from resnest_search.data.decoding import decode
+from resnest_search.data.scan import Listing
 from resnest_search.data.sources import ImageTransform, Sources, seeded
 from resnest_search.errors import UserError
 from resnest_search.schema import DataConfig
@@ -28,19 +28,22 @@ LARGEST_UNCROPPED = 64  # pixels; a larger evaluation image loses its rim, see b
 CROP_SHARE = 0.875
 
 
-def load_folders(config: DataConfig) -> Sources:
+def load_folders(config: DataConfig, listing: Listing) -> Sources:
     """Sources of train/, val/ and test/; ImageNet's val/ is its test source."""
-    root = Path(config.root or "")
-    class_names = class_folders(root / "train")
-
-    def source(part: str) -> FolderSource | None:
-        folder = root / part
-        return FolderSource.under(folder, class_names) if folder.is_dir() else None
-
-    train = FolderSource.under(root / "train", class_names)
+    train, val, test = (_source(config, listing, part) for part in ("train", "val", "test"))
+    if train is None:
+        raise UserError(f"data.root: {listing.root!r} has no train/")
     if config.name == "imagenet":
-        return Sources(class_names, train, test=source("val"))
-    return Sources(class_names, train, source("val"), source("test"))
+        return Sources(listing.classes, train, test=val)
+    return Sources(listing.classes, train, val, test)
+
+
+def _source(config: DataConfig, listing: Listing, part: str) -> FolderSource | None:
+    found = listing.parts.get(part)
+    if found is None:
+        return None
+    paths = [os.path.join(listing.root, path) for path in found.paths]
+    return FolderSource(paths, np.array(found.labels, dtype=np.int64), tuple(config.background))
 
 
 @dataclass(frozen=True)
@@ -49,17 +52,12 @@ class FolderSource:
 
     paths: list[str]
     labels: NDArray[np.int64]
-
-    @classmethod
-    def under(cls, folder: Path, class_names: list[str]) -> FolderSource:
-        """Every image of these classes under `folder`."""
-        files = image_files(folder, class_names)
-        labels = np.array([label for _, label in files], dtype=np.int64)
-        return cls([path for path, _ in files], labels)
+    background: tuple[int, ...]
 
     def open(self, indices: NDArray[np.int64], channels: int, image_size: int) -> FolderImages:
         """The chosen files; each is read when it is fetched."""
-        return FolderImages([self.paths[index] for index in indices], channels, image_size)
+        paths = [self.paths[index] for index in indices]
+        return FolderImages(paths, channels, image_size, self.background)
 
 
 @dataclass(frozen=True)
@@ -69,6 +67,7 @@ class FolderImages:
     paths: list[str]
     channels: int
     image_size: int
+    background: tuple[int, ...]
 
     def fetch(
         self,
@@ -77,7 +76,9 @@ class FolderImages:
         draws: NDArray[np.int64] | None = None,
     ) -> Tensor:
         """See `Images.fetch`. Raises UserError for a file that is no image."""
-        images = [_decoded(self.paths[position], self.channels) for position in positions]
+        images = [
+            decode(self.paths[position], self.channels, self.background) for position in positions
+        ]
         if transform is None or draws is None:
             evaluation = evaluation_transform(self.image_size)
             return torch.stack([_tensor(evaluation(image)) for image in images])
@@ -93,14 +94,6 @@ def evaluation_transform(image_size: int) -> ImageTransform:
     shorter = image_size if small else round(image_size / CROP_SHARE)
     resize = v2.Resize(shorter, InterpolationMode.BILINEAR, antialias=True)
     return v2.Compose([resize, v2.CenterCrop(image_size)])  # type: ignore[no-any-return]
-
-
-def _decoded(path: str, channels: int) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            return image.convert("L" if channels == 1 else "RGB")
-    except (UnidentifiedImageError, OSError) as error:
-        raise UserError(f"data.root: '{path}' cannot be read as an image ({error})") from error
 
 
 def _tensor(image: Any) -> Tensor:

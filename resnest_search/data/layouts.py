@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
+import gzip
+import tarfile
 from pathlib import Path
 
 __all__ = [
     "CIFAR10_BATCHES",
     "FASHION_FILES",
-    "IMAGE_SUFFIXES",
-    "class_folders",
+    "cifar10_contents",
+    "idx_content",
     "idx_file",
-    "image_files",
     "locate_cifar10",
     "locate_fashion_mnist",
 ]
@@ -22,18 +22,6 @@ FASHION_FILES = (
     "train-labels-idx1-ubyte",
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
-)
-# What torchvision.datasets.ImageFolder takes for an image.
-IMAGE_SUFFIXES = (
-    ".jpg",
-    ".jpeg",
-    ".png",
-    ".ppm",
-    ".bmp",
-    ".pgm",
-    ".tif",
-    ".tiff",
-    ".webp",
 )
 
 
@@ -62,21 +50,27 @@ def idx_file(folder: Path, name: str) -> Path | None:
     return next((file for file in candidates if file.is_file()), None)
 
 
-def class_folders(folder: Path) -> list[str]:
-    """Names of the folders right under `folder`, sorted: class k is the k-th of them."""
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir())
+def idx_content(folder: Path, name: str) -> bytes:
+    """What an idx file holds, unpacked. Raises OSError, EOFError or zlib.error."""
+    path = idx_file(folder, name)
+    if path is None:
+        raise FileNotFoundError(f"{folder} has no {name}")
+    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
 
 
-def image_files(folder: Path, class_names: list[str]) -> list[tuple[str, int]]:
-    """(path, class) of every image, in the order of torchvision's ImageFolder.
+def cifar10_contents(place: Path) -> dict[str, bytes]:
+    """Name to content of the batches or of the npz at a place that `locate_cifar10` found.
 
-    A class without a folder here has no images here.
+    In memory: the root may be read-only. Raises OSError, EOFError or tarfile.TarError.
     """
-    return [
-        (os.path.join(parent, file), label)
-        for label, name in enumerate(class_names)
-        for parent, _, files in sorted(os.walk(folder / name, followlinks=True))
-        for file in sorted(files)
-        if file.lower().endswith(IMAGE_SUFFIXES)
-    ]
+    if place.is_dir():
+        return {name: (place / name).read_bytes() for name in CIFAR10_BATCHES}
+    if place.suffix == ".npz":
+        return {place.name: place.read_bytes()}
+    contents = {}
+    with tarfile.open(place) as tar:
+        for member in tar:
+            file = tar.extractfile(member) if member.isfile() else None
+            if file and Path(member.name).name in CIFAR10_BATCHES:
+                contents[Path(member.name).name] = file.read()
+    return contents

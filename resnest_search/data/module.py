@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule
+from torch.utils.data import Sampler
 
 from resnest_search.data.augment import Augment, augment
 from resnest_search.data.cifar10 import load_cifar10
@@ -17,22 +18,24 @@ from resnest_search.data.digits import load_digits
 from resnest_search.data.download import download
 from resnest_search.data.fashion_mnist import load_fashion_mnist
 from resnest_search.data.folders import load_folders
-from resnest_search.data.loading import BatchLoader, ImageBatches
-from resnest_search.data.resolve import resolve
-from resnest_search.data.sampling import EpochSampler, EvaluationSampler
+from resnest_search.data.loading import BatchLoader, ImageBatches, shared_room
+from resnest_search.data.resolve import FOLDERS, list_images, resolve
+from resnest_search.data.sampling import Batch, EpochSampler, EvaluationSampler
 from resnest_search.data.sources import Source, Sources
-from resnest_search.data.split import Indices, split_sources
+from resnest_search.data.split import Indices, digest_of, split_sources
 from resnest_search.errors import UserError
 from resnest_search.schema import DataConfig
 
 __all__ = ["ImageData", "build", "prepare"]
 
+_PATIENCE_S, _PATIENCE_S_PER_IMAGE = 300.0, 1.0
+_LOADERS, _PREFETCHED = 2, 2  # training and validation, each with batches ahead for each process
+_TRIALS = 4  # at once on a machine, that share its memory
+
 _LOAD: dict[str, Callable[[DataConfig], Sources]] = {
     "digits": load_digits,
     "fashion_mnist": load_fashion_mnist,
     "cifar10": load_cifar10,
-    "image_folder": load_folders,
-    "imagenet": load_folders,
 }
 
 
@@ -47,16 +50,29 @@ def prepare(config: DataConfig) -> DataConfig:
     return config
 
 
-def build(config: DataConfig, batch_size: int, seed: int) -> ImageData:
+def build(config: DataConfig, batch_size: int, seed: int, images: str | None = None) -> ImageData:
     """The data module of one training run.
 
     `batch_size` counts images over all ranks; `seed` governs order and augmentation, while
-    the split hangs on `config.split_seed` alone. Raises UserError.
+    the split hangs on `config.split_seed` alone. `images` is the digest of the whole set, on
+    which those of the split then stand; None where nobody has taken it. Raises UserError.
     """
     if batch_size < 1:
         raise UserError(f"train.batch_size: {batch_size} is less than 1")
-    config = prepare(config)
-    return ImageData(config, _LOAD[config.name](config), batch_size, seed)
+    config = _both_or_neither(config)
+    if config.name not in FOLDERS:
+        config = prepare(config)
+        return ImageData(config, _LOAD[config.name](config), batch_size, seed, images)
+    listing = list_images(config)
+    config = resolve(config, listing)
+    return ImageData(config, load_folders(config, listing), batch_size, seed, images)
+
+
+def _both_or_neither(config: DataConfig) -> DataConfig:
+    """What earlier versions recorded may have mean or std alone: with the other as it was taken."""
+    if bool(config.mean) == bool(config.std):
+        return config
+    return replace(config, mean=config.mean or [0.0], std=config.std or [1.0])
 
 
 class ImageData(LightningDataModule):
@@ -73,8 +89,16 @@ class ImageData(LightningDataModule):
             folders count in the order of torchvision's ImageFolder.
     """
 
-    def __init__(self, config: DataConfig, sources: Sources, batch_size: int, seed: int):
+    def __init__(
+        self,
+        config: DataConfig,
+        sources: Sources,
+        batch_size: int,
+        seed: int,
+        images: str | None = None,
+    ):
         super().__init__()
+        self._images = images
         self.config, self.batch_size, self.seed = config, batch_size, seed
         self.rank, self.world = 0, 1
         self.class_names = sources.class_names
@@ -95,6 +119,11 @@ class ImageData(LightningDataModule):
     def train_count(self) -> int:
         """Images that training sees, over all ranks."""
         return len(self.train_indices)
+
+    @property
+    def batch_taken(self) -> int:
+        """Images of a training batch over all ranks: no more than there are to train on."""
+        return min(self.batch_size, self.train_count) // self.world * self.world
 
     @property
     def validation_count(self) -> int:
@@ -121,7 +150,7 @@ class ImageData(LightningDataModule):
     def train_dataloader(self) -> BatchLoader:
         """Shuffled, augmented batches of the epoch that its sampler is told."""
         sampler = EpochSampler(self.train_count, self.batch_size, self.seed, self.rank, self.world)
-        return BatchLoader(self._train, sampler, self.config.workers)
+        return self._loader(self._train, sampler)
 
     def val_dataloader(self) -> BatchLoader:
         """Validation images in order, without augmentation."""
@@ -130,6 +159,21 @@ class ImageData(LightningDataModule):
     def test_dataloader(self) -> BatchLoader:
         """Test images in order, without augmentation; empty where there are none."""
         return self._evaluation(self._test, self.test_count)
+
+    @cached_property
+    def squeezed(self) -> str:
+        """Why batches of loader processes come through pipes; empty where they do not."""
+        share = -(-self.batch_size // self.world)
+        batch = share * self.channels * self.image_size**2 * 4  # bytes, float32
+        needed = _LOADERS * self.config.workers * _PREFETCHED * batch
+        room = shared_room()
+        if _TRIALS * needed <= room:
+            return ""
+        return (
+            f"/dev/shm has {room / 2**20:.0f} MiB left, too little for what {self.config.workers} "
+            f"loader processes hold in it ({needed / 2**20:.0f} MiB): batches come through pipes, "
+            "which is slower"
+        )
 
     def describe(self) -> dict[str, Any]:
         """Split and preprocessing in plain values for a JSON file, without any local path."""
@@ -154,10 +198,15 @@ class ImageData(LightningDataModule):
             if counts.validation_held_out
             else "the data set's own validation images",
             "sha256": {
-                "train": _digest(self.train_indices, self._train.labels.numpy()),
-                "validation": _digest(self.validation_indices, self._validation.labels.numpy()),
-                "test": _digest(self.test_indices, self._test_source.labels[self.test_indices]),
+                "train": digest_of(self.train_indices, self._train.labels.numpy(), self._images),
+                "validation": digest_of(
+                    self.validation_indices, self._validation.labels.numpy(), self._images
+                ),
+                "test": digest_of(
+                    self.test_indices, self._test_source.labels[self.test_indices], self._images
+                ),
             },
+            "images": self._images,
         }
 
     @cached_property
@@ -175,10 +224,9 @@ class ImageData(LightningDataModule):
     def _evaluation(self, batches: ImageBatches, count: int) -> BatchLoader:
         share = -(-self.batch_size // self.world)
         sampler = EvaluationSampler(count, share, self.rank, self.world)
-        return BatchLoader(batches, sampler, self.config.workers)
+        return self._loader(batches, sampler)
 
-
-def _digest(indices: Indices, labels: Indices) -> str:
-    """SHA-256 over positions and labels, each as little-endian 64-bit integers."""
-    content = indices.astype("<i8").tobytes() + labels.astype("<i8").tobytes()
-    return hashlib.sha256(content).hexdigest()
+    def _loader(self, batches: ImageBatches, sampler: Sampler[Batch]) -> BatchLoader:
+        images = -(-self.batch_size // self.world)
+        patience_s = _PATIENCE_S + _PATIENCE_S_PER_IMAGE * images
+        return BatchLoader(batches, sampler, self.config.workers, not self.squeezed, patience_s)

@@ -7,25 +7,34 @@ from dataclasses import replace
 from pathlib import Path
 
 from resnest_search.data.counts import Available, plan_counts
-from resnest_search.data.layouts import (
-    class_folders,
-    image_files,
-    locate_cifar10,
-    locate_fashion_mnist,
-)
+from resnest_search.data.layouts import locate_cifar10, locate_fashion_mnist
+from resnest_search.data.scan import IMAGE_SUFFIXES, Listing, scan
 from resnest_search.errors import UserError
 from resnest_search.schema import DataConfig
 
-__all__ = ["AUGMENTS", "DATA_SETS", "DEFAULT_ROOT", "resolve"]
+__all__ = [
+    "AUGMENTS",
+    "DATA_SETS",
+    "DEFAULT_ROOT",
+    "FOLDERS",
+    "check_listing",
+    "list_all",
+    "list_images",
+    "resolve",
+]
 
 DATA_SETS = ("digits", "fashion_mnist", "cifar10", "image_folder", "imagenet")
 AUGMENTS = ("none", "shift", "crop_flip", "resized_crop", "autoaugment")
 DEFAULT_ROOT = "~/.cache/resnest-search"
 
 _KNOWN = {  # images that the complete data set brings
-    "digits": Available(train=1797),
-    "fashion_mnist": Available(train=60_000, test=10_000),
-    "cifar10": Available(train=50_000, test=10_000),
+    "digits": Available(train=1797, classes=10),
+    "fashion_mnist": Available(train=60_000, test=10_000, classes=10),
+    "cifar10": Available(train=50_000, test=10_000, classes=10),
+}
+FOLDERS = {  # the parts of each that are used: the labels of ImageNet's test images are not public
+    "image_folder": ("train", "val", "test"),
+    "imagenet": ("train", "val"),
 }
 _LOCATE = {"cifar10": locate_cifar10, "fashion_mnist": locate_fashion_mnist}
 _NEEDS = {
@@ -36,21 +45,56 @@ _NEEDS = {
 }
 
 
-def resolve(config: DataConfig) -> DataConfig:
+def resolve(config: DataConfig, listing: Listing | None = None) -> DataConfig:
     """The configuration with its root made absolute and its classes filled in.
 
-    Raises UserError with one line that names the key, the bad value and the valid ones.
-    Reads folders, never an image. With `download` set, a data set that is still to be
-    fetched passes.
+    Raises UserError with one line that names the key, the bad value and the valid ones, also
+    where nothing can be learned. Reads folders, never an image; not even those where a listing
+    by `list_images` is given. With `download` set, a data set that is still to be fetched passes.
     """
     _check_values(config)
     config = replace(config, root=_absolute_root(config))
-    if config.name in ("image_folder", "imagenet"):
-        return _resolve_folders(config)
+    if config.name in FOLDERS:
+        listing = listing or list_images(config)
+        plan_counts(config, _available(config.name, listing))
+        return _with_classes(config, len(listing.classes))
     if config.name in _LOCATE:
         _check_files(config)
     plan_counts(config, _KNOWN[config.name])
     return _with_classes(config, 10)
+
+
+def list_images(config: DataConfig) -> Listing:
+    """What of image_folder or imagenet is used, `config.skip` left out, in one pass.
+
+    Raises UserError where folders are missing or strange, and where a class has no image.
+    """
+    return check_listing(config, list_all(config).without(config.skip))
+
+
+def list_all(config: DataConfig) -> Listing:
+    """Everything in the folders of image_folder or imagenet. Raises UserError without them."""
+    root = _absolute_root(config) or ""
+    if not os.path.isdir(root):
+        raise _folder_error(config, root, "is no folder")
+    return scan(root, FOLDERS[config.name])
+
+
+def check_listing(config: DataConfig, listing: Listing) -> Listing:
+    """A listing from which something can be learned. Raises UserError of any other."""
+    root = listing.root
+    if not listing.classes:
+        raise _folder_error(config, root, "has no class folder under train/")
+    if config.name == "imagenet" and "val" not in listing.parts:
+        raise _folder_error(config, root, "has no val/")
+    if len(listing.classes) == 1:
+        only = listing.classes[0]
+        raise _folder_error(config, root, f"has one class alone, {only!r}, and nothing to learn")
+    for part, found in listing.parts.items():
+        if not found.others:
+            raise _folder_error(config, root, f"has no class folder under {part}/")
+        _check_filled(config, listing, part)
+    return listing
 
 
 def _check_values(config: DataConfig) -> None:
@@ -58,9 +102,16 @@ def _check_values(config: DataConfig) -> None:
     _check_choice("augment", config.augment, AUGMENTS)
     if config.channels not in (1, 3):
         raise UserError(f"data.channels: {config.channels} is neither 1 (grey) nor 3 (RGB)")
+    _check_choice("unreadable", config.unreadable, ("refuse", "skip"))
     for key, least in (("image_size", 1), ("workers", 0), ("split_seed", 0)):
         if getattr(config, key) < least:
             raise UserError(f"data.{key}: {getattr(config, key)} is less than {least}")
+    if bool(config.mean) != bool(config.std):
+        alone, other = ("mean", "std") if config.mean else ("std", "mean")
+        raise UserError(
+            f"data.{other}: [] beside data.{alone}={list(getattr(config, alone))}; "
+            "valid: both or neither"
+        )
     for key in ("mean", "std"):
         if len(getattr(config, key)) not in (0, 1, config.channels):
             raise UserError(
@@ -69,6 +120,12 @@ def _check_values(config: DataConfig) -> None:
             )
     if any(not value > 0 for value in config.std):
         raise UserError(f"data.std: {list(config.std)} holds a value that is not above 0")
+    background = list(config.background)
+    if len(background) not in (1, config.channels) or not all(0 <= v <= 255 for v in background):
+        raise UserError(
+            f"data.background: {background}; valid: one grey from 0 to 255, or one value per "
+            f"channel (data.channels={config.channels})"
+        )
     if config.download and config.name not in _LOCATE:
         raise UserError(
             f"data.download: true, but {config.name} cannot be downloaded; "
@@ -103,48 +160,32 @@ def _check_files(config: DataConfig) -> None:
     )
 
 
-def _resolve_folders(config: DataConfig) -> DataConfig:
-    root = Path(config.root or "")
-    if not root.is_dir():
-        raise _folder_error(config, "is no folder")
-    if not (root / "train").is_dir() or not class_folders(root / "train"):
-        raise _folder_error(config, "has no class folder under train/")
-    if config.name == "imagenet" and not (root / "val").is_dir():
-        raise _folder_error(config, "has no val/")
-    class_names = class_folders(root / "train")
-    for part in ("val", "test"):
-        _check_part(config, root / part, class_names)
-    plan_counts(config, _folder_counts(config.name, root, class_names))
-    return _with_classes(config, len(class_names))
-
-
-def _check_part(config: DataConfig, folder: Path, class_names: list[str]) -> None:
-    """A val/ or test/ that is there has classes of train/, and images."""
-    if not folder.is_dir() or (config.name == "imagenet" and folder.name == "test"):
+def _check_filled(config: DataConfig, listing: Listing, part: str) -> None:
+    """Every class folder that is there has an image: an empty one would be a class unlearned."""
+    found = listing.parts[part]
+    filled = {listing.classes[label] for label in set(found.labels)}
+    empty = [name for name in found.others if name not in filled]
+    if not empty:
         return
-    names = class_folders(folder)
-    if not names:
-        raise _folder_error(config, f"has no class folder under {folder.name}/")
-    unknown = sorted(set(names) - set(class_names))
-    if unknown:
-        raise _folder_error(config, f"has {folder.name}/{unknown[0]} but no train/{unknown[0]}")
-
-
-def _folder_counts(name: str, root: Path, class_names: list[str]) -> Available:
-    def count(part: str) -> int | None:
-        folder = root / part
-        return len(image_files(folder, class_names)) if folder.is_dir() else None
-
-    train = count("train") or 0
-    if name == "imagenet":  # its labelled test images are not public: val/ stands in
-        return Available(train=train, test=count("val"))
-    return Available(train=train, validation=count("val"), test=count("test"))
-
-
-def _folder_error(config: DataConfig, fault: str) -> UserError:
-    return UserError(
-        f"data.root: '{config.root}' {fault}; data={config.name} needs {_NEEDS[config.name]}"
+    suffixes = found.others[empty[0]].most_common(3)
+    held = ", ".join(f"{count} of {suffix}" for suffix, count in suffixes) or "no file"
+    more = f" (and {len(empty) - 1} more folders)" if len(empty) > 1 else ""
+    raise UserError(
+        f"data.root: {listing.root!r}: no image in {part}/{empty[0]}{more}, which holds {held}; "
+        f"valid: {', '.join(IMAGE_SUFFIXES)}"
     )
+
+
+def _available(name: str, listing: Listing) -> Available:
+    sizes = {part: len(found.paths) for part, found in listing.parts.items()}
+    train, classes = sizes["train"], len(listing.classes)
+    if name == "imagenet":  # its labelled test images are not public: val/ stands in
+        return Available(train, test=sizes["val"], classes=classes)
+    return Available(train, sizes.get("val"), sizes.get("test"), classes)
+
+
+def _folder_error(config: DataConfig, root: str, fault: str) -> UserError:
+    return UserError(f"data.root: {root!r} {fault}; data={config.name} needs {_NEEDS[config.name]}")
 
 
 def _with_classes(config: DataConfig, classes: int) -> DataConfig:

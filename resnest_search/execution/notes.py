@@ -9,6 +9,8 @@ from typing import Any
 
 from resnest_search import __version__
 from resnest_search.config import question, to_record
+from resnest_search.data.digest import ImageSet
+from resnest_search.execution.images import noted_images
 from resnest_search.execution.measuring import busy_warnings
 from resnest_search.metrics import COSTS
 from resnest_search.schema import SweepConfig
@@ -26,8 +28,11 @@ def note_sweep(
     space: Space,
     costings: dict[str, Costing],
     command: str,
+    images: ImageSet | None = None,
 ) -> None:
-    """What a new sweep is: its configuration, costs, versions."""
+    """What a new sweep is: its configuration, images, costs, versions."""
+    if images is not None:
+        study.note(*noted_images(images))
     study.note("name", config.sweep)
     study.note("question", question(config.sweep))
     study.note("config", to_record(config))
@@ -36,7 +41,8 @@ def note_sweep(
     for network, costing in costings.items():
         study.note(f"costs/{network}", dataclasses.asdict(costing))
     study.note("infeasible", _infeasible(space, costings))
-    study.note("warnings", busy_warnings(costings))
+    doubts = images.doubts if images is not None else ()
+    study.note("warnings", [*doubts, *busy_warnings(costings)])
 
 
 def note_start(study: SweepStudy) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from resnest_search import checks
 from resnest_search.data import resolve
+from resnest_search.data.resolve import FOLDERS, list_images
+from resnest_search.data.scan import Listing
 from resnest_search.errors import UserError
 from resnest_search.execution.folder import check_new_folder
 from resnest_search.execution.pretrained import absolute_pretrained, check_pretrained
@@ -72,8 +74,9 @@ def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
 
 def _with_data(config: SweepConfig, space: Space) -> SweepConfig:
     """The configuration with its images found, and every candidate checked against them."""
-    config = dataclasses.replace(config, data=resolve(config.data))
-    _check_candidates(config, space)
+    listing = list_images(config.data) if config.data.name in FOLDERS and config.data.root else None
+    config = dataclasses.replace(config, data=resolve(config.data, listing))
+    _check_candidates(config, space, listing)
     check_pretrained(config, space)
     if config.data.download:
         from resnest_search.data.download import download
@@ -88,7 +91,7 @@ def _with_absolute_table(config: SweepConfig) -> SweepConfig:
     return dataclasses.replace(config, trial=dataclasses.replace(config.trial, path=str(path)))
 
 
-def _check_candidates(config: SweepConfig, space: Space) -> None:
+def _check_candidates(config: SweepConfig, space: Space, listing: Listing | None) -> None:
     """Whatever a space varies, lists and both ends of ranges, checked like the config itself."""
     passed: set[str] = set()  # sections: reading folders once more costs seconds
     for candidate in space.settings():
@@ -97,20 +100,22 @@ def _check_candidates(config: SweepConfig, space: Space) -> None:
                 continue
             passed.add(repr(section))
             try:
-                _check_section(section)
+                _check_section(section, listing)
                 if isinstance(section, TrainConfig):
                     _check_device(config, section)
             except UserError as error:
                 raise UserError(_of_space(str(error), candidate)) from None
 
 
-def _check_section(section: ModelConfig | DataConfig | TrainConfig) -> None:
+def _check_section(
+    section: ModelConfig | DataConfig | TrainConfig, listing: Listing | None
+) -> None:
     if isinstance(section, ModelConfig):
         checks.check_model(section)
     elif isinstance(section, TrainConfig):
         checks.check_train(section)
     else:
-        resolve(section)
+        resolve(section, listing)
 
 
 def _of_space(message: str, candidate: Candidate) -> str:

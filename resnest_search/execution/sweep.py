@@ -16,7 +16,9 @@ import yaml
 
 from resnest_search import checks
 from resnest_search.config import from_record, to_record
+from resnest_search.data.digest import ImageSet
 from resnest_search.errors import UserError
+from resnest_search.execution.images import check_unchanged
 from resnest_search.execution.measuring import (
     Progress,
     check_limits,
@@ -75,9 +77,16 @@ class SweepRun:
 
 
 def create(
-    config: SweepConfig, space: Space, folder: Path, costings: dict[str, Costing], command: str
+    config: SweepConfig,
+    space: Space,
+    folder: Path,
+    costings: dict[str, Costing],
+    command: str,
+    images: ImageSet | None = None,
 ) -> SweepRun:
     """Enter a new sweep, measured and found feasible, into a new study.
+
+    ``images`` are those that it learns from, None where a table is replayed.
 
     Raises:
         UserError: sampler or pruner do not suit the space.
@@ -85,22 +94,27 @@ def create(
     place = new_place(folder, config.storage, config.sweep)
     study = SweepStudy.create(place.url, config.search.objectives, place.study)
     config = _without_password(config)
-    note_sweep(study, config, space, costings, command)
-    _start_warm(study, config, space, folder, costings)
+    note_sweep(study, config, space, costings, command, images)
+    _start_warm(study, config, space, folder, costings, images)
     note_start(study)
     _write_config(folder, config)
     return _assemble(folder, config, space, study, costings)
 
 
 def _start_warm(
-    study: SweepStudy, config: SweepConfig, space: Space, folder: Path, costings: dict[str, Costing]
+    study: SweepStudy,
+    config: SweepConfig,
+    space: Space,
+    folder: Path,
+    costings: dict[str, Costing],
+    images: ImageSet | None,
 ) -> None:
     """Enter what earlier runs found out, with the checkpoints, and say which."""
     if not config.search.warm_start:
         return
     replayed = config.trial.name == "table"
     table = Table.read(config.trial.path or "").digest if replayed else None
-    earlier, lines = find_earlier(config, space, table)
+    earlier, lines = find_earlier(config, space, table, images.digest if images else None)
     entered = enter_earlier(study, space, earlier, config.search.objectives, costings)
     for number, trial in entered.items():
         old = trial.folder / "trials" / str(trial.number)
@@ -112,11 +126,14 @@ def _start_warm(
         print(f"warm start: {identical - len(entered)} of them are ruled out here, and left aside")
 
 
-def reopen(folder: Path, bounds: ResumeConfig) -> SweepRun:
+def reopen(folder: Path, bounds: ResumeConfig, progress: Progress | None = None) -> SweepRun:
     """The sweep of a folder, with larger bounds where they are given.
 
+    ``progress`` is told of the images that are read to compare them with those of the study.
+
     Raises:
-        UserError: the folder is none of a run, or its record cannot be read.
+        UserError: the folder is none of a run, its record cannot be read, or its images are
+            others than those that it began with.
     """
     study = SweepStudy.open(folder, bounds.storage)
     notes = study.notes
@@ -132,6 +149,10 @@ def reopen(folder: Path, bounds: ResumeConfig) -> SweepRun:
     }
     config.search = dataclasses.replace(config.search, **given)
     checks.check_search(config.search)
+    if given or not notes.get("finished", False):  # else nothing is trained any more
+        line = check_unchanged(config, study, progress or (lambda done, total: None))
+        if line:
+            print(line)
     study.note("config", to_record(config))
     _write_config(folder, config)
     space = Space(config.search.space, config.model)
@@ -174,6 +195,7 @@ def table_costs(config: SweepConfig, space: Space) -> dict[str, Costing]:
 def make_run(run: SweepRun, allotment: Allotment) -> Callable[[Assignment], Run]:
     """What turns an assignment into a worker's plain run."""
     trials = run.folder / "trials"
+    images = run.study.notes.get("images", {}).get("digest")
 
     def make(assignment: Assignment) -> Run:
         model, data, train = configured(run.config, assignment.candidate)
@@ -190,6 +212,7 @@ def make_run(run: SweepRun, allotment: Allotment) -> Callable[[Assignment], Run]
             folder=str(folder),
             accelerator=allotment.accelerator,
             threads=allotment.cpus_per_worker,
+            images=images,
         )
 
     return make

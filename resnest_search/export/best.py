@@ -57,7 +57,7 @@ def export_best(sweep: Sweep, select: str, formats: Sequence[str] = ("source",))
     trial = select_trial(sweep, select)
     model, data_config = _configs(sweep, trial)
     _refuse(chosen, {"variant": trial.variant, **network_arguments(model)})
-    data = build_data(data_config, BATCH, trial.seed)
+    data = build_data(data_config, BATCH, trial.seed, sweep.images)
     winner = _winner(sweep, trial, model, data, chosen)
     target = Path(sweep.folder) / "best"
     work = Path(tempfile.mkdtemp(prefix=".best-", dir=sweep.folder))

@@ -134,6 +134,31 @@ def measuring(networks: int) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: status.update(f"{text} {done / total:.0%}")
 
 
+@contextmanager
+def reading() -> Iterator[Callable[[int, int], None]]:
+    """Say that images are being read, once that turns out to be needed, and how far that is.
+
+    Yields what is to be told (files done, files in all).
+    """
+    console = Console()
+    status = console.status("")
+    begun: set[int] = set()
+
+    def tell(done: int, total: int) -> None:
+        text = f"Reading {total} images before anything is measured …"
+        if console.is_terminal:
+            status.update(f"{text} {done / max(1, total):.0%}")
+            status.start()
+        elif not begun:
+            console.print(text, highlight=False)
+        begun.add(total)
+
+    try:
+        yield tell
+    finally:
+        status.stop()
+
+
 def _key(trial: TrialRecord) -> tuple[int, str]:
     return (trial.number, trial.candidate)
 

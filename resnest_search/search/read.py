@@ -56,6 +56,7 @@ def read_sweep(study: SweepStudy, folder: Path, uncertainty: bool = True) -> Swe
         finished=bool(notes.get("finished", False)),
         command=notes.get("command", ""),
         versions=notes.get("versions", {}),
+        images=notes.get("images", {}).get("digest"),
         warnings=tuple(notes.get("warnings", ())),
     )
     return with_uncertainty(sweep) if uncertainty else sweep

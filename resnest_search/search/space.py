@@ -30,6 +30,7 @@ _VARIANT_KEYS = ("variant", "radix", "cardinality", "width", "cardinality_width"
 # Accuracies compare only on the same validation images, and a trial's length is search.epochs.
 _FIXED = {"data.name", "data.root", "data.download", "data.classes", "data.channels"}
 _FIXED |= {"data.val_images", "data.test_images", "data.split_seed", "train.epochs"}
+_FIXED |= {"data.check", "data.unreadable", "data.skip", "data.background"}
 _FIXED |= {"model.name", "train.name"}
 # What leaves latency, memory and size as they are: measured once for all its values.
 _NEUTRAL = {

@@ -23,7 +23,9 @@ __all__ = ["Earlier", "enter_earlier", "find_earlier"]
 
 # Where images lie and how they are loaded leaves a training as it is.
 _NEUTRAL = {"data.root", "data.download", "data.workers", "model.name", "train.name"}
-_ONE_SET = {"digits", "cifar10", "fashion_mnist"}  # the same images wherever they lie
+_NEUTRAL |= {"data.check", "data.unreadable"}
+_ONE_SET = {"digits", "cifar10", "fashion_mnist"}  # hardly other images, wherever they lie
+_UNKNOWN = "its images are not on record"
 
 
 @dataclass(frozen=True)
@@ -49,18 +51,20 @@ class Earlier:
 
 
 def find_earlier(
-    config: SweepConfig, space: Space, table: str | None = None
+    config: SweepConfig, space: Space, table: str | None = None, images: str | None = None
 ) -> tuple[list[Earlier], list[str]]:
     """The trials of ``search.warm_start`` that this sweep can learn from, and a line a folder.
 
     A trial is identical where model, data, recipe, length and kind of trial are; costs are this
     sweep's own, whatever was measured then. A trial of the same images that was trained
-    differently is similar. Anything else is left aside, and counted.
+    differently is similar, and so is one of a run that has no digest of its images and took them
+    from the same place. Anything else is left aside, and counted.
 
     Args:
         config: of this sweep.
         space: what it varies.
         table: digest of the recorded curves, where those are replayed.
+        images: digest of the images, wherever they lie, where trainings learn from them.
 
     Raises:
         UserError: a folder is none of a run.
@@ -68,7 +72,7 @@ def find_earlier(
     found: dict[tuple[str, int], Earlier] = {}
     lines = []
     for name in config.search.warm_start:
-        usable, aside = _of_folder(config, space, Path(name), table)
+        usable, aside = _of_folder(config, space, Path(name), table, images)
         identical = [trial for trial in usable if not trial.differs]
         fresh = {(t.candidate.identity, t.seed): t for t in identical}
         fresh = {key: trial for key, trial in fresh.items() if key not in found}
@@ -108,7 +112,7 @@ def enter_earlier(
 
 
 def _of_folder(
-    config: SweepConfig, space: Space, folder: Path, table: str | None
+    config: SweepConfig, space: Space, folder: Path, table: str | None, images: str | None
 ) -> tuple[list[Earlier], int]:
     """The trials of a folder that can be used, and how many complete ones cannot."""
     from resnest_search.config import from_record  # with Hydra, which no worker needs
@@ -123,10 +127,16 @@ def _of_folder(
             raise UserError(f"search.warm_start={folder}: was stopped before its first trial")
         old = from_record(notes["config"])
         complete = [trial for trial in study.trials() if trial.state == TrialState.COMPLETE]
-        alike = _same_source(old, config) and notes.get("table") == table
+        recorded = notes.get("images", {}).get("digest")
+        alike = _same_source(old, config, recorded, images) and notes.get("table") == table
         known = [
             _earlier(config, space, folder, old, trial) if alike else None for trial in complete
         ]
+        if recorded is None and images is not None and config.data.name != "digits":
+            known = [
+                trial and dataclasses.replace(trial, differs=trial.differs or _UNKNOWN)
+                for trial in known
+            ]
     finally:
         study.close()
     usable = [trial for trial in known if trial is not None]
@@ -146,11 +156,18 @@ def _earlier(
     return Earlier(folder, trial.number, candidate, int(facts["seed"]), curve, differs)
 
 
-def _same_source(old: SweepConfig, new: SweepConfig) -> bool:
-    """Whether two sweeps learn from the same images, or both from recorded curves."""
+def _same_source(
+    old: SweepConfig, new: SweepConfig, recorded: str | None, images: str | None
+) -> bool:
+    """Whether two sweeps learn from the same images, or both from recorded curves.
+
+    Their digests decide, and only where there is none, the place of the images.
+    """
     before, after = old.data, new.data
     if old.trial.name != new.trial.name or before.name != after.name:
         return False
+    if recorded is not None and images is not None:
+        return recorded == images
     return before.name in _ONE_SET or _place(before.root) == _place(after.root)
 
 

@@ -42,7 +42,8 @@ class Run:
     """Everything that decides a training, as plain data.
 
     ``folder`` is the trial's own: a checkpoint in it is continued, and its epoch log tells
-    which epochs were run when. ``threads`` bounds the CPU threads of this process.
+    which epochs were run when. ``threads`` bounds the CPU threads of this process. ``images``
+    is the digest of the images, None where nobody has taken it.
     """
 
     number: int
@@ -54,6 +55,7 @@ class Run:
     folder: str
     accelerator: str = "cpu"  # or gpu
     threads: int = 1
+    images: str | None = None
 
 
 def fit(
@@ -79,7 +81,7 @@ def fit(
     _quiet()
     torch.set_num_threads(run.threads)
     torch.manual_seed(run.seed)
-    data = build_data(run.data, run.train.batch_size, run.seed)
+    data = build_data(run.data, run.train.batch_size, run.seed, run.images)
     rank = environment.global_rank() if environment else 0
     data.shard(rank, world)
     network = build_network(
@@ -90,11 +92,13 @@ def fit(
         network = network.to(memory_format=torch.channels_last)
     if run.train.compile:
         network.compile()  # in place, so that the state dict keeps its names
-    task = Classification(network, run.train, len(data.train_dataloader()), run.seed)
+    recipe = dataclasses.replace(run.train, batch_size=data.batch_taken)
+    task = Classification(network, recipe, len(data.train_dataloader()), run.seed)
     checkpoint, curve, note = _last_checkpoint(run)
     if checkpoint is None and run.model.pretrained is not None:
         begun = load_pretrained(network, Path(run.model.pretrained))
         note = f"{note}; {begun}" if note else begun
+    note = "; ".join(text for text in (note, data.squeezed) if text)
     images = data.describe()["sha256"]["validation"]
     follower = _Follower(run, curve, report, note, images)
     if curve and (not follower.ask() or curve[-1].epoch >= run.train.epochs):
@@ -221,7 +225,7 @@ def _last_checkpoint(run: Run) -> tuple[str | None, list[Epoch], str]:
         return None, [], ""
     try:
         own = _load(path)["resnest_search"]
-        if own["identity"] != _identity(run):
+        if not _continues(own["identity"], run):
             return None, [], "the checkpoint is of another training; starts again"
         curve = [Epoch(**entry) for entry in own["curve"]]
     except Exception as error:  # a damaged file raises whatever its first wrong byte leads to
@@ -239,8 +243,23 @@ def _identity(run: Run) -> str:
     facts = dataclasses.asdict(run)
     for name in ("number", "folder", "accelerator", "threads"):
         del facts[name]
-    del facts["data"]["root"], facts["data"]["workers"], facts["data"]["download"]
+    for name in ("root", "workers", "download", "check", "unreadable"):
+        del facts["data"][name]
     return json.dumps(facts, sort_keys=True)
+
+
+def _continues(identity: str, run: Run) -> bool:
+    """Whether a checkpoint's identity is the run's, where an earlier version knew fewer keys.
+
+    What it did not know is taken for the default, and its images for the run's own.
+    """
+    recorded, own = json.loads(identity), json.loads(_identity(run))
+    for section, kind in (("model", ModelConfig), ("data", DataConfig), ("train", TrainConfig)):
+        recorded[section] = dataclasses.asdict(kind()) | recorded[section]
+        recorded[section] = {key: recorded[section].get(key) for key in own[section]}
+    if recorded.setdefault("images", None) is None or own["images"] is None:
+        recorded["images"] = own["images"]
+    return bool(recorded == own)
 
 
 def _quiet() -> None:

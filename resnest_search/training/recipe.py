@@ -13,7 +13,10 @@ __all__ = ["learning_rate_factor", "make_optimizer", "peak_learning_rate"]
 
 
 def peak_learning_rate(recipe: TrainConfig) -> float:
-    """The learning rate after warm-up: it follows the batch linearly."""
+    """The learning rate after warm-up: it follows the batch linearly.
+
+    The recipe's batch is to be the one that is taken, which a small data set bounds.
+    """
     return recipe.learning_rate * recipe.batch_size / 256
 
 

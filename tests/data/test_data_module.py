@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,9 @@ import pytorch_lightning as pl
 import torch
 
 from resnest_search.data import ImageData, build
+from resnest_search.data.augment import Augment
+from resnest_search.data.loading import BatchLoader, ImageBatches
+from resnest_search.data.sampling import EvaluationSampler
 from resnest_search.errors import UserError
 from resnest_search.schema import DataConfig
 
@@ -49,6 +54,45 @@ def test_loader_processes_augment_folders_alike(write_folders) -> None:
     values = {"name": "image_folder", "root": root, "image_size": 16, "augment": "autoaugment"}
     alone, helped = (build(DataConfig(**values, workers=n), 6, 0) for n in (0, 2))
     assert same(epoch_of(alone, 1), epoch_of(helped, 1))
+
+
+def test_where_shared_memory_has_no_room_the_same_batches_come_through_pipes(monkeypatch) -> None:
+    expected = epoch_of(digits(workers=2), 3)
+    monkeypatch.setattr("resnest_search.data.module.shared_room", lambda: 2**20)
+    data = digits(workers=2)  # 32 images of 8 x 8 pixels: 8 KiB
+    assert data.squeezed == ""
+    monkeypatch.setattr("resnest_search.data.module.shared_room", lambda: 2**17)
+    data = digits(workers=2)
+    assert data.squeezed.startswith("/dev/shm has 0 MiB left, too little for what 2 loader")
+    opened = []
+    monkeypatch.setattr("torch.storage.UntypedStorage._share_fd_cpu_", opened.append)
+    assert same(epoch_of(data, 3), expected)
+    assert not opened
+    assert same(list(data.val_dataloader()), list(digits().val_dataloader()))
+
+
+class Stuck(ImageBatches):
+    """Whose first batch takes a minute."""
+
+    def __getitem__(self, batch):
+        time.sleep(60)
+
+
+def test_no_batch_is_waited_for_for_ever() -> None:
+    batches = Stuck(None, torch.zeros(8, dtype=torch.int64).numpy(), [], [], Augment())
+    loader = BatchLoader(batches, EvaluationSampler(8, 8), workers=1, patience_s=1)
+    with pytest.raises(UserError, match=r"data\.workers: 1 loader processes gave no batch in 1 s"):
+        next(iter(loader))
+    for process in multiprocessing.active_children():
+        process.kill()
+
+
+def test_a_batch_is_no_larger_than_the_set_over_all_ranks() -> None:
+    data = digits(batch_size=512)
+    assert data.batch_taken == 200
+    data.shard(0, 16)
+    assert data.batch_taken == 192 == 16 * len(next(iter(data.train_dataloader()))[1])
+    assert digits(batch_size=32).batch_taken == 32
 
 
 def test_loaders_leave_the_global_generator_alone() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,10 +31,16 @@ def refusal(**values: object) -> str:
         ({"image_size": 0}, "data.image_size: 0 is less than 1"),
         ({"workers": -1}, "data.workers: -1 is less than 0"),
         ({"split_seed": -1}, "data.split_seed: -1 is less than 0"),
-        ({"mean": [0.1, 0.2]}, "data.mean: [0.1, 0.2] has not one value per channel"),
-        ({"std": [0.0]}, "data.std: [0.0] holds a value that is not above 0"),
+        ({"mean": [0.1, 0.2], "std": [1.0]}, "data.mean: [0.1, 0.2] has not one value per channel"),
+        ({"mean": [0.1]}, "data.std: [] beside data.mean=[0.1]; valid: both or neither"),
+        ({"std": [0.1]}, "data.mean: [] beside data.std=[0.1]; valid: both or neither"),
+        ({"background": [256]}, "data.background: [256]; valid: one grey from 0 to 255"),
+        ({"background": [0, 0]}, "data.background: [0, 0]; valid: one grey from 0 to 255"),
+        ({"unreadable": "drop"}, "data.unreadable: 'drop' is none of refuse, skip"),
+        ({"train_images": 9}, "data.train_images: 9 is not possible; digits leaves 10 to"),
+        ({"mean": [0.5], "std": [0.0]}, "data.std: [0.0] holds a value that is not above 0"),
         ({"classes": 7}, "data.classes: 7, but digits has 10 classes"),
-        ({"train_images": 5000}, "data.train_images: 5000 is not possible; digits leaves 1 to"),
+        ({"train_images": 5000}, "data.train_images: 5000 is not possible; digits leaves 10 to"),
         ({"download": True}, "data.download: true, but digits cannot be downloaded"),
         ({"name": "imagenet"}, "data.root: null; data=imagenet needs a folder with train/"),
     ],
@@ -60,9 +67,12 @@ def test_folders_that_do_not_fit(write_folders, tmp_path: Path) -> None:
     assert "has val/yak but no train/yak" in refusal(name="image_folder", root=str(root))
 
 
-def test_folders_without_images(tmp_path: Path) -> None:
-    (tmp_path / "train" / "cat").mkdir(parents=True)
-    assert "too few to split" in refusal(name="image_folder", root=str(tmp_path))
+def test_nothing_to_learn_is_refused(write_folders) -> None:
+    root = write_folders(train=1)
+    assert "3 training images of 3 classes" in refusal(name="image_folder", root=str(root))
+    for name in ("cat", "dog"):
+        shutil.rmtree(root / "train" / name)
+    assert "has one class alone, 'owl'" in refusal(name="image_folder", root=str(root))
 
 
 def test_folders_fill_in_the_classes(write_folders, monkeypatch) -> None:

@@ -12,8 +12,8 @@ import torch
 from torchvision.datasets import ImageFolder
 
 from resnest_search.data import build
-from resnest_search.data.layouts import class_folders, image_files
 from resnest_search.data.module import ImageData
+from resnest_search.data.scan import scan
 from resnest_search.errors import UserError
 from resnest_search.schema import DataConfig
 
@@ -125,8 +125,11 @@ def test_folders_are_listed_in_torchvisions_order(write_folders) -> None:
     (root / "train" / "cat" / "1.png").rename(root / "train" / "cat" / "more" / "1.PNG")
     (root / "train" / "cat" / "notes.txt").write_text("no image")
     reference = ImageFolder(str(root / "train"))
-    assert class_folders(root / "train") == reference.classes
-    assert image_files(root / "train", reference.classes) == reference.samples
+    listing = scan(str(root), ["train"])
+    assert listing.classes == reference.classes
+    train = listing.parts["train"]
+    paths = [str(root / path) for path in train.paths]
+    assert list(zip(paths, train.labels, strict=True)) == reference.samples
 
 
 @pytest.mark.parametrize("size", [16, 80])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from resnest_search.data.counts import Available, plan_counts
@@ -37,7 +37,7 @@ def test_a_pick_holds_every_class_in_proportion(labels, data, seed) -> None:
 @settings(deadline=None)
 @given(
     st.integers(30, 90),
-    st.integers(1, 10),
+    st.integers(7, 10),
     st.none() | st.integers(1, 10),
     st.none() | st.integers(1, 10),
     st.booleans(),
@@ -59,6 +59,44 @@ def test_parts_of_one_source_are_disjoint(count, train, val, test, own_val, own_
     assert len(split.validation) == split.counts.validation
     assert len(split.test) == split.counts.test
     assert split.counts.validation_held_out == (val is not None or not own_val)
+
+
+SIZES = st.lists(st.integers(1, 30), min_size=2, max_size=12)
+
+
+@given(SIZES, st.data(), st.integers(0, 9))
+def test_no_class_loses_its_last_image_to_what_is_held_out(sizes, data, seed) -> None:
+    spare = sum(sizes) - len(sizes)
+    assume(spare >= 1)
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    val = data.draw(st.none() | st.integers(1, spare))
+    test = data.draw(st.integers(0, spare - (val or 1)))
+    train = data.draw(
+        st.none() | st.integers(len(sizes), sum(sizes) - test - (val or spare - test))
+    )
+    config = DataConfig(train_images=train, val_images=val, test_images=test, split_seed=seed)
+    split = split_sources(config, Sources([], ArraySource(labels, None)))
+    assert set(labels[split.train]) == set(range(len(sizes)))
+    assert len(split.validation) >= 1
+
+
+@given(LABELS, st.data(), st.integers(0, 9))
+def test_bounds_that_no_share_breaks_change_nothing(labels, data, seed) -> None:
+    """So that splits of earlier versions stay, but where a class lost all of its images."""
+    count = data.draw(st.integers(0, len(labels)))
+    free = stratified_pick(labels, count, np.random.default_rng(seed))
+    spare = len(labels) - len(np.unique(labels))
+    if count <= spare and set(labels) == set(np.delete(labels, free)):
+        kept = stratified_pick(labels, count, np.random.default_rng(seed), kept=1)
+        assert (kept == free).all()
+
+
+def test_a_tenth_leaves_a_class_its_only_image() -> None:
+    labels = np.array([0] * 5 + [1] * 4 + [2])  # the only 2 was the one held out, by seed
+    for seed in range(20):
+        split = split_sources(DataConfig(split_seed=seed), Sources([], ArraySource(labels, None)))
+        assert len(split.validation) == 1
+        assert 9 not in split.validation
 
 
 def test_validation_does_not_hang_on_the_number_of_training_images() -> None:

@@ -152,6 +152,28 @@ def test_other_images_of_the_same_shape_are_left_aside(tmp_path: Path) -> None:
             assert f"{count} reused as finished" in lines[0]
 
 
+def test_the_digest_of_the_images_decides_not_their_place(tmp_path: Path) -> None:
+    run = earlier_run(tmp_path / "a", SIX[:2])
+    search = make_config(space={"variant": SIX}, warm_start=[str(run)])
+    space = Space(search.space, MODEL)
+    study = SweepStudy.open(run)
+    here, there = (DataConfig(name="image_folder", root=root) for root in ("/birds", "/copy"))
+    study.note("config", to_record(dataclasses.replace(config_of(search), data=here)))
+    unknown, lines = find_earlier(
+        dataclasses.replace(config_of(search), data=here), space, images="one"
+    )
+    assert [trial.differs for trial in unknown] == ["its images are not on record"] * 2
+    assert "0 reused as finished, 2 as prior only (its images are not on record)" in lines[0]
+    study.note("images", {"digest": "one", "groups": {}})
+    study.close()
+    for data in (here, there):
+        for images, count in (("one", 2), ("swapped", 0)):
+            new = dataclasses.replace(config_of(search), data=data)
+            found, lines = find_earlier(new, space, images=images)
+            assert len(found) == count
+            assert f"{count} reused as finished" in lines[0]
+
+
 def test_another_table_is_left_aside_and_more_workers_are_the_same(tmp_path: Path) -> None:
     run = earlier_run(tmp_path / "a", SIX[:2])
     search = make_config(space={"variant": SIX}, warm_start=[str(run)])

@@ -151,6 +151,35 @@ def test_damaged_checkpoint_starts_again_and_says_so(
     assert load_weights(tmp_path)
 
 
+def test_checkpoint_belongs_to_its_images(tmp_path: Path) -> None:
+    """Of other images it is another training; where either digest is unknown, it continues."""
+    for before, after, note in (
+        ("aa", "bb", "the checkpoint is of another training; starts again"),
+        ("aa", "aa", "continues after epoch 1"),
+        (None, "bb", "continues after epoch 1"),
+        ("aa", None, "continues after epoch 1"),
+    ):
+        folder = tmp_path / f"{before}{after}"
+        train(dataclasses.replace(make_run(folder), images=before), stop_after=1)
+        again = train(dataclasses.replace(make_run(folder), images=after), stop_after=1)
+        assert again.notes[0] == note
+
+
+def test_checkpoint_of_an_earlier_version_continues(tmp_path: Path) -> None:
+    """Whose identity lacks the keys that have come since, and the images."""
+    train(make_run(tmp_path), stop_after=1)
+    path = tmp_path / CHECKPOINT
+    state = torch.load(path, weights_only=True)
+    identity = json.loads(state["resnest_search"]["identity"])
+    del identity["images"], identity["data"]["background"], identity["data"]["skip"]
+    state["resnest_search"]["identity"] = json.dumps(identity, sort_keys=True)
+    torch.save(state, path)
+    assert train(make_run(tmp_path), stop_after=2).notes[0] == "continues after epoch 1"
+    run = make_run(tmp_path)
+    other = dataclasses.replace(run, data=dataclasses.replace(run.data, background=[0]))
+    assert "another training" in train(other, stop_after=1).notes[0]
+
+
 def test_checkpoint_of_another_training_starts_again_and_says_so(
     tmp_path: Path, plain: list[tuple[int, float, float, float]]
 ) -> None:

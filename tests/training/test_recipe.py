@@ -79,6 +79,17 @@ def test_peak_follows_the_batch(rate: float, batch: int, peak: float) -> None:
     assert peak_learning_rate(recipe) == pytest.approx(peak)
 
 
+def test_a_batch_beyond_the_data_trains_with_the_rate_of_the_batch_that_is_taken(
+    tmp_path: Path,
+) -> None:
+    """8192 of 1,000 images: 0.1 x 1000 / 256 = 0.39 where it was 3.2."""
+    run = make_run(tmp_path, warmup_epochs=0, batch_size=8192, learning_rate=0.1)
+    run = dataclasses.replace(run, data=dataclasses.replace(run.data, train_images=1000))
+    with stepped() as seen:
+        train(run, stop_after=1)
+    assert seen[0]["lr"] == pytest.approx(0.390625)
+
+
 def test_fraction_of_an_epoch_warms_up_for_that_fraction() -> None:
     recipe = TrainConfig(epochs=4, warmup_epochs=0.5)
     factors = [learning_rate_factor(step, 10, recipe) for step in range(40)]
