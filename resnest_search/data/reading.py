@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -25,6 +26,8 @@ __all__ = ["current_set", "read_images", "validation_digest"]
 
 _DECODER = "1"  # counts up where `decode` refuses other images than before
 _NAMED = 3  # files of a message
+# Images to a person, but of no suffix that counts.
+_STRANGE = {".gif", ".jfif", ".jpe", ".jp2", ".heic", ".heif", ".avif", ".tga", ".npy", ".dcm"}
 
 
 def current_set(config: DataConfig, progress: Progress | None = None) -> ImageSet:
@@ -54,6 +57,7 @@ def read_images(config: DataConfig, progress: Progress) -> tuple[DataConfig, Ima
         return config, found
     everything = list_all(config)
     found = image_set(config, everything, progress)
+    found = replace(found, doubts=(*found.doubts, *_remarks(everything)))
     known: set[str] = set()
     while config.check:  # what is skipped moves the split, so that others are used
         listing = check_listing(config, everything.without(config.skip))
@@ -73,6 +77,21 @@ def read_images(config: DataConfig, progress: Progress) -> tuple[DataConfig, Ima
         return config, found
     line = f"data.skip: {len(config.skip)} images are left out, such as {config.skip[0]}"
     return config, replace(found, doubts=(*found.doubts, line))
+
+
+def _remarks(listing: Listing) -> list[str]:
+    """What a folder has that is passed over, and what it lacks."""
+    lines = []
+    for part, found in listing.parts.items():
+        strange = sum(found.others.values(), Counter[str]())
+        for suffix in sorted(_STRANGE & set(strange)):
+            lines.append(f"data.root: {strange[suffix]} files of {suffix} in {part}/ are left out")
+        absent = [name for name in listing.classes if name not in found.others]
+        if absent:
+            lines.append(
+                f"data.root: {part}/ has no {absent[0]} ({len(absent)} classes are absent)"
+            )
+    return lines
 
 
 def validation_digest(config: DataConfig) -> str:

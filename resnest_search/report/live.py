@@ -145,7 +145,7 @@ def reading() -> Iterator[Callable[[int, int], None]]:
     begun: set[int] = set()
 
     def tell(done: int, total: int) -> None:
-        text = f"Reading {total} images before anything is measured …"
+        text = f"Reading {total} images once …"
         if console.is_terminal:
             status.update(f"{text} {done / max(1, total):.0%}")
             status.start()

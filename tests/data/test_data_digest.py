@@ -178,6 +178,18 @@ def test_copies_between_parts_and_classes_are_told(write_folders) -> None:
     ]
 
 
+def test_what_is_passed_over_and_what_is_absent_is_told(write_folders) -> None:
+    root = write_folders(train=4)
+    (root / "train" / "cat" / "1.png").rename(root / "train" / "cat" / "1.gif")
+    (root / "train" / "cat" / "notes.txt").write_text("no image to anybody")
+    (root / "val" / "dog").mkdir(parents=True)
+    Image.new("RGB", (3, 3)).save(root / "val" / "dog" / "1.png")
+    assert read_images(config_of(root), Told())[1].doubts == (
+        "data.root: 1 files of .gif in train/ are left out",
+        "data.root: val/ has no cat (2 classes are absent)",
+    )
+
+
 def test_fixed_sets_stand_on_their_content(
     cifar_folder: Path, cifar_tar: Path, write_fashion
 ) -> None:
