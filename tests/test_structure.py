@@ -36,11 +36,12 @@ BELOW: dict[str, set[str]] = {
     "checks": BASE,
     "config": BASE,
     "panels": BASE,
+    "pareto": BASE,
     "tracked": {*BASE, "panels"},
     "models": BASE,
     "data": HELPERS,
     "cost": {*HELPERS, "models"},
-    "search": HELPERS,
+    "search": {*HELPERS, "pareto"},
     "training": {*HELPERS, "models", "data"},
     "tracking": {*HELPERS, "tracked"},
     "report": {*HELPERS, "search"},
@@ -50,6 +51,7 @@ BELOW: dict[str, set[str]] = {
     "__main__": {*HELPERS, "search", "tracking", "report", "execution", "export", "watch"},
 }
 DOORS: dict[str, set[str]] = {
+    "moocore": {"pareto"},
     "hydra": {"config"},
     "omegaconf": {"config"},
     "optuna": {"search"},

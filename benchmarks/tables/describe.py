@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from resnest_search.search.pareto import non_dominated
+from resnest_search.pareto import non_dominated
 
 HERE = Path(__file__).parent
 HEADS = (

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
 from resnest_search.metrics import COSTS, METRICS, TRAINED
+from resnest_search.pareto import non_dominated
 from resnest_search.record import COMPLETE, INFEASIBLE, RUNNING, Sweep, TrialRecord
-from resnest_search.search.pareto import knee, non_dominated
+from resnest_search.search.pareto import knee
 from resnest_search.search.study import SweepStudy, curve_of, paused_because
 from resnest_search.search.uncertainty import CandidateResult, Uncertainty, estimate
 
@@ -168,9 +170,18 @@ def _front(
     if not repeats:
         return set(), None
     points = np.array([[_mean(group, name) for name in objectives] for group in repeats])
-    on_front = np.flatnonzero(non_dominated(points))
+    on_front = np.flatnonzero(_on_front(points))
+    if not len(on_front):
+        return set(), None
     middle = repeats[int(on_front[knee(points[on_front])])][0].number
     return {repeats[i][0].number for i in on_front.tolist()}, middle
+
+
+def _on_front(points: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Who is on the front, (n,): nobody of whom an objective is not known or not a number."""
+    found: NDArray[np.bool_] = np.logical_not(np.isnan(points).any(axis=1))
+    found[found] = non_dominated(points[found])
+    return found
 
 
 def _mean(group: Sequence[TrialRecord], name: str) -> float:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from resnest_search.search.pareto import hypervolume
+from resnest_search.pareto import hypervolume
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))

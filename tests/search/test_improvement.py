@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from resnest_search.pareto import hypervolume, non_dominated
 from resnest_search.search.improvement import beats, expected_improvements
-from resnest_search.search.pareto import hypervolume, non_dominated
 
 some = settings(max_examples=15, deadline=None)
 DRAWS = 80

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from resnest_search.errors import UserError
 from resnest_search.record import COMPLETE, FAILED, INFEASIBLE, PRUNED, RUNNING, Epoch, TrialRecord
 from resnest_search.schema import MethodConfig
 from resnest_search.search import Candidate, SweepStudy, read_sweep
-from resnest_search.search.read import candidate_results, record_of
+from resnest_search.search.read import candidate_results, placed, record_of
 from resnest_search.search.uncertainty import estimate
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -105,6 +106,16 @@ def test_the_front_of_tied_accuracies(levels: list[int]) -> None:
     study = strategy.study.optuna
     front = {trial.number for trial in sweep.front}
     assert front == plain_front(study) == {trial.number for trial in study.best_trials}
+
+
+def test_whose_costs_are_not_known_is_on_no_front() -> None:
+    study = sweep_of(("1s1x32d", 0, 0.95), ("4s1x64d", 0, 0.9))
+    first, second = (record_of(trial) for trial in study.trials())
+    first = dataclasses.replace(first, costs={})
+    trials, _ = placed([first, second], study.objectives)
+    assert [trial.on_front for trial in trials] == [False, True]
+    trials, middle = placed([first], study.objectives)
+    assert (trials[0].on_front, middle) == (False, None)
 
 
 def test_a_sweep_that_runs_shows_what_it_has() -> None:

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resnest_search.answers import pack
-from resnest_search.search.pareto import knee, non_dominated
+from resnest_search.pareto import non_dominated
+from resnest_search.search.pareto import knee
 from resnest_search.search.uncertainty import CandidateResult, _knees, contested, estimate
 
 ONE_SET, ANOTHER_SET = "a" * 64, "b" * 64  # digests of validation images

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 
-from resnest_search.search.front import Front
 from resnest_search.search.pruners.base import PausingPruner
-from resnest_search.search.pruners.rung import Point, Rung, Rungs
+from resnest_search.search.pruners.rung import Point, Ranking, Rung, Rungs
 
 __all__ = ["ParetoHalvingPruner", "RungDecision"]
 
@@ -161,32 +160,35 @@ class ParetoHalvingPruner(PausingPruner):
         return max(1, math.ceil(rung.reached / self._factor))
 
     def _decide(self, rung: Rung, number: int, step: int) -> RungDecision:
-        levels, room = rung.levels, self._room(rung)
-        fronts = len(levels.fronts) + bool(rung.unranked)
+        ranking, room = rung.ranking, self._room(rung)
+        fronts = ranking.fronts + bool(rung.unranked)
         if number in rung.unranked:
             return RungDecision(step, False, fronts - 1, fronts, rung.reached, room)
-        rank = levels.rank(number)
-        kept = self._fits(levels.fronts[rank], number, rank, room - levels.ahead(rank))
+        rank = ranking.rank(number)
+        kept = number in self._kept(ranking, rank, room - ranking.ahead(rank))
         return RungDecision(step, kept, rank, fronts, rung.reached, room)
 
-    def _fits(self, front: Front, number: int, rank: int, room: int) -> bool:
-        """Whether a trial is among those that its front, with so much room left, keeps."""
-        if (self._spare and rank == 0) or len(front) <= room:
-            return True
-        return room > 0 and front.place(number) < room
+    def _kept(self, ranking: Ranking, rank: int, room: int, ordered: bool = False) -> list[int]:
+        """The trials that a front, with so much room left, keeps; best first where asked for."""
+        front = ranking.front(rank)
+        spared = (self._spare and rank == 0) or len(front) <= room
+        if room <= 0 and not spared:
+            return []
+        if ordered or not spared:
+            front = ranking.ordered(rank)
+        return front if spared else front[:room]
 
     def _best(self, rung: Rung, numbers: set[int]) -> list[int]:
         """Those of the trials that a rung keeps, best first."""
         found: list[int] = []
-        room = self._room(rung)
-        for rank, front in enumerate(rung.levels.fronts):
+        ranking, room = rung.ranking, self._room(rung)
+        for rank in range(ranking.fronts):
             if room <= 0 and not (self._spare and rank == 0):
                 break
-            here = numbers.intersection(front.numbers.tolist())
-            if here:
-                spared = (self._spare and rank == 0) or len(front) <= room
-                order = front.ordered() if len(here) > 1 or not spared else list(here)
-                found += [n for n in (order if spared else order[:room]) if n in here]
+            front = ranking.front(rank)
+            if numbers.intersection(front):
+                kept = self._kept(ranking, rank, room, ordered=True)
+                found += [number for number in kept if number in numbers]
             room -= len(front)
         return found
 
