@@ -84,8 +84,10 @@ def _remarks(listing: Listing) -> list[str]:
     lines = []
     for part, found in listing.parts.items():
         strange = sum(found.others.values(), Counter[str]())
-        for suffix in sorted(_STRANGE & set(strange)):
-            lines.append(f"data.root: {strange[suffix]} files of {suffix} in {part}/ are left out")
+        lines += [
+            f"data.root: {strange[suffix]} files of {suffix} in {part}/ are left out"
+            for suffix in sorted(_STRANGE & set(strange))
+        ]
         absent = [name for name in listing.classes if name not in found.others]
         if absent:
             lines.append(
