@@ -13,9 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnest_search import __version__
+from resnest_search import __version__, stopping
 from resnest_search.config import COMMANDS, run_command
 from resnest_search.errors import UserError
+from resnest_search.execution.scratch import settle
 from resnest_search.redact import without_password
 from resnest_search.schema import (
     ExportConfig,
@@ -27,6 +28,7 @@ from resnest_search.schema import (
     SweepConfig,
     TrainCommandConfig,
 )
+from resnest_search.words import command as typed
 
 if TYPE_CHECKING:
     from resnest_search.execution.sweep import SweepRun
@@ -48,7 +50,9 @@ usage: python -m resnest_search [command] key=value ...
 
 
 def main() -> None:
-    """Run the command of ``sys.argv``; exits with 2 after bad input, with 130 after Ctrl-C."""
+    """Run the command of ``sys.argv``; exits with 2 after bad input, with 128 + its number after a
+    signal: 130 after Ctrl-C, 143 after SIGTERM.
+    """
     words = sys.argv[1:]
     if words in ([], ["--help"], ["-h"]):
         print(_USAGE, end="")
@@ -56,15 +60,22 @@ def main() -> None:
     if words == ["--version"]:
         print(f"resnest-search {__version__}")
         return
+    stopping.watch()
+    settle()
     try:
         command, rest = _command(words)
         run_command(command, rest, _TASKS[command])
     except UserError as error:
-        print(f"resnest-search: {without_password(str(error))}", file=sys.stderr)
+        print(f"resnest-search: {_printable(without_password(str(error)))}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("resnest-search: interrupted", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(stopping.exit_code())
+
+
+def _printable(text: str) -> str:
+    """One line, whatever characters a path in it has."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _command(words: list[str]) -> tuple[str, list[str]]:
@@ -90,10 +101,11 @@ def sweep(config: SweepConfig) -> None:
     from resnest_search.execution.folder import locked, new_folder
     from resnest_search.execution.images import find_images
     from resnest_search.execution.prepare import prepare
+
+    config, space = prepare(config)
     from resnest_search.execution.sweep import create, kept, measured, table_costs
     from resnest_search.report.live import measuring, reading
 
-    config, space = prepare(config)
     images = None
     if config.trial.name == "table":
         costings = table_costs(config, space)
@@ -184,12 +196,13 @@ def export(config: ExportConfig) -> None:
     from resnest_search.execution.folder import existing_folder
 
     folder = existing_folder(config.run)
-    from resnest_search.export import export_best
     from resnest_search.search import SweepStudy, read_sweep
 
     sweep = read_sweep(SweepStudy.open(folder, config.storage), folder)
     if sweep.replayed:
         raise UserError(f"run={folder}: replays a table, which has no weights; train it first")
+    from resnest_search.export import export_best
+
     print(export_best(sweep, config.select, config.format))
 
 
@@ -228,11 +241,16 @@ def _finish(run: SweepRun, tracker: Any, begun: bool) -> None:
             print(export_best(sweep, "knee"))
         except UserError as error:
             print(f"resnest-search: nothing exported: {error}", file=sys.stderr)
+        except KeyboardInterrupt:
+            again = typed("export", run=run.folder) if run.strategy.finished else ""
+            print(f"Interrupted; nothing exported. {again and f'Again with: {again}'}".strip())
+            if again:
+                sys.exit(stopping.exit_code())
     tracker.close(sweep)
     _print_closing(sweep)
     if not run.strategy.finished:
-        print(f"Interrupted. Carry on with: python -m resnest_search resume run={run.folder}")
-        sys.exit(130)
+        print(f"Interrupted. Carry on with: {typed('resume', run=run.folder)}")
+        sys.exit(stopping.exit_code())
 
 
 def _write_reports(study: Any, folder: Path) -> None:

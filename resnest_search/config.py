@@ -30,6 +30,7 @@ from omegaconf.errors import OmegaConfBaseException
 from resnest_search import schema
 from resnest_search.errors import UserError
 from resnest_search.shipped import shipped_folder
+from resnest_search.words import quoted
 
 __all__ = ["COMMANDS", "from_record", "question", "run_command", "sweep_files", "to_record"]
 
@@ -136,7 +137,7 @@ def _checked(command: str, kind: type[Any], words: Sequence[str]) -> list[str]:
         if word.startswith("-") or (flags and "=" not in word):  # Hydra's own, or its value
             flags.append(word)
             continue
-        word = _with_quoted_url(word)
+        word = quoted(word)
         override = _parse(word)
         key = override.key_or_group
         if key in groups:
@@ -166,14 +167,6 @@ def _parse(word: str) -> Override:
         return OverridesParser.create().parse_override(word)
     except HydraException as error:
         raise UserError(f"{word!r} does not parse: {_first_line(error)}") from error
-
-
-def _with_quoted_url(word: str) -> str:
-    """A database's URL as Hydra takes it: unquoted, what stands behind its "?" would not parse."""
-    key, _, value = word.partition("=")
-    if key != "storage" or "://" not in value or value[0] in "'\"":
-        return word
-    return f"{key}='{value.replace(chr(39), chr(92) + chr(39))}'"
 
 
 def _check_option(group: str, value: str, options: list[str]) -> None:

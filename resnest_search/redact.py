@@ -9,7 +9,6 @@ import os
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 __all__ = ["public_config", "public_text", "without_password"]
@@ -27,7 +26,7 @@ def public_text(text: str) -> str:
     """The text without home folders, logins in addresses, and values of secret variables."""
     for secret in _secrets(tuple(os.environ.items())):
         text = text.replace(secret, "[removed]")
-    home = str(Path.home())
+    home = os.path.expanduser("~")  # "~" where nobody knows
     if len(home) > 1:
         text = text.replace(home, "~")
     return _LOGIN.sub("", _HOME.sub("~", text))

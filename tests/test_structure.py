@@ -28,7 +28,9 @@ BASE = {
     "redact",
     "schema",
     "shipped",
+    "stopping",
     "variant",
+    "words",
 }
 HELPERS = {*BASE, "checks", "config", "panels"}
 BELOW: dict[str, set[str]] = {

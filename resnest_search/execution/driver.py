@@ -15,8 +15,10 @@ from typing import Any
 import ray
 from ray import tune
 
+from resnest_search import stopping
 from resnest_search.errors import UserError
 from resnest_search.execution.resources import Allotment, Machine, allot, this_machine
+from resnest_search.execution.scratch import make_ray_folder
 from resnest_search.execution.trainable import TrialTrainable
 from resnest_search.execution.tune_bridge import Observer, StrategyScheduler, StrategySearcher
 from resnest_search.schema import ResourcesConfig
@@ -53,26 +55,25 @@ def cluster(config: ResourcesConfig, verbose: bool) -> Iterator[Allotment]:
     logging.getLogger("ray").setLevel(level)
     warnings.filterwarnings("default" if verbose else "ignore", module=r"ray\b")
     options: dict[str, Any] = {"log_to_driver": verbose, "logging_level": level}
+    sessions = ""
     if config.address is None:
         machine = this_machine()
         allotment = allot(config, machine)
-        ray.init(
-            address="local",  # a cluster of RAY_ADDRESS was not asked for
-            num_cpus=machine.cpus,
-            num_gpus=machine.gpus,
-            include_dashboard=False,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            **options,
-        )
+        sessions = make_ray_folder()
+        _start(machine, {**options, "_temp_dir": sessions})
     else:
         _connect(config.address, options)
         resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
         machine = Machine(int(resources.get("CPU", 0)), int(resources.get("GPU", 0)))
         allotment = allot(config, machine)
     try:
+        stopping.watch()
         yield allotment
     finally:
-        ray.shutdown()
+        with stopping.held():
+            ray.shutdown()
+            if sessions:
+                shutil.rmtree(sessions, ignore_errors=True)
 
 
 def run_trials(
@@ -112,6 +113,7 @@ def run_trials(
             name="sweep",
             storage_path=scratch,
             verbose=2 if verbose else 0,
+            callbacks=[_Signals()],
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=_RETRIES),
         ),
@@ -123,6 +125,39 @@ def run_trials(
         signal.signal(signal.SIGINT, before)
         shutil.rmtree(scratch, ignore_errors=True)
     return strategy.finished
+
+
+def _start(machine: Machine, options: dict[str, Any]) -> None:
+    """Start Ray here.
+
+    Raises:
+        UserError: it does not start.
+    """
+    try:
+        with stopping.held(), stopping.unheard():
+            ray.init(
+                address="local",  # a cluster of RAY_ADDRESS was not asked for
+                num_cpus=machine.cpus,
+                num_gpus=machine.gpus,
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                **options,
+            )
+            stopping.watch()  # Ray's own handler ends the process with a dump
+    except BaseException as error:
+        ray.shutdown()
+        shutil.rmtree(options["_temp_dir"], ignore_errors=True)
+        if not isinstance(error, Exception):
+            raise
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(f"Ray does not start on this machine: {lines[0]}") from error
+
+
+class _Signals(tune.Callback):
+    """Puts our handlers back after Tune has put its own there."""
+
+    def setup(self, *args: Any, **info: Any) -> None:
+        stopping.watch()
 
 
 def _connect(address: str, options: dict[str, Any]) -> None:

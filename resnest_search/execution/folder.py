@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -10,16 +11,31 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from resnest_search.errors import UserError
+from resnest_search.words import command
 
 __all__ = ["check_new_folder", "existing_folder", "locked", "new_folder"]
 
 _LOCK = "driver.lock"
+_DEEPEST = "wandb/offline-run-20260101_000000-12345678/files/config.yaml"  # below a run
+_LONGEST = 512  # bytes of a path that SQLite opens
+_ROOM_BYTES = 2**20  # less than the smallest run leaves behind
 _STUDIES = ("study.db", "storage.json")  # itself, or where it lies
 
 
 def check_new_folder(chosen: str | None) -> None:
     """Raises UserError where the chosen folder is there already and not empty."""
-    folder = Path(chosen or "")
+    folder = Path(chosen or "runs")
+    try:
+        os.lstat(folder.absolute() / _DEEPEST)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise UserError(f"run={folder}: {error.strerror}; valid: a shorter path") from None
+    longest = _LONGEST - len("/study.db-journal")
+    if len(os.fsencode(folder.absolute())) > longest:
+        raise UserError(
+            f"run={folder}: is too long for SQLite; valid: a path of at most {longest} bytes"
+        )
+    _check_writable(folder)
     if not chosen or not folder.exists():
         return
     if not folder.is_dir():
@@ -27,8 +43,23 @@ def check_new_folder(chosen: str | None) -> None:
     if any(folder.iterdir()):
         raise UserError(
             f"run={folder}: is not empty; valid: a new or empty folder, "
-            f"or `resume run={folder}` to carry on"
+            f"or carry on with: {command('resume', run=folder)}"
         )
+
+
+def _check_writable(folder: Path) -> None:
+    """The folder, or the nearest one above it that is there, takes files."""
+    folder = folder.absolute()
+    place = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    if not os.path.isdir(place):
+        if place == folder:
+            return  # a file, which is said where that is asked
+        raise UserError(f"run={folder}: {place} is no folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(f"run={folder}: {place} cannot be written")
+    room = os.statvfs(place)
+    if room.f_bavail * room.f_frsize < _ROOM_BYTES or (room.f_files and not room.f_favail):
+        raise UserError(f"run={folder}: no space left on the device of {place}")
 
 
 def new_folder(chosen: str | None, name: str) -> Path:
@@ -74,7 +105,11 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         UserError: another driver holds it.
     """
-    with (folder / _LOCK).open("a+") as file:
+    try:
+        opened = (folder / _LOCK).open("a+")
+    except OSError as error:
+        raise UserError(f"run={folder}: cannot be written: {error.strerror}") from None
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

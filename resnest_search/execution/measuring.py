@@ -268,8 +268,10 @@ def _alone(request: CostRequest) -> Costs | str:
 
 
 def _measure_and_send(requests: list[CostRequest], sender: Connection) -> None:
-    # Ctrl-C reaches the whole foreground group; the driver alone answers it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C reaches the whole foreground group, a scheduler's signals the whole job; the driver
+    # alone answers them.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
     sender.send(_measure_all(requests, lambda done, total: sender.send((done, total))))
 
 

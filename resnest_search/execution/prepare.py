@@ -13,6 +13,8 @@ from resnest_search.errors import UserError
 from resnest_search.execution.folder import check_new_folder
 from resnest_search.execution.pretrained import absolute_pretrained, check_pretrained
 from resnest_search.execution.resources import allot, this_machine
+from resnest_search.execution.scratch import socket_folder
+from resnest_search.execution.table import Table
 from resnest_search.schema import DataConfig, ModelConfig, SweepConfig, TrainConfig
 from resnest_search.search import Candidate, Space, configured, find_earlier
 from resnest_search.search.pruners import build_pruner
@@ -22,6 +24,8 @@ from resnest_search.search.storage import check_storage
 from resnest_search.search.study import directions_of, reported_of
 
 __all__ = ["in_virtual_time", "prepare"]
+
+_SHOWN = 12  # variants that a message lists
 
 
 def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
@@ -41,6 +45,7 @@ def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
     config = dataclasses.replace(config, storage=check_storage(config.storage))
     if config.resources.address is None and not in_virtual_time(config):
         allot(config.resources, this_machine())
+        socket_folder()
         _check_device(config, config.train)
     reported = reported_of(config.search.objectives)
     build_pruner(
@@ -65,7 +70,7 @@ def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
             "valid: a number, or search.budget or search.hours"
         )
     if config.trial.name == "table":
-        config = _with_absolute_table(config)
+        config, space = _within_table(_with_absolute_table(config), space)
     else:
         config = _with_data(config, space)
     find_earlier(config, space)  # a folder that is none of a run is refused before any work
@@ -89,6 +94,35 @@ def _with_absolute_table(config: SweepConfig) -> SweepConfig:
     """The configuration with the whole path of its table: a resume may start elsewhere."""
     path = Path(config.trial.path or "").absolute()
     return dataclasses.replace(config, trial=dataclasses.replace(config.trial, path=str(path)))
+
+
+def _within_table(config: SweepConfig, space: Space) -> tuple[SweepConfig, Space]:
+    """The sweep over those of its variants that the table has, with a line on the others.
+
+    Raises:
+        UserError: it is no table, or has none of them.
+    """
+    table = Table.read(config.trial.path or "")
+    asked = list(dict.fromkeys(str(c.variant) for c in space.candidates or ()))
+    recorded = [str(variant) for variant in table.variants]
+    known = [name for name in asked if name in recorded]
+    if len(known) == len(asked) or any("." in key for key in space.distributions):
+        return config, space
+    if not known:
+        shown = ", ".join(recorded[:_SHOWN])
+        raise UserError(
+            f"search.space: {table.path} records none of the {len(asked)} variants of "
+            f"sweep={config.sweep}; valid: a sweeps/NAME.yaml of your own with some of "
+            f"{shown}{', …' if len(recorded) > _SHOWN else ''}"
+        )
+    missing = ", ".join(name for name in asked if name not in known)
+    print(
+        f"{table.path} records {len(known)} of the {len(asked)} variants of sweep={config.sweep}, "
+        f"which are searched; left aside: {missing}"
+    )
+    choices = {"variant": known}
+    search = dataclasses.replace(config.search, space=choices)
+    return dataclasses.replace(config, search=search), Space(choices, config.model)
 
 
 def _check_candidates(config: SweepConfig, space: Space, listing: Listing | None) -> None:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from resnest_search.errors import UserError
-from resnest_search.models.build import build
-from resnest_search.models.weights import pretrained_state, read_weights
 from resnest_search.schema import SweepConfig
 from resnest_search.search import Space, configured
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["absolute_pretrained", "check_pretrained"]
 
@@ -42,6 +41,16 @@ def check_pretrained(config: SweepConfig, space: Space) -> None:
     Raises:
         UserError: a file cannot be read, or does not fit one of the networks.
     """
+    given = {configured(config, candidate)[0].pretrained for candidate in space.networks}
+    for path in given - {None}:
+        _check_file(str(path))
+    if given == {None}:
+        return
+    import torch  # for seconds, so that a misspelt path is answered before
+
+    from resnest_search.models.build import build
+    from resnest_search.models.weights import pretrained_state
+
     files: dict[str, dict[str, torch.Tensor]] = {}
     for candidate in space.networks:
         model, data, _ = configured(config, candidate)
@@ -62,8 +71,18 @@ def check_pretrained(config: SweepConfig, space: Space) -> None:
             raise UserError(f"{_KEY}={path}: {network_name}: {error}{hint}") from None
 
 
+def _check_file(path: str) -> None:
+    try:
+        with open(path, "rb"):
+            return
+    except OSError as error:
+        raise UserError(f"{_KEY}={path}: cannot be read: {error.strerror}") from None
+
+
 def _shapes(path: str) -> dict[str, torch.Tensor]:
     """Names and shapes of a file's weights; the values are for the workers."""
+    from resnest_search.models.weights import read_weights
+
     try:
         state = read_weights(Path(path))
     except ValueError as error:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
+import re
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from resnest_search.errors import UserError
@@ -47,9 +50,45 @@ class Allotment:
 
 def this_machine() -> Machine:
     """CPUs that this process may use, and the GPUs that torch sees."""
-    import torch
+    return Machine(min(len(os.sched_getaffinity(0)), _cpu_quota()), _visible_gpus())
 
-    return Machine(min(len(os.sched_getaffinity(0)), _cpu_quota()), torch.cuda.device_count())
+
+def _visible_gpus() -> int:
+    """What torch.cuda.device_count() says, from the driver itself: torch takes seconds to import.
+
+    The driver heeds CUDA_VISIBLE_DEVICES. A torch that was built without CUDA sees nothing, and
+    one that was built for other accelerators is asked.
+    """
+    built = _built_for()
+    if built is None or "torch" in sys.modules:
+        import torch
+
+        return torch.cuda.device_count()
+    if built == "cpu":
+        return 0
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
+        return 0
+    return count.value
+
+
+def _built_for() -> str | None:
+    """cuda or cpu, from the file in which torch keeps its version; None for anything else."""
+    found = find_spec("torch")
+    if found is None or found.origin is None:
+        return None
+    try:
+        text = Path(found.origin).with_name("version.py").read_text()
+    except OSError:
+        return None
+    given = dict(re.findall(r"^(cuda|hip|xpu)\b[^=\n]*= *(.+)$", text, re.MULTILINE))
+    if given.get("hip", "None") != "None" or "cuda" not in given:
+        return None
+    return "cpu" if given["cuda"] == "None" else "cuda"
 
 
 def _cpu_quota() -> int:

@@ -46,10 +46,11 @@ from resnest_search.search import (
     find_earlier,
 )
 from resnest_search.search.storage import new_place, trouble
-from resnest_search.training import CHECKPOINT, Run
+from resnest_search.words import command
 
 if TYPE_CHECKING:
     from resnest_search.execution.tune_bridge import Observer
+    from resnest_search.training import Run
 
 __all__ = [
     "SweepRun",
@@ -81,7 +82,7 @@ def create(
     space: Space,
     folder: Path,
     costings: dict[str, Costing],
-    command: str,
+    typed: str,
     images: ImageSet | None = None,
 ) -> SweepRun:
     """Enter a new sweep, measured and found feasible, into a new study.
@@ -94,7 +95,7 @@ def create(
     place = new_place(folder, config.storage, config.sweep)
     study = SweepStudy.create(place.url, config.search.objectives, place.study)
     config = _without_password(config)
-    note_sweep(study, config, space, costings, command, images)
+    note_sweep(study, config, space, costings, typed, images)
     _start_warm(study, config, space, folder, costings, images)
     note_start(study)
     _write_config(folder, config)
@@ -194,6 +195,8 @@ def table_costs(config: SweepConfig, space: Space) -> dict[str, Costing]:
 
 def make_run(run: SweepRun, allotment: Allotment) -> Callable[[Assignment], Run]:
     """What turns an assignment into a worker's plain run."""
+    from resnest_search.training import Run
+
     trials = run.folder / "trials"
     images = run.study.notes.get("images", {}).get("digest")
 
@@ -262,7 +265,7 @@ def kept(folder: Path) -> Iterator[None]:
             raise
         raise UserError(
             f"run={folder}: stopped: {said}; nothing recorded is lost; once that is mended, "
-            f"carry on with: python -m resnest_search resume run={folder}"
+            f"carry on with: {command('resume', run=folder)}"
         ) from error
 
 
@@ -312,6 +315,8 @@ def _without_password(config: SweepConfig) -> SweepConfig:
 
 def _hand_over(old: Path, new: Path) -> None:
     """Give a trial the checkpoint of the one that it continues, once."""
+    from resnest_search.training import CHECKPOINT
+
     if (old / CHECKPOINT).exists() and not (new / CHECKPOINT).exists():
         new.mkdir(parents=True, exist_ok=True)
         shutil.copy(old / CHECKPOINT, new / f"{CHECKPOINT}.copy")

@@ -30,7 +30,9 @@ from resnest_search.report.reading import (
     ordered,
     progress,
 )
+from resnest_search.search.storage import own_place
 from resnest_search.variant import Variant
+from resnest_search.words import command
 
 __all__ = ["CSV_COLUMNS", "TrialTable", "closing", "front_csv", "print_closing", "trials_csv"]
 
@@ -253,29 +255,27 @@ def _files(folder: Path) -> list[tuple[str, str]]:
 
 def _commands(sweep: Sweep) -> list[tuple[str, str]]:
     folder = Path(sweep.folder)
-    run = shlex.quote(f"run={folder}")
-    program = "python -m resnest_search"
-    commands = [("report again", f"{program} report {run}")]
+    commands = [("report again", command("report", run=folder))]
     if front(sweep) and not sweep.replayed:
-        commands.append(("export", f"{program} export {run} select=latency"))
+        commands.append(("export", command("export", run=folder, select="latency")))
     if not sweep.finished:
-        commands.append(("go on", f"{program} resume {run}"))
+        commands.append(("go on", command("resume", run=folder)))
     elif more := _larger_bound(sweep):
-        commands.append(("train on", f"{program} resume {run} {more}"))
+        commands.append(("train on", command("resume", run=folder, **more)))
     if any(folder.glob("wandb/offline-run-*")):
         commands.append(("upload", f"wandb sync {shlex.quote(str(folder))}/wandb/offline-run-*"))
     if (folder / "study.db").exists():
-        url = shlex.quote(f"sqlite:///{folder / 'study.db'}")
+        url = shlex.quote(own_place(folder).url)
         commands.append(("look inside", f"optuna-dashboard {url}"))
     return commands
 
 
-def _larger_bound(sweep: Sweep) -> str:
+def _larger_bound(sweep: Sweep) -> dict[str, str]:
     """Twice the bound that ended a sweep, as a resume takes it; empty where none did."""
     search = sweep.config.get("search", {})
     budget, hours = search.get("budget"), search.get("hours")
     if budget is not None and sweep.epochs >= budget:
-        return f"budget={2 * budget}"
+        return {"budget": f"{2 * budget}"}
     if hours is not None and sweep.seconds >= 3600 * hours:
-        return f"hours={2 * hours:g}"
-    return ""
+        return {"hours": f"{2 * hours:g}"}
+    return {}

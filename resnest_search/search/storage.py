@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
@@ -33,6 +34,7 @@ __all__ = [
     "connect",
     "let_go",
     "new_place",
+    "own_place",
     "recorded_place",
     "trouble",
     "write_ahead",
@@ -76,9 +78,7 @@ def check_storage(url: str | None) -> str | None:
     if url is None:
         return None
     parsed = _parsed(url)
-    if parsed.get_backend_name() == "sqlite" and parsed.database:
-        parsed = parsed.set(database=str(Path(parsed.database).absolute()))
-    url = parsed.render_as_string(hide_password=False)
+    url = _rendered(_absolute(parsed))
     try:
         let_go(connect(url))
     except UserError:
@@ -89,13 +89,19 @@ def check_storage(url: str | None) -> str | None:
     return url
 
 
+def own_place(folder: Path) -> Place:
+    """study.db in a run's folder, whatever characters the folder's name has."""
+    path = str(folder / "study.db")
+    return Place(_rendered(URL.create("sqlite", database=path)), _NAME, path)
+
+
 def new_place(folder: Path, url: str | None, sweep: str) -> Place:
     """The place of a new run, written down in its folder where that is not study.db.
 
     Several runs share a database, so that each has a study with a name of its own.
     """
     if url is None:
-        return _own(folder)
+        return own_place(folder)
     name = f"{sweep}/{folder.name}-{uuid.uuid4().hex[:8]}"
     place = Place(url, name, without_password(url))
     _record(folder, place)
@@ -138,9 +144,8 @@ def connect(url: str | None) -> BaseStorage:
     if url is None:
         return get_storage(None)
     parsed = _parsed(url)
-    full = parsed.render_as_string(hide_password=False)
     try:
-        return Mirror(RDBStorage(full, _engine_options(parsed)))
+        return Mirror(RDBStorage(_rendered(parsed), _engine_options(parsed)))
     except ImportError as error:
         shown = without_password(url)
         raise UserError(
@@ -205,13 +210,8 @@ def _of_database(error: BaseException) -> str | None:
     return next((_first_line(e) for e in beneath if isinstance(e, StorageInternalError)), None)
 
 
-def _own(folder: Path) -> Place:
-    path = folder / "study.db"
-    return Place(f"sqlite:///{path}", _NAME, str(path))
-
-
 def _own_if_there(folder: Path, url: str | None) -> Place:
-    place = _own(folder)
+    place = own_place(folder)
     if not Path(place.shown).is_file():
         raise UserError(f"run: {folder} is no folder of a run: it has no study.db")
     if url is not None:
@@ -242,6 +242,30 @@ def _parsed(url: str) -> URL:
         installed = [name for name in ("psycopg2", "psycopg") if find_spec(name)]
         parsed = parsed.set(drivername=f"postgresql+{(*installed, 'psycopg2')[0]}")
     return parsed
+
+
+def _absolute(url: URL) -> URL:
+    """A SQLite file's URL with its whole path: a resume may start elsewhere."""
+    path = url.database
+    if url.get_backend_name() != "sqlite" or not path or path.startswith("file:"):
+        return url
+    return url.set(database=str(Path(path).absolute()))
+
+
+def _rendered(url: URL) -> str:
+    """The text that SQLAlchemy reads back as this URL, and in which Optuna finds no field.
+
+    Versions of SQLAlchemy differ in whether they quote a path; none may be left to the other's
+    reading, or a study would be looked for, and made, in a file of another name.
+    """
+    text = url.render_as_string(hide_password=False)
+    sqlite = url.get_backend_name() == "sqlite" and url.database is not None
+    if not sqlite or (make_url(text) == url and not {"{", "}"} & set(text)):
+        return text
+    query = dict(url.query) | {"uri": "true"}
+    return url.set(database=f"file:{quote(str(url.database))}", query=query).render_as_string(
+        hide_password=False
+    )
 
 
 def _engine_options(url: URL) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from scipy.stats import qmc
 
 from resnest_search.search.situation import ProposingSampler, Situation
 from resnest_search.search.space import Candidate, Space
@@ -40,6 +39,8 @@ class QuasiRandomSampler(ProposingSampler):
 
     def propose(self, situation: Situation) -> Candidate | None:
         """The next candidate; None where of a space with a range nothing new is found."""
+        from scipy.stats import qmc  # three quarters of a second to import
+
         number = len(situation.trials)
         engine = qmc.Sobol(len(self._space.distributions), scramble=True, rng=self._seed)
         if number:  # scipy cannot go on by nothing

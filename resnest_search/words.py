@@ -1,0 +1,54 @@
+"""Words of the command line: taken literally where they are paths, printed so that they paste.
+
+Hydra's grammar gives ``?``, ``=``, ``,``, ``#``, quotes, spaces and letters beyond ASCII a
+meaning, or none. A path may hold any of them, so that its word is quoted before Hydra reads it.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+__all__ = ["command", "quoted"]
+
+_PATHS = ("run", "storage", "data.root", "trial.path", "model.pretrained")
+_PATH_LISTS = ("search.warm_start",)
+_PROGRAM = "python -m resnest_search"
+
+
+def command(name: str, **keys: object) -> str:
+    """A command of ours as it is typed into a shell, each key with its literal value."""
+    words = [f"{key}={_literal(str(value))}" for key, value in keys.items()]
+    return f"{_PROGRAM} {shlex.join([name, *words])}"
+
+
+def quoted(word: str) -> str:
+    """A word as Hydra takes it: the value of a path's key is quoted, any other word stays.
+
+    ``null``, a value in quotes, and what ``${…}`` stands for keep Hydra's meaning. A key that
+    takes several paths may be given a single one.
+    """
+    key, equals, value = word.partition("=")
+    plain = key.lstrip("+")
+    if not equals or not value or value == "null" or _in_quotes(value):
+        return word
+    if plain in _PATHS:
+        return f"{key}={_hydra(value)}"
+    if plain in _PATH_LISTS and not value.startswith("["):
+        return f"{key}=[{_hydra(value)}]"
+    return word
+
+
+def _literal(value: str) -> str:
+    """A value without interpolations: what looks like one is escaped, as OmegaConf has it."""
+    return re.sub(r"(\\*)\$\{", lambda found: f"{found[1] * 2}\\${{", value)
+
+
+def _in_quotes(value: str) -> bool:
+    return len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+
+
+def _hydra(value: str) -> str:
+    """In single quotes; there backslashes count where they stand before a quote alone."""
+    doubled = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
+    return f"'{doubled}'"
