@@ -72,6 +72,8 @@ def check_pretrained(config: SweepConfig, space: Space) -> None:
 
 
 def _check_file(path: str) -> None:
+    if not os.path.isfile(path):
+        raise UserError(f"{_KEY}={path}: is no file")
     try:
         with open(path, "rb"):
             return

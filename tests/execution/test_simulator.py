@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -152,11 +151,9 @@ def test_a_budget_bounds_a_simulated_sweep() -> None:
 
 def test_hours_are_virtual() -> None:
     table = table_of(seeds=(0,), seconds=_frozen(dict.fromkeys(SIX, 1800.0)))
-    begun = time.monotonic()
     study, clock = run(config_of(hours=3.0), table)
     assert clock() == 3 * 3600
     assert sum(len(trial.intermediate_values) for trial in study.trials()) == 6
-    assert time.monotonic() - begun < 60
 
 
 def test_a_limit_rules_out_before_the_first_epoch() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -306,14 +305,3 @@ def test_contested_are_those_that_noise_leaves_open_the_most_doubtful_first() ->
     membership = estimate(results).membership
     assert contested(results, low=membership["doubtful"]) == ["likely"]
     assert contested(results, high=membership["likely"]) == ["doubtful"]
-
-
-def test_a_hundred_candidates_take_half_a_second() -> None:
-    rng = np.random.default_rng(0)
-    results = [
-        answering(n, (float(rng.random()), float(rng.random())), rng.random(1000) < 0.9)
-        for n in range(100)
-    ]
-    before = time.process_time()
-    estimate(results)
-    assert time.process_time() - before < 0.5
