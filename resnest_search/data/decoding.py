@@ -1,131 +1,27 @@
-"""One file to one 8-bit image: the decoder of training, validation, test and of the reading pass.
-
-Pillow and numpy alone, so that others can copy it.
-
-- Turned as its EXIF orientation says, as every viewer shows it.
-- 16 bits, and 12 where the file says so, are scaled by the range of that type (16 bits: / 257).
-  12 bits that a file calls 16 are scaled as 16, which is dark but loses nothing. Floats are
-  taken for 0 to 1. Floats beyond that, and integers of 32 bits, have no known range: refused.
-- Transparency, as a channel, of a palette or of one colour, lies on a background.
-- Of several frames or pages the first counts.
-"""
+"""The decoder of training, validation, test and of the reading pass: a bad file is a user's."""
 
 from __future__ import annotations
 
-import os
-import warnings
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
-
+from resnest_search.data.images import WHITE, decoded
 from resnest_search.errors import UserError
 
-__all__ = ["WHITE", "decode"]
+if TYPE_CHECKING:
+    from PIL import Image
 
-WHITE = (255,)
-_ORIENTATION = 0x0112  # of EXIF, 1 to 8
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_BITS_PER_SAMPLE = 258  # a tag of TIFF
-_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
+__all__ = ["decode"]
 
 
 def decode(path: str, channels: int = 3, background: Sequence[int] = WHITE) -> Image.Image:
-    """The image of a file, 8 bits: mode L for one channel, RGB for three.
-
-    Args:
-        path: of the file, whatever its suffix says of the format.
-        channels: 1 or 3.
-        background: what shows through transparency, 0 to 255: one grey or one value a channel.
+    """The image of a file, see `decoded`.
 
     Raises:
         UserError: in one line with the whole path, it is no image, is damaged, or has values
             whose range is not known.
     """
     try:
-        with warnings.catch_warnings(), Image.open(path) as image:
-            warnings.simplefilter("ignore")  # about metadata, and about images that are large
-            image.load()
-            return _composed(_eight_bits(image), "L" if channels == 1 else "RGB", background)
-    except MemoryError:
-        raise
-    except Exception as error:  # a damaged file raises whatever its first wrong byte leads to
-        raise UserError(
-            f"data.root: {path!r} cannot be read as an image ({_reason(path, error)})"
-        ) from error
-
-
-def _reason(path: str, error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "the file is empty" if os.path.getsize(path) == 0 else "of no format that is known"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """The same upright, in a mode of 8 bits a channel, transparency kept."""
-    turn = _TURNS.get(_orientation(image))
-    if image.mode.startswith(("I", "F")):
-        image = _scaled(image)
-    return image if turn is None else image.transpose(turn)
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # metadata that nobody can read turns nothing
-        return 1
-
-
-def _scaled(image: Image.Image) -> Image.Image:
-    """Grey of more than 8 bits to L, or to LA where one of its values is transparent.
-
-    Raises:
-        ValueError: the range of the values is not known.
-    """
-    values = np.asarray(image)
-    most = _range(image, values)
-    grey = np.rint(values.astype(np.float64) * (255 / most)).astype(np.uint8)
-    transparent = image.info.get("transparency")
-    if not isinstance(transparent, int):
-        return Image.fromarray(grey)
-    alpha = np.where(values == transparent, 0, 255).astype(np.uint8)
-    return Image.merge("LA", (Image.fromarray(grey), Image.fromarray(alpha)))
-
-
-def _range(image: Image.Image, values: NDArray[np.generic]) -> int:
-    """The value that is white."""
-    if image.mode == "F":
-        if not (values.min(initial=0) >= 0 and values.max(initial=0) <= 1):  # also of NaN
-            raise ValueError("floats that are not from 0 to 1")
-        return 1
-    if image.mode.startswith("I;16"):
-        tags = getattr(image, "tag_v2", {})
-        bits = tags.get(_BITS_PER_SAMPLE, (16,))[0]
-        return int(2 ** min(bits, 16) - 1)
-    if image.format in ("PNG", "PPM"):  # whose integers are of 16 bits in any mode
-        return 2**16 - 1
-    raise ValueError("integers of 32 bits or with a sign, whose range is not known")
-
-
-def _composed(image: Image.Image, mode: str, background: Sequence[int]) -> Image.Image:
-    transparent = image.info.get("transparency")
-    if image.mode not in _ALPHA and transparent is None:
-        return image.convert(mode)
-    if isinstance(transparent, tuple) and max(transparent) > 255:  # of 16 bits, as the file was
-        image.info["transparency"] = tuple(value >> 8 for value in transparent)
-    layers = image.convert("RGBA")
-    grounds = tuple(background) * (len(mode) // len(background))
-    ground = Image.new(mode, image.size, grounds if len(grounds) > 1 else grounds[0])
-    ground.paste(layers.convert("RGB").convert(mode), mask=layers.getchannel("A"))
-    return ground
+        return decoded(path, channels, background)
+    except ValueError as error:
+        raise UserError(f"data.root: {error}") from error

@@ -7,25 +7,24 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
 from resnest_search.data.decoding import decode
+from resnest_search.data.images import centred
+from resnest_search.data.preprocessing import SHORTER, Preprocessing, shorter_side
 from resnest_search.data.scan import Listing
 from resnest_search.data.sources import ImageTransform, Sources, seeded
 from resnest_search.errors import UserError
 from resnest_search.schema import DataConfig
 
-__all__ = ["FolderImages", "FolderSource", "evaluation_transform", "load_folders"]
-
-LARGEST_UNCROPPED = 64  # pixels; a larger evaluation image loses its rim, see below
-CROP_SHARE = 0.875
+__all__ = ["FolderImages", "FolderSource", "load_folders"]
 
 
 def load_folders(config: DataConfig, listing: Listing) -> Sources:
@@ -59,6 +58,15 @@ class FolderSource:
         paths = [self.paths[index] for index in indices]
         return FolderImages(paths, channels, image_size, self.background)
 
+    def preprocessing(self, channels: int, image_size: int) -> Preprocessing:
+        """See `Source.preprocessing`."""
+        resize = shorter_side(image_size)
+        return Preprocessing(channels, channels, self.background, SHORTER, resize, image_size)
+
+    def files(self, indices: NDArray[np.int64], folder: Path) -> list[Path]:
+        """See `Source.files`: where they lie."""
+        return [Path(self.paths[index]) for index in indices]
+
 
 @dataclass(frozen=True)
 class FolderImages:
@@ -80,20 +88,9 @@ class FolderImages:
             decode(self.paths[position], self.channels, self.background) for position in positions
         ]
         if transform is None or draws is None:
-            evaluation = evaluation_transform(self.image_size)
-            return torch.stack([_tensor(evaluation(image)) for image in images])
+            size = self.image_size
+            return torch.stack([_tensor(centred(i, shorter_side(size), size)) for i in images])
         return torch.stack([_tensor(image) for image in seeded(transform, images, draws)])
-
-
-def evaluation_transform(image_size: int) -> ImageTransform:
-    """Shorter side to image_size / 0.875, then the square in the centre.
-
-    Up to 64 pixels the shorter side becomes image_size itself: so small, the rim is needed.
-    """
-    small = image_size <= LARGEST_UNCROPPED
-    shorter = image_size if small else round(image_size / CROP_SHARE)
-    resize = v2.Resize(shorter, InterpolationMode.BILINEAR, antialias=True)
-    return v2.Compose([resize, v2.CenterCrop(image_size)])  # type: ignore[no-any-return]
 
 
 def _tensor(image: Any) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from resnest_search.data.download import download
 from resnest_search.data.fashion_mnist import load_fashion_mnist
 from resnest_search.data.folders import load_folders
 from resnest_search.data.loading import BatchLoader, ImageBatches, shared_room
+from resnest_search.data.preprocessing import Preprocessing
 from resnest_search.data.resolve import FOLDERS, list_images, resolve
 from resnest_search.data.sampling import Batch, EpochSampler, EvaluationSampler
 from resnest_search.data.sources import Source, Sources
@@ -110,9 +112,10 @@ class ImageData(LightningDataModule):
         self.validation_indices = split.validation
         self.test_indices = split.test
         validation = None if split.counts.validation_held_out else sources.validation
+        self._validated: Source = validation or sources.train
         recipe = augment(config.augment, config.image_size)
         self._train = self._open(sources.train, split.train, recipe)
-        self._validation = self._open(validation or sources.train, split.validation)
+        self._validation = self._open(self._validated, split.validation)
         self._test_source = sources.test or sources.train
 
     @property
@@ -175,6 +178,16 @@ class ImageData(LightningDataModule):
             "which is slower"
         )
 
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """From a file to a validation image."""
+        found = self._validated.preprocessing(self.channels, self.image_size)
+        return replace(found, mean=tuple(self.config.mean), std=tuple(self.config.std))
+
+    def validation_files(self, count: int, folder: Path) -> list[Path]:
+        """The first validation images as files; those that are none are written to the folder."""
+        return self._validated.files(self.validation_indices[:count], folder)
+
     def describe(self) -> dict[str, Any]:
         """Split and preprocessing in plain values for a JSON file, without any local path."""
         config, counts = self.config, self.counts
@@ -184,6 +197,7 @@ class ImageData(LightningDataModule):
             "channels": self.channels,
             "mean": list(config.mean),
             "std": list(config.std),
+            "preprocessing": self.preprocessing.facts(),
             "augment": config.augment,
             "classes": self.classes,
             "class_names": list(self.class_names),

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as F
+
+from resnest_search.data.pixels import recoloured, squashed
+from resnest_search.data.preprocessing import SQUASHED, Preprocessing
 
 __all__ = ["ArraySource", "ImageTransform", "Images", "MemoryImages", "Source", "Sources", "seeded"]
 
@@ -47,6 +50,14 @@ class Source(Protocol):
         """The chosen images; position k of the result is the image at `indices[k]`."""
         ...
 
+    def preprocessing(self, channels: int, image_size: int) -> Preprocessing:
+        """From a file to what `open` gives of it in evaluation; without mean and std."""
+        ...
+
+    def files(self, indices: NDArray[np.int64], folder: Path) -> list[Path]:
+        """The chosen images as files; those that are none are written into the folder."""
+        ...
+
 
 @dataclass(frozen=True)
 class Sources:
@@ -67,7 +78,20 @@ class ArraySource:
 
     def open(self, indices: NDArray[np.int64], channels: int, image_size: int) -> MemoryImages:
         """Reads, recolours and resizes the chosen images, once."""
-        return MemoryImages(_resized(_recoloured(self.read(indices), channels), image_size))
+        return MemoryImages(squashed(recoloured(self.read(indices), channels), image_size))
+
+    def preprocessing(self, channels: int, image_size: int) -> Preprocessing:
+        """See `Source.preprocessing`; what is transparent counts as white."""
+        decoded = self.read(np.zeros(1, np.int64)).shape[1]
+        return Preprocessing(channels, decoded, (255,), SQUASHED, image_size, image_size)
+
+    def files(self, indices: NDArray[np.int64], folder: Path) -> list[Path]:
+        """See `Source.files`: as PNG."""
+        paths = [folder / f"{index}.png" for index in indices]
+        for image, path in zip(self.read(indices), paths, strict=True):
+            values = image[0] if len(image) == 1 else image.permute(1, 2, 0)
+            Image.fromarray(values.numpy()).save(path)
+        return paths
 
 
 @dataclass(frozen=True)
@@ -101,18 +125,3 @@ def seeded(transform: ImageTransform, images: list[Any], draws: NDArray[np.int64
             torch.default_generator.manual_seed(int(draw))
             results.append(transform(image))
         return results
-
-
-def _recoloured(images: Tensor, channels: int) -> Tensor:
-    if images.shape[1] == channels:
-        return images
-    if channels == 1:
-        return F.rgb_to_grayscale(images)  # type: ignore[no-any-return]
-    return images.expand(-1, channels, -1, -1).contiguous()
-
-
-def _resized(images: Tensor, image_size: int) -> Tensor:
-    if tuple(images.shape[2:]) == (image_size, image_size):
-        return images
-    size = [image_size, image_size]
-    return F.resize(images, size, InterpolationMode.BILINEAR, antialias=True)  # type: ignore[no-any-return]

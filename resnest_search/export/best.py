@@ -116,9 +116,8 @@ def _winner(
         title=f"ResNeSt {trial.variant}, exported by resnest-search {__version__}.",
         arguments=arguments,
         network=_trained(sweep, trial, model, data),
-        image_size=data.image_size,
-        mean=tuple(data.config.mean),
-        std=tuple(data.config.std),
+        preprocessing=data.preprocessing,
+        class_names=tuple(data.class_names),
         formats=tuple(format.name for format in formats),
     )
 

@@ -1,4 +1,4 @@
-"""What a generated ``model.py`` offers around its network: `build` and `preprocess`.
+"""What a generated ``model.py`` offers around its network: `build`, `classify`, `preprocess`.
 
 The generator takes this file's own text and puts the values of a network in the place of
 the constants, one line each.
@@ -6,21 +6,34 @@ the constants, one line each.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from resnest_search.data.images import centred, decoded
+from resnest_search.data.pixels import recoloured, squashed, tensor_of
 from resnest_search.models.resnest import ResNeSt
 from resnest_search.variant import Variant
 
-__all__ = ["build", "facts_digest", "preprocess", "verified"]
+__all__ = ["build", "classify", "facts_digest", "load_images", "preprocess", "verified"]
 
 # The arguments of ResNeSt that make this network.
 ARGUMENTS: dict[str, Any] = {}
+# Of each logit, in order.
+CLASS_NAMES: tuple[str, ...] = ()
+# Of files: channels they are decoded to, what is behind transparency, which side is resized to
+# how many pixels, and the square that is cut out of the centre, which the network sees.
+DECODED = 3
+BACKGROUND: tuple[int, ...] = ()
+RESIZED = ""
+RESIZE = 0
+CROP = 0
 # Of each channel of images in [0, 1], as in training; empty where images stay as they are.
 MEAN: tuple[float, ...] = ()
 STD: tuple[float, ...] = ()
@@ -53,6 +66,58 @@ def build(pretrained: bool = False, **changes: Any) -> ResNeSt:
             state.update({name: fresh[name] for name in ("fc.weight", "fc.bias")})
         network.load_state_dict(state)
     return network
+
+
+def classify(path: str | os.PathLike[str], top: int = 5) -> list[tuple[str, float]]:
+    """The likeliest classes of an image file, best first, each with its probability.
+
+    Decoded, resized and cropped as the validation images were; by the trained network on the
+    CPU, which is loaded once.
+
+    Args:
+        path: of the file.
+        top: classes at most.
+
+    Raises:
+        ValueError: it is no image, or damaged.
+        ImportError: Pillow is not installed.
+        RuntimeError: of `build`.
+    """
+    images = load_images(path)
+    with torch.inference_mode():
+        shares = _trained()(images)[0].softmax(0)
+    best = shares.sort(descending=True, stable=True)
+    ranked = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return [(CLASS_NAMES[label], share) for label, share in ranked][:top]
+
+
+@functools.cache
+def _trained() -> ResNeSt:
+    return build(pretrained=True).eval()
+
+
+def load_images(*paths: str | os.PathLike[str]) -> torch.Tensor:
+    """Image files as the network's input: float32 ``(B, C, S, S)``, to the bit as in validation.
+
+    Turned by EXIF, 16 bits scaled, transparency on the background, resized, cropped and
+    normalised. Needs Pillow.
+
+    Raises:
+        ValueError: there is no file, or one is no image or damaged.
+        ImportError: Pillow is not installed.
+    """
+    if not paths:
+        raise ValueError("load_images takes at least one path")
+    return preprocess(torch.stack([_pixels(os.fspath(path)) for path in paths]))
+
+
+def _pixels(path: str) -> torch.Tensor:
+    """uint8 (C, S, S)"""
+    image = decoded(path, DECODED, BACKGROUND)
+    if RESIZED == "shorter side":
+        image = centred(image, RESIZE, CROP)
+    pixels = recoloured(tensor_of(image)[None], int(ARGUMENTS.get("in_channels", 3)))
+    return squashed(pixels, CROP)[0]
 
 
 def preprocess(images: torch.Tensor) -> torch.Tensor:

@@ -17,6 +17,7 @@ import torch
 from PIL import Image, ImageDraw
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 
+from resnest_search.data.preprocessing import SHORTER, Preprocessing
 from resnest_search.export.formats.base import Winner
 from resnest_search.export.formats.source import SOURCE
 from resnest_search.models.resnest import ResNeSt
@@ -54,9 +55,10 @@ def export(folder: Path, options: dict[str, Any], broken: bool = False) -> Path:
         title="A test's.",
         arguments={"variant": "2s1x64d", **arguments},
         network=network,
-        image_size=SIDE,
-        mean=(0.4,) * channels,
-        std=(0.3,) * channels,
+        preprocessing=Preprocessing(
+            channels, channels, (255,), SHORTER, SIDE, SIDE, (0.4,) * channels, (0.3,) * channels
+        ),
+        class_names=tuple("abcdefghij"),
     )
     folder.mkdir()
     SOURCE.write(winner, folder)

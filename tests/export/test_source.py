@@ -6,7 +6,7 @@ import dataclasses
 import importlib.util
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +19,7 @@ from torch import nn
 
 from resnest_search.data.augment import Augment
 from resnest_search.data.loading import ImageBatches
+from resnest_search.data.preprocessing import SHORTER, Preprocessing, shorter_side
 from resnest_search.data.sampling import Batch
 from resnest_search.data.sources import MemoryImages
 from resnest_search.export.formats.source import model_source
@@ -36,8 +37,18 @@ def source(
 ) -> str:
     arguments = {"variant": variant, **network_arguments(model)}
     arguments |= {"in_channels": channels, "num_classes": classes}
-    mean, std = [0.5] * channels, [0.25] * channels
-    return model_source("A network.", arguments, mean, std, with_archive=with_archive)
+    names = [str(label) for label in range(classes)]
+    seen = preprocessing(channels, [0.5] * channels, [0.25] * channels)
+    return model_source("A network.", arguments, seen, names, with_archive=with_archive)
+
+
+def preprocessing(
+    channels: int = 3, mean: Sequence[float] = (), std: Sequence[float] = (), size: int = 8
+) -> Preprocessing:
+    """Of an image folder."""
+    return Preprocessing(
+        channels, channels, (255,), SHORTER, shorter_side(size), size, tuple(mean), tuple(std)
+    )
 
 
 @contextmanager
@@ -166,7 +177,7 @@ def test_preprocessing_is_that_of_training(tmp_path: Path) -> None:
     images = torch.rand(2, 3, 8, 8)
     with imported(path) as module:
         assert torch.allclose(module.preprocess(images), (images - 0.5) / 0.25, atol=1e-6)
-    path.write_text(model_source("Raw.", {"variant": "2s1x64d"}, [], []))
+    path.write_text(model_source("Raw.", {"variant": "2s1x64d"}, preprocessing(), ["a"]))
     with imported(path) as module:
         assert torch.allclose(module.preprocess(images), images)
 
@@ -177,7 +188,8 @@ def test_preprocessing_is_that_of_training_to_the_last_bit(
     tmp_path: Path, mean: list[float], std: list[float]
 ) -> None:
     """Of bytes and of the floats that they make, also where one of mean and std is given."""
-    (tmp_path / "model.py").write_text(model_source("A.", {"variant": "2s1x64d"}, mean, std))
+    seen = preprocessing(3, mean, std)
+    (tmp_path / "model.py").write_text(model_source("A.", {"variant": "2s1x64d"}, seen, ["a"]))
     images = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(2, 3, 16, 16)
     batches = ImageBatches(MemoryImages(images), np.zeros(2, np.int64), mean, std, Augment())
     trained, _ = batches[Batch(np.arange(2), None)]

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_source import SMALL, imported, randomised
+from test_source import SMALL, imported, preprocessing, randomised
 
 from resnest_search.export.archive import load_exported
 from resnest_search.export.formats import FORMATS, Winner
@@ -31,7 +31,8 @@ def winner() -> Winner:
     network = randomised(build(Variant.parse(VARIANT), SMALL, in_channels=1, num_classes=10))
     arguments = {"variant": VARIANT, **network_arguments(SMALL)}
     arguments |= {"in_channels": 1, "num_classes": 10}
-    return Winner("A network.", arguments, network, 8, (), (), ("source", "torch_export"))
+    names, formats = tuple("0123456789"), ("source", "torch_export")
+    return Winner("A network.", arguments, network, preprocessing(1), names, formats)
 
 
 def facts_of(folder: Path) -> dict[str, Any]:

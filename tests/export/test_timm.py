@@ -10,7 +10,7 @@ import pytest
 import timm
 import torch
 import yaml
-from test_source import ROOT, SMALL, randomised
+from test_source import ROOT, SMALL, preprocessing, randomised
 
 from resnest_search.export.formats import FORMATS, Winner
 from resnest_search.export.formats.timm import cannot_express
@@ -23,6 +23,7 @@ FAST = ModelConfig(**yaml.safe_load((ROOT / "conf" / "model" / "resnest50_fast.y
 OTHER = dataclasses.replace(
     FAST, depths=[1, 2, 1, 1], planes=[16, 24, 32, 32], stem_width=12, avd_first=False, dropout=0.2
 )
+NAMES = tuple("abcdefghij")
 SEVEN = ("1s1x64d", "2s1x64d", "4s1x64d", "1s2x40d", "2s2x40d", "4s2x40d", "1s4x24d")
 
 
@@ -36,7 +37,8 @@ def written(variant: str, model: ModelConfig, folder: Path) -> torch.nn.Module:
     torch.manual_seed(0)
     network = build(Variant.parse(variant), model, in_channels=3, num_classes=10)
     randomised(network)
-    winner = Winner("A network.", arguments_of(variant, model), network, 64, (0.5,) * 3, (0.2,) * 3)
+    seen = preprocessing(3, (0.5,) * 3, (0.2,) * 3, 64)
+    winner = Winner("A network.", arguments_of(variant, model), network, seen, NAMES)
     FORMATS["timm"].write(winner, folder)
     return network
 

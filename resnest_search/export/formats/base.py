@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +11,8 @@ from typing import Any
 
 import torch
 from torch import nn
+
+from resnest_search.data.preprocessing import Preprocessing
 
 __all__ = ["Format", "Winner"]
 
@@ -22,19 +25,26 @@ class Winner:
         title: one line that names it.
         arguments: of ``ResNeSt``, ``variant`` among them as text.
         network: in eval mode, on the CPU.
-        image_size: pixels, the side of an image.
-        mean: of each channel of images in [0, 1]; empty where images stay as they are.
-        std: likewise.
+        preprocessing: from a file to its input.
+        class_names: of each logit, in order.
         formats: names of all formats that are written.
     """
 
     title: str
     arguments: dict[str, Any]
     network: nn.Module
-    image_size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...]
     formats: tuple[str, ...] = ("source",)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What a format carries beside the network: JSON of ASCII by name."""
+        facts = {
+            "class_names": list(self.class_names),
+            "preprocessing": self.preprocessing.facts(),
+        }
+        return {name: json.dumps(value) for name, value in facts.items()}
 
     @cached_property
     def program(self) -> torch.export.ExportedProgram:
@@ -42,7 +52,7 @@ class Winner:
 
         Without the stack traces of the nodes, which name this machine's folders.
         """
-        size = self.image_size
+        size = self.preprocessing.crop
         # torch takes a batch of 1 for a constant.
         images = torch.zeros(2, int(self.arguments["in_channels"]), size, size)
         batch = torch.export.Dim("batch")

@@ -84,8 +84,9 @@ def _write(winner: Winner, folder: Path) -> None:
 
     below = folder / "timm"
     below.mkdir()
-    arguments, size = winner.arguments, winner.image_size
+    arguments, size = winner.arguments, winner.preprocessing.crop
     channels, classes = arguments["in_channels"], arguments["num_classes"]
+    facts = winner.preprocessing.facts()
     config = {
         "architecture": "resnest50d",
         "num_classes": classes,
@@ -94,8 +95,8 @@ def _write(winner: Winner, folder: Path) -> None:
         "pretrained_cfg": {
             "num_classes": classes,
             "input_size": [channels, size, size],
-            "mean": list(winner.mean) or [0.0] * channels,
-            "std": list(winner.std) or [1.0] * channels,
+            "mean": facts["mean"],
+            "std": facts["std"],
             "crop_pct": 1.0,
             "interpolation": "bilinear",
             "fixed_input_size": False,
