@@ -5,9 +5,12 @@ One table, so that objectives, limits, CSV, report and W&B agree.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-__all__ = ["COSTS", "METRICS", "TRAINED", "Metric"]
+__all__ = ["COSTS", "METRICS", "TRAINED", "Metric", "accuracy_error", "accuracy_interval"]
+
+_Z95 = 1.959964  # standard deviations on either side that hold 95 % of a normal
 
 
 @dataclass(frozen=True)
@@ -46,3 +49,33 @@ METRICS: dict[str, Metric] = {
 }
 TRAINED: tuple[str, ...] = ("accuracy", "loss")  # known only by training; may decide at a rung
 COSTS: tuple[str, ...] = tuple(name for name in METRICS if name not in TRAINED)
+
+
+def accuracy_error(share: float, images: int, variance: float | None = None) -> float | None:
+    """Standard error of an accuracy: half the width of the interval of Wilson (1927) at z = 1.
+
+    ``sqrt(p (1 - p) / n + 1 / (4 n^2)) / (1 + 1 / n)``: for many images the binomial standard
+    error, and not 0 where all answers are right.
+
+    Args:
+        share: the accuracy p.
+        images: the number n behind it.
+        variance: of the answers to single images; p (1 - p) where each is right or wrong.
+
+    Returns:
+        None where there are no images, or the share is none.
+    """
+    if not images or not 0 <= share <= 1:
+        return None
+    spread = share * (1 - share) if variance is None else variance
+    return math.sqrt(spread / images + 0.25 / images**2) / (1 + 1 / images)
+
+
+def accuracy_interval(share: float, images: int) -> tuple[float, float] | None:
+    """The ends of Wilson's interval of 95 % of an accuracy; None as in `accuracy_error`."""
+    if not images or not 0 <= share <= 1:
+        return None
+    z2 = _Z95**2 / images
+    middle = (share + z2 / 2) / (1 + z2)
+    half = math.sqrt(share * (1 - share) * z2 + z2**2 / 4) / (1 + z2)
+    return max(0.0, middle - half), min(1.0, middle + half)

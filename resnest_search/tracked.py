@@ -94,6 +94,7 @@ def sweep_summary(sweep: Sweep) -> dict[str, Any]:
         "budget": sweep.budget,
         "seconds": sweep.seconds,
         "front": [trial.variant for trial in members],
+        "chosen": next((t.variant for t in members if t.number == sweep.chosen), ""),
         "knee": next((t.variant for t in members if t.number == sweep.knee), ""),
         "rivals": [trial.variant for trial in sweep.trials if trial.number in sweep.rivals],
         **{name: value for name, value in known.items() if value},

@@ -104,7 +104,7 @@ def test_front_is_what_anybody_works_out_from_the_study(whole: tuple[Path, Done]
     }
     written = rows(folder / "front.csv")
     assert {int(row["number"]) for row in written} == front
-    assert [row["knee"] for row in written].count("true") == 1
+    assert [row["knee"] for row in written].count("true") == (len(front) > 2)
     marked = {int(r["number"]) for r in rows(folder / "trials.csv") if r["on_front"] == "true"}
     assert marked == front
 

@@ -167,7 +167,7 @@ def test_the_summary_holds_all_trials_the_front_and_the_panels(tmp_path):
     run = folder.name.split("-", 3)[-1]
     found = summary(tmp_path, run)
     assert found["front"] == ["1s1x16d"]
-    assert found["knee"] == "1s1x16d"
+    assert (found["chosen"], found["knee"]) == ("1s1x16d", "")  # there is nothing to choose
     (trials,) = folder.glob("files/media/table/trials_*.json")
     (front,) = folder.glob("files/media/table/front_*.json")
     assert len(json.loads(trials.read_text())["data"]) == 2
@@ -191,6 +191,7 @@ def test_what_noise_leaves_open_is_in_the_summary_and_answer_sheets_are_nowhere(
     (folder,) = tmp_path.glob("wandb/offline-run-*-s*")
     found = summary(tmp_path, folder.name.split("-", 3)[-1])
     assert found["knee_share"] == sweep.knee_share
+    assert found["knee"] == found["chosen"] == sweep.trials[sweep.knee].variant
     assert found["rivals"] == [t.variant for t in sweep.trials if t.number in sweep.rivals]
     members = [t for t in sweep.trials if t.on_front]
     assert found["front"] == [t.variant for t in members]

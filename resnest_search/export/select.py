@@ -19,6 +19,8 @@ _KEYS: dict[str, Callable[[TrialRecord], float]] = {
 def select_trial(sweep: Sweep, select: str) -> TrialRecord:
     """The front's knee, its most accurate, fastest or leanest member, or a variant by name.
 
+    A front of one or two members has no knee: what the order of the objectives puts first is
+    taken.
     A variant that was trained more than once, with other parameters, is its most accurate;
     a candidate's identity names each of them. Of several seeds of a candidate it is always
     the first: the best of them would be best by chance.
@@ -31,7 +33,7 @@ def select_trial(sweep: Sweep, select: str) -> TrialRecord:
     if not complete:
         raise UserError(f"run={sweep.folder}: has no complete trial to export yet")
     if select == "knee":
-        return next(trial for trial in complete if trial.number == sweep.knee)
+        return next(trial for trial in complete if trial.number == sweep.chosen)
     if select in _KEYS:
         return min(sweep.front, key=_KEYS[select])
     named = [trial for trial in complete if select in (trial.variant, trial.candidate)]

@@ -62,7 +62,7 @@ def test_exported_network_needs_torch_alone_and_has_the_recorded_accuracy(
     finished: Path, tmp_path: Path
 ) -> None:
     sweep = read_sweep(SweepStudy.open(finished), finished)
-    winner = next(t for t in sweep.trials if t.number == sweep.knee)
+    winner = next(t for t in sweep.trials if t.number == sweep.chosen)
     batches = list(build_data(DataConfig(**sweep.config["data"]), 64, 0).val_dataloader())
     images, labels = (torch.cat(part) for part in zip(*batches, strict=True))
     torch.save({"images": images, "labels": labels}, tmp_path / "images.pt")
@@ -94,7 +94,7 @@ def test_facts_beside_the_model_are_those_of_the_study(finished: Path) -> None:
     ]
     facts = json.loads((best / "model.json").read_text())
     sweep = read_sweep(SweepStudy.open(finished), finished)
-    winner = next(t for t in sweep.trials if t.number == sweep.knee)
+    winner = next(t for t in sweep.trials if t.number == sweep.chosen)
     assert facts["variant"] == winner.variant
     assert facts["trial"] == winner.number
     assert facts["epochs"] == 4
@@ -112,7 +112,7 @@ def test_facts_beside_the_model_are_those_of_the_study(finished: Path) -> None:
 def test_facts_say_how_sure_the_choice_is_and_what_is_within_noise_of_it(finished: Path) -> None:
     facts = json.loads((finished / "best" / "model.json").read_text())["uncertainty"]
     sweep = read_sweep(SweepStudy.open(finished), finished)
-    winner = next(t for t in sweep.trials if t.number == sweep.knee)
+    winner = next(t for t in sweep.trials if t.number == sweep.chosen)
     assert facts["front_membership"] == winner.membership
     assert facts["knee_share"] == sweep.knee_share
     assert facts["noise_of"] == ["images"]
@@ -140,7 +140,7 @@ def test_select_never_picks_the_best_of_several_seeds(copied: Sweep) -> None:
 def test_select_picks_what_it_says(copied: Sweep) -> None:
     complete = [t for t in copied.trials if t.state == "complete"]
     assert {t.variant for t in complete} == set(COMPLETE)
-    assert select_trial(copied, "knee").number == copied.knee
+    assert select_trial(copied, "knee").number == copied.chosen
     assert select_trial(copied, "accuracy").accuracy == max(t.accuracy or 0 for t in complete)
     for name, cost in (("latency", "latency_ms"), ("memory", "memory_mib")):
         assert select_trial(copied, name).costs[cost] == min(t.costs[cost] for t in complete)

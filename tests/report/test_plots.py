@@ -61,7 +61,7 @@ def test_pruned_trials_are_said_to_be_unfinished_and_have_no_name():
 
 def test_a_pruned_trial_marked_as_front_is_still_drawn_as_pruned():
     wrong = replace(make_trial(2, "2s1x24d", PRUNED), on_front=True)
-    sweep = replace(make_sweep([make_trial(0, "1s1x16d")]), knee=2)
+    sweep = replace(make_sweep([make_trial(0, "1s1x16d")]), chosen=2)
     found = texts(front_svg(replace(sweep, trials=(*sweep.trials, wrong))))
     assert not any("2s1x24d" in text for text in found)
     assert "knee of the front" not in found
@@ -101,11 +101,11 @@ def test_nan_is_left_out():
 
 
 def test_curves_mark_rungs_and_where_a_pruned_training_ended():
-    sweep = make_sweep([make_trial(0, "1s1x16d"), make_trial(2, "2s1x24d", PRUNED)])
-    found = texts(curves_svg(sweep))
+    complete = [make_trial(n, v) for n, v in enumerate(("1s1x16d", "2s1x40d", "2s2x64d"))]
+    found = texts(curves_svg(make_sweep([*complete, make_trial(3, "2s1x24d", PRUNED)])))
     assert "rung" in found
     assert "pruned, training ended here" in found
-    assert "1s1x16d (knee)" in found
+    assert "2s1x40d (knee)" in found
 
 
 def test_curves_of_a_thousand_trials_are_thinned_and_say_so():

@@ -56,7 +56,7 @@ def test_only_the_knee_is_called_so():
 
 def test_a_pruned_trial_is_never_on_the_front_even_if_its_record_says_so():
     wrong = replace(make_trial(2, "2s1x24d", PRUNED), on_front=True)
-    sweep = replace(make_sweep([make_trial(0, "1s1x16d")]), knee=2)
+    sweep = replace(make_sweep([make_trial(0, "1s1x16d")]), chosen=2)
     sweep = replace(sweep, trials=(*sweep.trials, wrong))
     line = row_of(printed(TrialTable(sweep)), "2s1x24d")
     assert "★" not in line
