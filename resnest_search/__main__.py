@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,6 +107,7 @@ def sweep(config: SweepConfig) -> None:
     from resnest_search.execution.sweep import create, kept, measured, table_costs
     from resnest_search.report.live import measuring, reading
 
+    begun = time.monotonic()
     images = None
     if config.trial.name == "table":
         costings = table_costs(config, space)
@@ -118,7 +120,8 @@ def sweep(config: SweepConfig) -> None:
             costings = measured(config, space, progress)
     folder = new_folder(config.run, config.sweep)
     with locked(folder), kept(folder):
-        run = create(config, space, folder, costings, _command_line(), images)
+        spent_s = time.monotonic() - begun
+        run = create(config, space, folder, costings, _command_line(), images, spent_s)
         _conduct(run, config.verbose)
 
 

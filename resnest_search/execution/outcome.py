@@ -17,7 +17,7 @@ def shortfall(sweep: Sweep) -> str:
     if any(trial.state == COMPLETE for trial in sweep.trials):
         return ""
     counted = [f"{n} {state}" for state in (FAILED, PRUNED) if (n := _count(sweep, state))]
-    line = f"no trial was trained to its end ({', '.join(counted) or 'none was begun'})"
+    line = f"no trial was trained to its end ({', '.join(counted) or _none_begun(sweep)})"
     failed = next((trial for trial in sweep.trials if trial.state == FAILED), None)
     if failed is not None:
         return f"{line}; the first error, of trial {failed.number}: {_error(sweep, failed)}"
@@ -27,6 +27,16 @@ def shortfall(sweep: Sweep) -> str:
 
 def _count(sweep: Sweep, state: str) -> int:
     return sum(trial.state == state for trial in sweep.trials)
+
+
+def _none_begun(sweep: Sweep) -> str:
+    hours = sweep.config.get("search", {}).get("hours")
+    if hours is None or sweep.seconds < hours * 3600:
+        return "none was begun"
+    return (
+        f"none was begun: reading and measuring took {sweep.seconds:.0f} s, "
+        f"search.hours={hours:g} allows {hours * 3600:.0f} s"
+    )
 
 
 def _error(sweep: Sweep, trial: TrialRecord) -> str:

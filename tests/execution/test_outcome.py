@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from command_line import ONE_AT_A_TIME, SMALL, run, sweep_file
+import yaml
+from command_line import ONE_AT_A_TIME, SMALL, run, started, study, sweep_file
 from PIL import Image
 
 from resnest_search.execution.outcome import shortfall
@@ -78,3 +79,21 @@ def test_what_a_bound_ended_before_anything_was_complete_is_said(tmp_path: Path)
     assert spent in line
     assert shortfall(make_sweep(tmp_path, ended, make_trial(1, "complete"))) == ""
     assert "none was begun" in shortfall(make_sweep(tmp_path))
+
+
+def test_measuring_is_in_the_hours(tmp_path: Path) -> None:
+    """An hour that reading and measuring have used up is not used again for training."""
+    sweep_file(tmp_path, {"variant": ["1s1x64d", "2s1x64d"]})
+    hours = "search.hours=0.00001"
+    with started(tmp_path, "sweep=tiny", *SMALL, "search.epochs=2", hours, "run=out") as command:
+        done = command.wait()
+        assert not command.started_ray
+    assert done.code == 1, done
+    assert "search.hours=1e-05" in done.err
+    found = study(tmp_path / "out")
+    assert found.trials == []
+    assert found.user_attrs["seconds"] > 0
+    assert found.user_attrs["finished"]
+    recorded = yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())
+    assert recorded["train"]["epochs"] == recorded["search"]["epochs"] == 2
+    assert found.user_attrs["config"] == recorded
