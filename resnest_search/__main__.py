@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,8 +51,8 @@ usage: python -m resnest_search [command] key=value ...
 
 
 def main() -> None:
-    """Run the command of ``sys.argv``; exits with 2 after bad input, with 128 + its number after a
-    signal: 130 after Ctrl-C, 143 after SIGTERM.
+    """Run the command of ``sys.argv``; exits with 2 after bad input, with 1 after a sweep in which
+    no trial completed, with 128 + its number after a signal: 130 after Ctrl-C, 143 after SIGTERM.
     """
     words = sys.argv[1:]
     if words in ([], ["--help"], ["-h"]):
@@ -106,6 +107,7 @@ def sweep(config: SweepConfig) -> None:
     from resnest_search.execution.sweep import create, kept, measured, table_costs
     from resnest_search.report.live import measuring, reading
 
+    begun = time.monotonic()
     images = None
     if config.trial.name == "table":
         costings = table_costs(config, space)
@@ -118,7 +120,8 @@ def sweep(config: SweepConfig) -> None:
             costings = measured(config, space, progress)
     folder = new_folder(config.run, config.sweep)
     with locked(folder), kept(folder):
-        run = create(config, space, folder, costings, _command_line(), images)
+        spent_s = time.monotonic() - begun
+        run = create(config, space, folder, costings, _command_line(), images, spent_s)
         _conduct(run, config.verbose)
 
 
@@ -228,7 +231,11 @@ def _conduct(run: SweepRun, verbose: bool) -> None:
 
 
 def _finish(run: SweepRun, tracker: Any, begun: bool) -> None:
-    """Report first, so that nothing that goes wrong in the export costs a table."""
+    """Report first, so that nothing that goes wrong in the export costs a table.
+
+    Exits with 1 where no trial completed, and with 128 + its number after a signal.
+    """
+    from resnest_search.execution.outcome import shortfall
     from resnest_search.export import export_best
     from resnest_search.search import read_sweep
 
@@ -251,6 +258,9 @@ def _finish(run: SweepRun, tracker: Any, begun: bool) -> None:
     if not run.strategy.finished:
         print(f"Interrupted. Carry on with: {typed('resume', run=run.folder)}")
         sys.exit(stopping.exit_code())
+    if line := shortfall(sweep):
+        print(f"resnest-search: {_printable(line)}", file=sys.stderr)
+        sys.exit(1)
 
 
 def _write_reports(study: Any, folder: Path) -> None:

@@ -23,7 +23,7 @@ from resnest_search.search.situation import Goal
 from resnest_search.search.storage import check_storage
 from resnest_search.search.study import directions_of, reported_of
 
-__all__ = ["in_virtual_time", "prepare"]
+__all__ = ["config_of_trials", "in_virtual_time", "prepare"]
 
 _SHOWN = 12  # variants that a message lists
 
@@ -41,6 +41,7 @@ def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
     checks.check_search(config.search)
     checks.check_trial(config.trial)
     checks.check_tracking(config.tracking)
+    config = config_of_trials(config)
     check_new_folder(config.run)
     config = dataclasses.replace(config, storage=check_storage(config.storage))
     if config.resources.address is None and not in_virtual_time(config):
@@ -75,6 +76,12 @@ def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
         config = _with_data(config, space)
     find_earlier(config, space)  # a folder that is none of a run is refused before any work
     return config, space
+
+
+def config_of_trials(config: SweepConfig) -> SweepConfig:
+    """The configuration as its trials are trained: a recipe's length is that of the search."""
+    train = dataclasses.replace(config.train, epochs=config.search.epochs)
+    return dataclasses.replace(config, train=train)
 
 
 def _with_data(config: SweepConfig, space: Space) -> SweepConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,14 @@ from resnest_search.search.knee import first_in_order, knee
 from resnest_search.search.study import SweepStudy, curve_of, paused_because
 from resnest_search.search.uncertainty import CandidateResult, Uncertainty, estimate
 
-__all__ = ["candidate_results", "placed", "read_sweep", "record_of", "with_uncertainty"]
+__all__ = [
+    "candidate_results",
+    "candidate_values",
+    "placed",
+    "read_sweep",
+    "record_of",
+    "with_uncertainty",
+]
 
 _STATES = {
     TrialState.COMPLETE: COMPLETE,
@@ -57,8 +65,8 @@ def read_sweep(
         records = [_interrupted(record) for record in records]
     trials = placed(records, study.objectives)
     ruled_out = [_ruled_out(entry) for entry in notes.get("infeasible", [])]
-    epochs = int(notes.get("config", {}).get("search", {}).get("epochs", 0))
-    bound = notes.get("config", {}).get("search", {}).get("budget")
+    search = notes.get("config", {}).get("search", {})
+    most = int(search.get("epochs", 0)) * (1 + int(search.get("repeats", 0)))  # of a candidate
     sweep = Sweep(
         name=notes.get("name", ""),
         question=notes.get("question", ""),
@@ -67,7 +75,7 @@ def read_sweep(
         objectives=study.objectives,
         trials=(*trials, *ruled_out),
         rungs=tuple(notes.get("rungs", ())),
-        budget=bound or epochs * int(notes.get("most_trials", 0)),
+        budget=search.get("budget") or most * int(notes.get("most_trials", 0)),
         started=notes.get("started", ""),
         seconds=float(notes.get("seconds", 0.0)),
         finished=bool(notes.get("finished", False)),
@@ -145,6 +153,26 @@ def candidate_results(
         if all(trial.curve for trial in group)
     ]
     return [result for result in found if not any(map(math.isnan, result.costs))]
+
+
+def candidate_values(
+    trials: Iterable[FrozenTrial], objectives: Sequence[str]
+) -> dict[int, list[float] | None]:
+    """What Optuna is to show of candidates with several complete trials, by their numbers.
+
+    The first has the means over the seeds, the others None: Optuna's front is that of ``placed``.
+    """
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    seeds = Counter(trial.user_attrs["candidate"] for trial in complete)
+    several = [trial for trial in complete if seeds[trial.user_attrs["candidate"]] > 1]
+    found: dict[int, list[float] | None] = dict.fromkeys(trial.number for trial in several)
+    for group in _repeats(map(record_of, several)).values():
+        means = [_mean(group, name) for name in objectives]
+        found[group[0].number] = [
+            -mean if METRICS[name].maximize else mean
+            for name, mean in zip(objectives, means, strict=True)
+        ]
+    return found
 
 
 def record_of(trial: FrozenTrial) -> TrialRecord:

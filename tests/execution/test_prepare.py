@@ -69,3 +69,10 @@ def test_what_can_be_trained_passes() -> None:
     )
     assert isinstance(space, Space)
     assert config.data.classes == 10
+
+
+def test_the_recipe_on_record_is_as_long_as_its_trials() -> None:
+    asked = sweep({}, epochs=2)
+    assert asked.train.epochs == 9
+    config, _ = prepare(asked)
+    assert (config.search.epochs, config.train.epochs) == (2, 2)

@@ -308,6 +308,7 @@ class Lives:
                 self.costings,
                 elapsed=clock(),
                 clock=clock,
+                virtual=True,
             )
             simulate(strategy, self.table, clock, self.workers)
         except Killed:
