@@ -6,11 +6,11 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from resnest_search.configuration.schema import DataConfig
 from resnest_search.data.counts import Available, plan_counts
 from resnest_search.data.layouts import locate_cifar10, locate_fashion_mnist
 from resnest_search.data.scan import IMAGE_SUFFIXES, Listing, scan
 from resnest_search.errors import UserError
-from resnest_search.schema import DataConfig
 
 __all__ = [
     "AUGMENTS",

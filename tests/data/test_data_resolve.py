@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from resnest_search.configuration.schema import DataConfig
 from resnest_search.data import build, resolve
 from resnest_search.errors import UserError
-from resnest_search.schema import DataConfig
 
 
 def refusal(**values: object) -> str:
@@ -105,7 +105,7 @@ def test_a_download_that_fails_is_a_users_error(tmp_path: Path, monkeypatch) -> 
 def test_resolving_imports_nothing_heavy() -> None:
     program = (
         "import sys; from resnest_search.data import resolve; "
-        "from resnest_search.schema import DataConfig; resolve(DataConfig()); "
+        "from resnest_search.configuration.schema import DataConfig; resolve(DataConfig()); "
         "print([m for m in ('torch', 'numpy', 'sklearn', 'PIL') if m in sys.modules])"
     )
     result = subprocess.run(

@@ -23,9 +23,9 @@ from synthetic import (
 )
 
 from resnest_search.answers import pack
+from resnest_search.configuration.schema import MethodConfig
 from resnest_search.errors import UserError
 from resnest_search.record import COMPLETE, FAILED, INFEASIBLE, PRUNED, RUNNING, Epoch, TrialRecord
-from resnest_search.schema import MethodConfig
 from resnest_search.search import Candidate, SweepStudy, read_sweep
 from resnest_search.search.read import candidate_results, placed, record_of
 from resnest_search.search.uncertainty import estimate

@@ -11,8 +11,8 @@ import pytest
 from optuna.trial import TrialState
 from synthetic import SIX, Workers, costs_of, make_config, make_space, make_strategy
 
+from resnest_search.configuration.schema import MethodConfig
 from resnest_search.record import Epoch
-from resnest_search.schema import MethodConfig
 from resnest_search.search import Candidate, read_sweep
 
 

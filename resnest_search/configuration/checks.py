@@ -6,15 +6,15 @@ from collections.abc import Iterable
 from math import inf
 from typing import Any
 
-from resnest_search.errors import UserError
-from resnest_search.metrics import METRICS, TRAINED
-from resnest_search.schema import (
+from resnest_search.configuration.schema import (
     MeasureConfig,
     ModelConfig,
     SearchConfig,
     TrainConfig,
     TrialConfig,
 )
+from resnest_search.errors import UserError
+from resnest_search.metrics import METRICS, TRAINED
 from resnest_search.variant import Variant
 
 __all__ = [

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resnest_search.checks import (
+from resnest_search.configuration.checks import (
     check_measure,
     check_model,
     check_search,
@@ -19,16 +19,16 @@ from resnest_search.checks import (
     check_train,
     parse_variant,
 )
-from resnest_search.errors import UserError
-from resnest_search.metrics import METRICS
-from resnest_search.schema import (
+from resnest_search.configuration.schema import (
     LimitsConfig,
     MeasureConfig,
     ModelConfig,
     SearchConfig,
     TrainConfig,
 )
-from resnest_search.shipped import shipped_folder
+from resnest_search.configuration.shipped import shipped_folder
+from resnest_search.errors import UserError
+from resnest_search.metrics import METRICS
 
 CHECKS: dict[str, tuple[type[Any], Callable[[Any], None]]] = {
     "model": (ModelConfig, check_model),
