@@ -40,7 +40,7 @@ def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
     checks.check_measure(config.measure)
     checks.check_search(config.search)
     checks.check_trial(config.trial)
-    checks.check_tracking(config.tracking)
+    checks.check_keys(config)
     check_new_folder(config.run)
     config = dataclasses.replace(config, storage=check_storage(config.storage))
     if config.resources.address is None and not in_virtual_time(config):
