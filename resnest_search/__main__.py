@@ -15,11 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnest_search import __version__, stopping
-from resnest_search.config import COMMANDS, run_command
-from resnest_search.errors import UserError
-from resnest_search.execution.scratch import settle
-from resnest_search.redact import without_password
-from resnest_search.schema import (
+from resnest_search.configuration.compose import COMMANDS, run_command
+from resnest_search.configuration.schema import (
     ExportConfig,
     MethodConfig,
     ProfileConfig,
@@ -29,6 +26,9 @@ from resnest_search.schema import (
     SweepConfig,
     TrainCommandConfig,
 )
+from resnest_search.errors import UserError
+from resnest_search.execution.scratch import settle
+from resnest_search.redact import without_password
 from resnest_search.words import command as typed
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def resume(config: ResumeConfig) -> None:
 
 def train(config: TrainCommandConfig) -> None:
     """A sweep of one candidate that nothing prunes."""
-    from resnest_search.checks import parse_variant
+    from resnest_search.configuration.checks import parse_variant
 
     parse_variant(config.variant, config.model)
     search = SearchConfig(

@@ -11,9 +11,9 @@ from typing import Any
 
 import yaml
 
+from resnest_search.configuration.shipped import shipped_folder
 from resnest_search.errors import UserError
 from resnest_search.metrics import METRICS, TRAINED
-from resnest_search.shipped import shipped_folder
 
 __all__ = ["KINDS", "Panel", "read_panels"]
 

@@ -2,9 +2,9 @@ import re
 
 import pytest
 
+from resnest_search.configuration.shipped import shipped_folder
 from resnest_search.errors import UserError
 from resnest_search.panels import KINDS, read_panels
-from resnest_search.shipped import shipped_folder
 
 
 def test_the_shipped_panels_cover_front_curves_table_and_configuration():

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 
 import torch
 
+from resnest_search.configuration.schema import MeasureConfig, ModelConfig
 from resnest_search.cost.account import MIB, Shape, account
 from resnest_search.cost.busy import CpuWatch, Load, look
 from resnest_search.cost.latency import Timing, chosen_form, time_network
@@ -21,7 +22,6 @@ from resnest_search.cost.memory import (
 from resnest_search.models import ResNeSt, build
 from resnest_search.models.build import network_arguments
 from resnest_search.models.fast import Choice
-from resnest_search.schema import MeasureConfig, ModelConfig
 from resnest_search.variant import Variant
 
 __all__ = ["CostRequest", "Costs", "Measurement", "measure"]

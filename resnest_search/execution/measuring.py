@@ -13,10 +13,13 @@ import signal
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from resnest_search.checks import check_measure, check_model, check_train, parse_variant
-from resnest_search.errors import UserError
-from resnest_search.metrics import METRICS
-from resnest_search.schema import (
+from resnest_search.configuration.checks import (
+    check_measure,
+    check_model,
+    check_train,
+    parse_variant,
+)
+from resnest_search.configuration.schema import (
     DataConfig,
     LimitsConfig,
     MeasureConfig,
@@ -25,6 +28,8 @@ from resnest_search.schema import (
     SweepConfig,
     TrainConfig,
 )
+from resnest_search.errors import UserError
+from resnest_search.metrics import METRICS
 from resnest_search.search import Candidate, Costing, Space, configured
 from resnest_search.variant import Variant
 

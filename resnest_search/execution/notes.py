@@ -8,12 +8,12 @@ from functools import cache
 from typing import Any
 
 from resnest_search import __version__
-from resnest_search.config import question, to_record
+from resnest_search.configuration.compose import question, to_record
+from resnest_search.configuration.schema import SweepConfig
 from resnest_search.data.digest import ImageSet
 from resnest_search.execution.images import noted_images
 from resnest_search.execution.measuring import busy_warnings
 from resnest_search.metrics import COSTS
-from resnest_search.schema import SweepConfig
 from resnest_search.search import Costing, Space, Strategy, SweepStudy
 from resnest_search.search.study import now
 

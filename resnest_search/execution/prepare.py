@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from resnest_search import checks
+from resnest_search.configuration import checks
+from resnest_search.configuration.schema import DataConfig, ModelConfig, SweepConfig, TrainConfig
 from resnest_search.data import resolve
 from resnest_search.data.resolve import FOLDERS, list_images
 from resnest_search.data.scan import Listing
@@ -15,7 +16,6 @@ from resnest_search.execution.pretrained import absolute_pretrained, check_pretr
 from resnest_search.execution.resources import allot, this_machine
 from resnest_search.execution.scratch import socket_folder
 from resnest_search.execution.table import Table
-from resnest_search.schema import DataConfig, ModelConfig, SweepConfig, TrainConfig
 from resnest_search.search import Candidate, Space, configured, find_earlier
 from resnest_search.search.pruners import build_pruner
 from resnest_search.search.samplers import build_sampler
@@ -40,7 +40,7 @@ def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
     checks.check_measure(config.measure)
     checks.check_search(config.search)
     checks.check_trial(config.trial)
-    checks.check_tracking(config.tracking)
+    checks.check_keys(config)
     config = config_of_trials(config)
     check_new_folder(config.run)
     config = dataclasses.replace(config, storage=check_storage(config.storage))

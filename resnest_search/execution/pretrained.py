@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from resnest_search.configuration.schema import SweepConfig
 from resnest_search.errors import UserError
-from resnest_search.schema import SweepConfig
 from resnest_search.search import Space, configured
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from resnest_search import checks
-from resnest_search.config import from_record, to_record
+from resnest_search.configuration import checks
+from resnest_search.configuration.compose import from_record, to_record
+from resnest_search.configuration.schema import ResumeConfig, SweepConfig
 from resnest_search.data.digest import ImageSet
 from resnest_search.errors import UserError
 from resnest_search.execution.images import check_unchanged
@@ -34,7 +35,6 @@ from resnest_search.execution.simulator import VirtualClock, latest, recorded, s
 from resnest_search.execution.table import Table
 from resnest_search.files import write_atomically
 from resnest_search.redact import without_password
-from resnest_search.schema import ResumeConfig, SweepConfig
 from resnest_search.search import (
     Assignment,
     Costing,

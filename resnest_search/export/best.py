@@ -14,7 +14,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from resnest_search import __version__
-from resnest_search.config import from_record
+from resnest_search.configuration.compose import from_record
+from resnest_search.configuration.schema import DataConfig, ModelConfig
 from resnest_search.data import ImageData
 from resnest_search.data import build as build_data
 from resnest_search.errors import UserError
@@ -28,7 +29,6 @@ from resnest_search.models.build import build as build_network
 from resnest_search.models.build import network_arguments
 from resnest_search.record import Sweep, TrialRecord
 from resnest_search.redact import public_text
-from resnest_search.schema import DataConfig, ModelConfig
 from resnest_search.search import Space, configured
 from resnest_search.training import load_weights
 from resnest_search.variant import Variant

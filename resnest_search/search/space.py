@@ -19,8 +19,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from resnest_search.configuration.schema import DataConfig, ModelConfig, SweepConfig, TrainConfig
 from resnest_search.errors import UserError
-from resnest_search.schema import DataConfig, ModelConfig, SweepConfig, TrainConfig
 from resnest_search.variant import Variant
 
 __all__ = ["Candidate", "Space", "configured"]

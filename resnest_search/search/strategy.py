@@ -15,9 +15,9 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from resnest_search.configuration.schema import SearchConfig
 from resnest_search.metrics import TRAINED
 from resnest_search.record import Epoch
-from resnest_search.schema import SearchConfig
 from resnest_search.search.bounds import Bounds
 from resnest_search.search.costing import Costing
 from resnest_search.search.facts import (

@@ -9,11 +9,11 @@ import pytest
 import torch
 import yaml
 
+from resnest_search.configuration.schema import MeasureConfig, ModelConfig
 from resnest_search.cost import CostRequest, Costs, OutOfMemory, measure, measure_all
 from resnest_search.cost.machine import device_name, resolve_device
 from resnest_search.cost.memory import mapped_to_out_of_memory
 from resnest_search.metrics import COSTS
-from resnest_search.schema import MeasureConfig, ModelConfig
 
 MODES = sorted((Path(__file__).parents[2] / "conf" / "measure").glob("*.yaml"))
 QUICK = MeasureConfig(warmup=1, repeats=6, device="cpu")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from resnest_search.configuration.schema import DataConfig
 from resnest_search.data import build, decode
 from resnest_search.errors import UserError
-from resnest_search.schema import DataConfig
 
 SHAPE = (6, 8)
 

@@ -10,12 +10,12 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from resnest_search.configuration.schema import DataConfig
 from resnest_search.data import ImageData, build
 from resnest_search.data.augment import Augment
 from resnest_search.data.loading import BatchLoader, ImageBatches
 from resnest_search.data.sampling import EvaluationSampler
 from resnest_search.errors import UserError
-from resnest_search.schema import DataConfig
 
 
 def digits(seed: int = 0, workers: int = 0, batch_size: int = 32, **values) -> ImageData:

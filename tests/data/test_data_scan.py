@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from resnest_search.configuration.schema import DataConfig
 from resnest_search.data import resolve
 from resnest_search.data.scan import scan
 from resnest_search.errors import UserError
-from resnest_search.schema import DataConfig
 
 
 def names(root: Path, part: str = "train") -> list[str]:

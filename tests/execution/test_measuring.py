@@ -8,6 +8,7 @@ import signal
 import psutil
 import pytest
 
+from resnest_search.configuration.schema import LimitsConfig, MeasureConfig, ModelConfig
 from resnest_search.cost import CostRequest, Costs
 from resnest_search.errors import UserError
 from resnest_search.execution.measuring import (
@@ -17,7 +18,6 @@ from resnest_search.execution.measuring import (
     within_limits,
 )
 from resnest_search.metrics import COSTS
-from resnest_search.schema import LimitsConfig, MeasureConfig, ModelConfig
 from resnest_search.search import Costing
 
 

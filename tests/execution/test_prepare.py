@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from resnest_search.configuration.schema import MethodConfig, SearchConfig, SweepConfig
 from resnest_search.errors import UserError
 from resnest_search.execution.prepare import prepare
-from resnest_search.schema import MethodConfig, SearchConfig, SweepConfig
 from resnest_search.search import Space
 
 V = ["1s1x64d"]

@@ -16,6 +16,13 @@ from hypothesis import strategies as st
 from optuna.storages import InMemoryStorage
 from tables import SIX, Row, rows_of, write
 
+from resnest_search.configuration.schema import (
+    LimitsConfig,
+    MethodConfig,
+    ModelConfig,
+    SearchConfig,
+    SweepConfig,
+)
 from resnest_search.errors import UserError
 from resnest_search.execution.simulator import (
     Arrival,
@@ -27,7 +34,6 @@ from resnest_search.execution.simulator import (
     simulated,
 )
 from resnest_search.execution.table import Table
-from resnest_search.schema import LimitsConfig, MethodConfig, ModelConfig, SearchConfig, SweepConfig
 from resnest_search.search import Costing, Space, Strategy, SweepStudy, read_sweep
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")

@@ -16,11 +16,11 @@ import pytest
 import torch
 from finished_run import COMPLETE, INFEASIBLE, PRUNED
 
+from resnest_search.configuration.schema import DataConfig
 from resnest_search.data import build as build_data
 from resnest_search.errors import UserError
 from resnest_search.export import export_best, select_trial
 from resnest_search.record import Sweep
-from resnest_search.schema import DataConfig
 from resnest_search.search import SweepStudy, read_sweep
 from resnest_search.training import CHECKPOINT
 

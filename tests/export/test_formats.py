@@ -21,6 +21,7 @@ from test_best import contents
 from test_source import randomised
 from torch import nn
 
+from resnest_search.configuration.schema import DataConfig, ModelConfig
 from resnest_search.data import build as build_data
 from resnest_search.errors import UserError
 from resnest_search.export import export_best, select_trial
@@ -30,7 +31,6 @@ from resnest_search.export.formats.source import SOURCE
 from resnest_search.export.formats.torch_export import TORCH_EXPORT
 from resnest_search.models.build import build
 from resnest_search.record import Sweep
-from resnest_search.schema import DataConfig, ModelConfig
 from resnest_search.search import SweepStudy, read_sweep
 from resnest_search.training import CHECKPOINT, load_weights
 from resnest_search.variant import Variant

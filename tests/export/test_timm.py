@@ -12,10 +12,10 @@ import torch
 import yaml
 from test_source import ROOT, SMALL, preprocessing, randomised
 
+from resnest_search.configuration.schema import ModelConfig
 from resnest_search.export.formats import FORMATS, Winner
 from resnest_search.export.formats.timm import cannot_express
 from resnest_search.models.build import build, network_arguments
-from resnest_search.schema import ModelConfig
 from resnest_search.variant import Variant
 
 FAST = ModelConfig(**yaml.safe_load((ROOT / "conf" / "model" / "resnest50_fast.yaml").read_text()))

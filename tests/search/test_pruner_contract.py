@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from resnest_search.configuration.schema import MethodConfig
 from resnest_search.metrics import METRICS
-from resnest_search.schema import MethodConfig
 from resnest_search.search.pruners import PausingPruner, build_pruner
 
 pytestmark = [

@@ -23,6 +23,7 @@ from synthetic import (
 )
 
 from resnest_search.answers import pack
+from resnest_search.configuration.schema import MethodConfig
 from resnest_search.errors import UserError
 from resnest_search.record import (
     COMPLETE,
@@ -35,7 +36,6 @@ from resnest_search.record import (
     Epoch,
     TrialRecord,
 )
-from resnest_search.schema import MethodConfig
 from resnest_search.search import Candidate, SweepStudy, read_sweep
 from resnest_search.search.read import candidate_results, placed, record_of
 from resnest_search.search.uncertainty import estimate

@@ -13,9 +13,9 @@ import pytest
 from optuna.trial import TrialState
 from synthetic import SIX, Workers, costs_of, make_config, make_space, make_strategy
 
+from resnest_search.configuration.schema import MethodConfig, SweepConfig
 from resnest_search.execution.notes import note_bounds
 from resnest_search.record import Epoch
-from resnest_search.schema import MethodConfig, SweepConfig
 from resnest_search.search import Candidate, SweepStudy, read_sweep
 
 

@@ -31,8 +31,8 @@ from synthetic import (
     make_strategy,
 )
 
+from resnest_search.configuration.schema import MethodConfig, SearchConfig
 from resnest_search.record import Epoch
-from resnest_search.schema import MethodConfig, SearchConfig
 from resnest_search.search import Candidate, Space, Strategy, SweepStudy, read_sweep
 from resnest_search.search.study import paused_because
 
