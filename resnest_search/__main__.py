@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnest_search import __version__, stopping
-from resnest_search.configuration.compose import COMMANDS, run_command
+from resnest_search.configuration.compose import COMMANDS, run_command, to_record
 from resnest_search.configuration.schema import (
     ExportConfig,
     MethodConfig,
@@ -33,6 +33,7 @@ from resnest_search.words import command as typed
 
 if TYPE_CHECKING:
     from resnest_search.execution.sweep import SweepRun
+    from resnest_search.record import Sweep
 
 __all__ = ["main"]
 
@@ -185,13 +186,14 @@ def profile(config: ProfileConfig) -> None:
 
 def report(config: ReportConfig) -> None:
     """Write tables and page anew from the study."""
-    from resnest_search.execution.folder import existing_folder
+    from resnest_search.execution.folder import existing_folder, is_held
     from resnest_search.search import SweepStudy, read_sweep
 
     folder = existing_folder(config.run)
     study = SweepStudy.open(folder, config.storage)
-    _write_reports(study, folder)
-    _print_closing(read_sweep(study, folder))
+    sweep = read_sweep(study, folder, at_work=is_held(folder))
+    _write_reports(sweep)
+    _print_closing(sweep)
 
 
 def export(config: ExportConfig) -> None:
@@ -219,7 +221,11 @@ def _conduct(run: SweepRun, verbose: bool) -> None:
     config, folder = run.config, run.folder
     with LiveTable(config.sweep) as live:
         tracker = Tracker(
-            config.tracking, folder, f"{config.sweep}/{folder.name}", vars(config), live.message
+            config.tracking,
+            folder,
+            f"{config.sweep}/{folder.name}",
+            to_record(config),
+            live.message,
         )
         begun = not run.strategy.finished
         # Tune answers Ctrl-C while trials run; this is for the seconds in which Ray starts.
@@ -239,8 +245,8 @@ def _finish(run: SweepRun, tracker: Any, begun: bool) -> None:
     from resnest_search.export import export_best
     from resnest_search.search import read_sweep
 
-    _write_reports(run.study, run.folder)
-    sweep = read_sweep(run.study, run.folder)
+    sweep = read_sweep(run.study, run.folder, at_work=False)
+    _write_reports(sweep)
     if sweep.replayed:
         print("Nothing exported: a replayed table has no weights.")
     elif sweep.front and (begun or not (run.folder / "best").exists()):
@@ -263,18 +269,17 @@ def _finish(run: SweepRun, tracker: Any, begun: bool) -> None:
         sys.exit(1)
 
 
-def _write_reports(study: Any, folder: Path) -> None:
+def _write_reports(sweep: Sweep) -> None:
     from resnest_search.report.html import write_report
     from resnest_search.report.table import front_csv, trials_csv
-    from resnest_search.search import read_sweep
 
-    sweep = read_sweep(study, folder)
+    folder = Path(sweep.folder)
     trials_csv(sweep, folder / "trials.csv")
     front_csv(sweep, folder / "front.csv")
     write_report(sweep, folder / "report.html")
 
 
-def _print_closing(sweep: Any) -> None:
+def _print_closing(sweep: Sweep) -> None:
     from resnest_search.report.table import print_closing
 
     print_closing(sweep)

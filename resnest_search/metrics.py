@@ -17,14 +17,16 @@ _Z95 = 1.959964  # standard deviations on either side that hold 95 % of a normal
 class Metric:
     """A recorded number.
 
-    ``label`` heads a table column, ``title`` names an axis, ``scale`` and ``digits``
-    turn the recorded value into the printed one.
+    ``label`` heads a table column, ``title`` names an axis, ``noun`` stands in a sentence, ``unit``
+    follows the printed value; ``scale`` and ``digits`` turn the recorded value into that.
     """
 
     name: str
     maximize: bool
     label: str
     title: str
+    noun: str
+    unit: str
     digits: int = 2
     scale: float = 1.0
 
@@ -32,19 +34,51 @@ class Metric:
         """The value as a person reads it, without its unit; a dash where there is none."""
         return "–" if value is None else f"{value * self.scale:.{self.digits}f}"
 
+    def say(self, value: float | None) -> str:
+        """The value with its unit, as it stands in a sentence."""
+        return f"{self.show(value)} {self.unit}"
+
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("accuracy", True, "acc %", "validation accuracy, %", 2, 100.0),
-        Metric("loss", False, "loss", "validation loss", 3),
-        Metric("latency_ms", False, "ms", "latency, ms (median)", 2),
-        Metric("latency_p95_ms", False, "p95 ms", "latency, ms (95th percentile)", 2),
-        Metric("images_per_s", True, "img/s", "images per second", 0),
-        Metric("memory_mib", False, "MiB", "peak memory of inference, MiB", 2),
-        Metric("train_memory_mib", False, "train MiB", "peak memory of a training step, MiB", 1),
-        Metric("parameters_m", False, "#P M", "parameters, millions", 3),
-        Metric("gmacs", False, "GMACs", "multiply-accumulates per image, billions", 4),
+        Metric(
+            "accuracy", True, "acc %", "validation accuracy, %", "accuracy", "% accuracy", 2, 100.0
+        ),
+        Metric("loss", False, "loss", "validation loss", "loss", "loss", 3),
+        Metric("latency_ms", False, "ms", "latency, ms (median)", "latency", "ms", 2),
+        Metric(
+            "latency_p95_ms",
+            False,
+            "p95 ms",
+            "latency, ms (95th percentile)",
+            "p95 latency",
+            "ms (p95)",
+            2,
+        ),
+        Metric("images_per_s", True, "img/s", "images per second", "throughput", "img/s", 0),
+        Metric("memory_mib", False, "MiB", "peak memory of inference, MiB", "memory", "MiB", 2),
+        Metric(
+            "train_memory_mib",
+            False,
+            "train MiB",
+            "peak memory of a training step, MiB",
+            "training memory",
+            "MiB to train",
+            1,
+        ),
+        Metric(
+            "parameters_m", False, "#P M", "parameters, millions", "parameters", "M parameters", 3
+        ),
+        Metric(
+            "gmacs",
+            False,
+            "GMACs",
+            "multiply-accumulates per image, billions",
+            "multiply-accumulates",
+            "GMACs",
+            4,
+        ),
     )
 }
 TRAINED: tuple[str, ...] = ("accuracy", "loss")  # known only by training; may decide at a rung

@@ -5,6 +5,7 @@ Report, tracking and export see these and nothing of Optuna.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from math import inf, isfinite, nan
 from typing import Any
@@ -24,6 +25,7 @@ __all__ = [
     "Epoch",
     "Sweep",
     "TrialRecord",
+    "value_text",
 ]
 
 RUNNING = "running"
@@ -36,6 +38,16 @@ INFEASIBLE = "infeasible"
 OPEN = (RUNNING, PAUSED, INTERRUPTED)  # states that are no end
 MOST_WITHOUT_KNEE = 2  # members of a front between whose ends there is nothing
 _FROM_LATENCY = ("latency_ms", "images_per_s")  # of one median
+_OF_VARIANT = {"radix", "cardinality", "width", "cardinality_width", "variant"}
+
+
+def value_text(value: Any) -> str:
+    """A parameter's value as YAML would have it, a dash where there is none."""
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 @dataclass(frozen=True)
@@ -86,6 +98,17 @@ class TrialRecord:
     rivals: tuple[int, ...] = ()  # trials within noise of it that cost no more
 
     @property
+    def extras(self) -> dict[str, Any]:
+        """What the space varied beside the variant, by key, sorted."""
+        return {k: v for k, v in sorted(self.parameters.items()) if k not in _OF_VARIANT}
+
+    @property
+    def name(self) -> str:
+        """The variant, with whatever else the sweep varies: what a person calls it by."""
+        extra = ", ".join(f"{key}={value_text(value)}" for key, value in self.extras.items())
+        return f"{self.variant} ({extra})" if extra else self.variant
+
+    @property
     def epochs(self) -> int:
         """Epochs trained."""
         return self.curve[-1].epoch if self.curve else 0
@@ -133,7 +156,7 @@ class Sweep:
     objectives: tuple[str, ...]
     trials: tuple[TrialRecord, ...]
     chosen: int | None = None  # number of the trial that stands for the front: see search/knee
-    alike: tuple[int, ...] = ()  # on the front, not told from the knee in accuracy, but dearer
+    alike: tuple[int, ...] = ()  # on the front, not told from the knee in accuracy, but no cheaper
     rungs: tuple[int, ...] = ()  # epochs at which trials may be pruned
     budget: int = 0  # most training epochs that the sweep may spend
     started: str = ""  # ISO 8601, UTC
@@ -156,6 +179,16 @@ class Sweep:
     def replayed(self) -> bool:
         """Whether its epochs come from a table of recorded curves, so that there are no weights."""
         return bool(self.config.get("trial", {}).get("name") == "table")
+
+    @property
+    def reported(self) -> str:
+        """The trained metric that stands for the training: an objective, else accuracy."""
+        return next((name for name in self.objectives if name in TRAINED), "accuracy")
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it is not finished, and nobody is at work on it."""
+        return not self.finished and not self.at_work
 
     @property
     def front(self) -> tuple[TrialRecord, ...]:

@@ -22,7 +22,7 @@ from resnest_search.errors import UserError
 from resnest_search.export.check import BATCH, Reference, Score, check, evaluate, line
 from resnest_search.export.formats import Format, Winner, named_formats
 from resnest_search.export.readme import readme
-from resnest_search.export.select import select_trial
+from resnest_search.export.select import described, select_trial
 from resnest_search.export.standalone import facts_digest
 from resnest_search.files import write_atomically
 from resnest_search.models.build import build as build_network
@@ -81,7 +81,8 @@ def export_best(sweep: Sweep, select: str, formats: Sequence[str] = ("source",))
         shutil.rmtree(work, ignore_errors=True)
         raise
     tested = f", test {test}" if test else ""
-    lines = [f"Exported {trial.variant} to {target}: validation {validation}{tested}"]
+    what = f"{trial.name}, {described(sweep, select)},"
+    lines = [f"Exported {what} to {target}: validation {validation}{tested}"]
     return "\n".join([*lines, *(line(name, facts) for name, facts in checked.items())])
 
 
@@ -182,6 +183,7 @@ def _facts(
         "parameters": trial.parameters,
         "model": dataclasses.asdict(model),
         "selected_as": select,
+        "chosen_as": described(sweep, select),
         "sweep": sweep.name,
         "trial": trial.number,
         "candidate": trial.candidate,

@@ -30,6 +30,7 @@ def readme(facts: dict[str, Any], formats: Sequence[Format]) -> str:
 # ResNeSt {facts["variant"]}
 
 Trained on {data["name"]} for {facts["epochs"]} epochs, exported by resnest-search {__version__}.
+It is {facts["chosen_as"]}.
 Validation accuracy {Score(**facts["validation"])}.
 {_tested(facts["test"])}
 {_chosen(facts["uncertainty"])}
@@ -68,9 +69,14 @@ def _chosen(found: dict[str, Any] | None) -> str:
     words = {"images": "validation images", "seeds": "seeds"}
     noise = " and ".join(words[source] for source in found["noise_of"])
     return (
-        f"\nOn the front with a probability of {found['front_membership']:.1%}, given the noise of "
-        f"{noise}. {doubt}\n"
+        f"\nOn the front with a probability of {_percent(found['front_membership'])}, given the "
+        f"noise of {noise}. {doubt}\n"
     )
+
+
+def _percent(share: float) -> str:
+    """As it follows from a thousand draws, which make sure of nothing."""
+    return f"{share:.0%}" if 0.01 <= share <= 0.99 else "over 99%" if share > 0.5 else "under 1%"
 
 
 def _section(format: Format, facts: dict[str, Any], shape: str) -> str:

@@ -7,12 +7,18 @@ from collections.abc import Callable
 from resnest_search.errors import UserError
 from resnest_search.record import COMPLETE, Sweep, TrialRecord
 
-__all__ = ["select_trial"]
+__all__ = ["described", "select_trial"]
 
 _KEYS: dict[str, Callable[[TrialRecord], float]] = {
     "accuracy": lambda trial: -(trial.mean_accuracy or trial.accuracy or 0.0),
     "latency": lambda trial: trial.costs["latency_ms"],
     "memory": lambda trial: trial.costs["memory_mib"],
+}
+_WORDS = {
+    "knee": "the knee of the front",
+    "accuracy": "the most accurate of the front",
+    "latency": "the fastest of the front",
+    "memory": "the leanest of the front",
 }
 
 
@@ -40,6 +46,17 @@ def select_trial(sweep: Sweep, select: str) -> TrialRecord:
     if not named:
         raise UserError(_no_such(sweep, select, complete))
     return min(named, key=_KEYS["accuracy"])
+
+
+def described(sweep: Sweep, select: str) -> str:
+    """What ``select=`` has taken, in words: what is said of it where it is exported."""
+    if select == "knee" and sweep.knee is None:
+        order = ", ".join(sweep.objectives)
+        size = len(sweep.front)
+        if size == 1:
+            return "the only one on the front"
+        return f"the first in the order {order} on a front of {size}, which has no knee"
+    return _WORDS.get(select, "chosen by name")
 
 
 def _no_such(sweep: Sweep, select: str, complete: list[TrialRecord]) -> str:

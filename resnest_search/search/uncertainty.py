@@ -87,7 +87,7 @@ class Uncertainty:
         seed_deviation: standard deviation of accuracy between seeds, pooled; None where no
             candidate has two.
         knee: of the front of the mean accuracies; None where there is no candidate.
-        alike: on that front, too, and not told from the knee in accuracy, but dearer.
+        alike: on that front, too, and not told from the knee in accuracy, but no cheaper.
     """
 
     membership: dict[str, float]
@@ -129,7 +129,8 @@ def estimate(
     means = np.array([[result.accuracy] for result in ordered])
     front = _members(means, costs)
     (middle,) = rule.knees(means, front)
-    alike = np.flatnonzero(front[:, 0] & rule.alike(middle))
+    (least,) = rule.least(means, front)
+    alike = np.flatnonzero(front[:, 0] & rule.alike(middle) & rule.alike(least))
     return Uncertainty(
         membership=dict(zip(names, members.mean(axis=1).tolist(), strict=True)),
         knee_share=dict(zip(names, knees.tolist(), strict=True)),
@@ -270,11 +271,16 @@ class _Rule:
             self._alike[index] = _alike(self._drawn[index], self._drawn)
         return self._alike[index]
 
+    def least(self, accuracies: Floats, members: Flags) -> NDArray[np.int64]:
+        """Of each column's members that with the least sum, (columns,), noise left aside."""
+        total = log_error(accuracies, self._images[:, None]) + self._burden[:, None]
+        found: NDArray[np.int64] = np.argmin(np.where(members, total, np.inf), axis=0)
+        return found
+
     def knees(self, accuracies: Floats, members: Flags) -> NDArray[np.int64]:
         """The knee of each column's members, (columns,); both are (candidates, columns)."""
-        total = log_error(accuracies, self._images[:, None]) + self._burden[:, None]
-        least = np.argmin(np.where(members, total, np.inf), axis=0)
-        found: NDArray[np.int64] = least.copy()
+        least = self.least(accuracies, members)
+        found = least.copy()
         for index in np.unique(least):
             column = np.flatnonzero(least == index)
             open_ = members[:, column] & self.alike(int(index))[:, None]

@@ -20,6 +20,7 @@ from resnest_search.configuration.schema import DataConfig
 from resnest_search.data import build as build_data
 from resnest_search.errors import UserError
 from resnest_search.export import export_best, select_trial
+from resnest_search.export.select import described
 from resnest_search.record import Sweep
 from resnest_search.search import SweepStudy, read_sweep
 from resnest_search.training import CHECKPOINT
@@ -119,7 +120,10 @@ def test_facts_say_how_sure_the_choice_is_and_what_is_within_noise_of_it(finishe
     assert facts["mean_error"] == winner.mean_error == pytest.approx(winner.accuracy_error)
     assert [rival["trial"] for rival in facts["rivals"]] == list(sweep.rivals)
     text = (finished / "best" / "README.md").read_text()
-    assert f"On the front with a probability of {winner.membership:.1%}" in text
+    share = winner.membership
+    said = "over 99%" if share > 0.99 else "under 1%" if share < 0.01 else f"{share:.0%}"
+    assert f"On the front with a probability of {said}, given" in text
+    assert f"It is {described(sweep, 'knee')}." in text
     for rival in facts["rivals"]:
         assert rival["variant"] in text
 
@@ -135,6 +139,22 @@ def test_select_never_picks_the_best_of_several_seeds(copied: Sweep) -> None:
     assert select_trial(sweep, first.variant) == first
     assert select_trial(sweep, first.candidate) == first
     assert select_trial(sweep, "accuracy") == select_trial(copied, "accuracy")
+
+
+def test_a_small_front_is_not_praised_for_its_knee(copied: Sweep) -> None:
+    complete = [t for t in copied.trials if t.state == "complete"]
+
+    def of(size: int) -> Sweep:
+        members = [dataclasses.replace(t, on_front=n < size) for n, t in enumerate(complete)]
+        return dataclasses.replace(copied, trials=tuple(members), chosen=members[0].number)
+
+    assert described(of(1), "knee") == "the only one on the front"
+    order = "the first in the order accuracy, latency_ms, memory_mib on a front of 2"
+    assert described(of(2), "knee") == f"{order}, which has no knee"
+    assert described(of(3), "knee") == "the knee of the front"
+    assert select_trial(of(2), "knee").number == complete[0].number
+    assert described(of(2), "latency") == "the fastest of the front"
+    assert described(of(2), complete[0].variant) == "chosen by name"
 
 
 def test_select_picks_what_it_says(copied: Sweep) -> None:
@@ -158,7 +178,7 @@ def test_any_complete_trial_can_replace_the_best(copied: Sweep, select: str) -> 
     assert facts["selected_as"] == select
     assert facts["validation"]["accuracy"] == pytest.approx(chosen.accuracy)
     first, second = said.splitlines()
-    assert chosen.variant in first
+    assert f"Exported {chosen.name}, " in first
     assert second.strip().startswith("source: model.py")
     assert "max difference 0, top-1 agreement 100.00%" in second
     assert sorted(path.name for path in Path(copied.folder).glob("*best*")) == ["best"]
