@@ -56,6 +56,7 @@ class TrialRecord:
     inherited: int = 0  # epochs taken over from the trial that it continues
     lost: int = 0  # epochs trained without a place in the curve: one that diverged
     paused: str = ""  # why it waits while others train; empty where it does not
+    train_mode: str = ""  # of the training step whose memory was measured; empty: not known
     latency_passes: int = 0  # that the latency is the median of; 0: not known
     # Of a candidate that was trained to full length with several seeds
     seeds: int = 1  # of its complete trials

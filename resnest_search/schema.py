@@ -180,6 +180,7 @@ class SweepConfig:
     tracking: str = "offline"
     storage: str | None = None  # an Optuna RDB URL; null: study.db in the run's folder
     run: str | None = None  # a new folder; null: runs/<sweep>/<start time>
+    plan: bool = False  # print what it would cost, and end before anything begins
     verbose: bool = False
 
 
@@ -196,6 +197,7 @@ class TrainCommandConfig:
     seed: int = 0
     tracking: str = "offline"
     run: str | None = None
+    plan: bool = False  # print what it would cost, and end before anything begins
     verbose: bool = False
 
 

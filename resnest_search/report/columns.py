@@ -13,6 +13,7 @@ from resnest_search.report.reading import (
     extra_parameters,
     full_epochs,
     knee,
+    metric_title,
     on_front,
     percent,
     state_text,
@@ -144,14 +145,14 @@ def _costs(sweep: Sweep) -> list[Column]:
     """Only what is known of some trial: a table of recorded curves may lack most of them."""
     names = ("parameters_m", "gmacs", "latency_ms", "memory_mib", "images_per_s")
     known = {name for trial in sweep.trials for name in trial.costs}
-    return [_cost(name) for name in names if name in known or not known]
+    return [_cost(sweep, name) for name in names if name in known or not known]
 
 
-def _cost(name: str) -> Column:
+def _cost(sweep: Sweep, name: str) -> Column:
     metric = METRICS[name]
     return Column(
         metric.label,
-        metric.title,
+        metric_title(sweep, name),
         lambda t: metric.show(t.costs.get(name)),
         lambda t: t.costs.get(name),
         spared=_SPARED.get(name, 0),
