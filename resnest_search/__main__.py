@@ -105,6 +105,11 @@ def sweep(config: SweepConfig) -> None:
     from resnest_search.execution.prepare import prepare
 
     config, space = prepare(config)
+    if config.plan:
+        from resnest_search.execution.plan import bill
+
+        print("\n".join(bill(config, space)))
+        return
     from resnest_search.execution.sweep import create, kept, measured, table_costs
     from resnest_search.report.live import measuring, reading
 
@@ -117,7 +122,7 @@ def sweep(config: SweepConfig) -> None:
             config, images = find_images(config, space, progress)
         for line in images.doubts:
             print(f"resnest-search: {line}", file=sys.stderr)
-        with measuring(len(space.networks)) as progress:
+        with measuring(space.timed) as progress:
             costings = measured(config, space, progress)
     folder = new_folder(config.run, config.sweep)
     with locked(folder), kept(folder):
@@ -163,6 +168,7 @@ def train(config: TrainCommandConfig) -> None:
             resources=config.resources,
             tracking=config.tracking,
             run=config.run,
+            plan=config.plan,
             verbose=config.verbose,
         )
     )
@@ -177,8 +183,9 @@ def profile(config: ProfileConfig) -> None:
 
     costing = profile_variant(config)
     print(f"{config.variant} in {config.model.name} on {costing.device}: {costing.mode}")
-    Console().print(profile_table(costing.costs))
-    if form := (costing.details or {}).get("form"):
+    details = costing.details or {}
+    Console().print(profile_table(costing.costs, details["train_mode"]))
+    if form := details.get("form"):
         print(f"fast form: {form}")
     for line in busy_warnings({config.variant: costing}):
         print(line, file=sys.stderr)

@@ -86,6 +86,7 @@ class TrialRecord:
     on_front: bool = False
     inherited: int = 0  # epochs taken over from the trial that it continues
     lost: int = 0  # epochs trained without a place in the curve: one that diverged
+    train_mode: str = ""  # of the training step whose memory was measured; empty: not known
     latency_passes: int = 0  # that the latency is the median of; 0: not known
     # Of a candidate that was trained to full length with several seeds
     seeds: int = 1  # of its complete trials

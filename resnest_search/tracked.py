@@ -52,6 +52,7 @@ def trial_config(record: TrialRecord) -> dict[str, Any]:
         "seed": record.seed,
         "device": record.device,
         "mode": record.mode,
+        "train_mode": record.train_mode,
         "versions": record.versions,
     }
 

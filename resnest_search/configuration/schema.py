@@ -362,6 +362,10 @@ def _run() -> Any:
     return _key(None, "The run.", "its folder, with its study.db")
 
 
+def _plan() -> Any:
+    return _key(False, "Print what it would cost, and end before anything begins.")
+
+
 def _verbose() -> Any:
     return _key(False, "Let Ray, Lightning and the others say what they have to say.")
 
@@ -385,6 +389,7 @@ class SweepConfig:
     run: str | None = _key(
         None, "Where the results go.", "a new folder; null: runs/<sweep>/<start time>"
     )
+    plan: bool = _plan()
     verbose: bool = _verbose()
 
 
@@ -403,6 +408,7 @@ class TrainCommandConfig:
     run: str | None = _key(
         None, "Where the results go.", "a new folder; null: runs/train/<start time>"
     )
+    plan: bool = _plan()
     verbose: bool = _verbose()
 
 

@@ -90,7 +90,7 @@ def _with_data(config: SweepConfig, space: Space) -> SweepConfig:
     config = dataclasses.replace(config, data=resolve(config.data, listing))
     _check_candidates(config, space, listing)
     check_pretrained(config, space)
-    if config.data.download:
+    if config.data.download and not config.plan:
         from resnest_search.data.download import download
 
         download(config.data)  # once, before many processes look for the files

@@ -15,6 +15,7 @@ from resnest_search.report.reading import (
     full_epochs,
     knee,
     metric_text,
+    metric_title,
     on_front,
     percent,
     shown,
@@ -147,7 +148,7 @@ def _membership(sweep: Sweep) -> list[Column]:
 def _metric(sweep: Sweep, name: str) -> list[Column]:
     """A metric; beside the accuracy, of how many seeds it is, and what noise leaves open."""
     metric = METRICS[name]
-    meaning = metric.title
+    meaning = metric_title(sweep, name)
     if name == "accuracy":
         meaning = "validation accuracy ± standard error, %"
     if name in TRAINED:

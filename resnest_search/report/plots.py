@@ -19,6 +19,7 @@ from resnest_search.report.reading import (
     finite,
     is_control,
     knee,
+    metric_title,
     on_front,
     stated,
     stated_accuracy,
@@ -72,8 +73,8 @@ def scatter_svg(sweep: Sweep, x: str, y: str, size: str = "", name: str = "scatt
 
 def _draw(sweep: Sweep, x: str, y: str, size: str, name: str, steps: bool) -> str:
     figure, axes = new_figure()
-    axes.set_xlabel(METRICS[x].title, color=INK)
-    axes.set_ylabel(METRICS[y].title, color=INK)
+    axes.set_xlabel(metric_title(sweep, x), color=INK)
+    axes.set_ylabel(metric_title(sweep, y), color=INK)
     sizes = _Sizes(sweep, size)
     points = _points(sweep, x, y, sizes)
     trained = x in TRAINED or y in TRAINED
@@ -106,6 +107,7 @@ class _Sizes:
 
     def __init__(self, sweep: Sweep, metric: str) -> None:
         self.metric = metric
+        self.title = metric_title(sweep, metric) if metric else ""
         found = (finite(t.metric(metric)) for t in sweep.trials if t.state in (COMPLETE, PRUNED))
         values = [value for value in found if value is not None] if metric else []
         self.low, self.high = (min(values), max(values)) if values else (0.0, 0.0)
@@ -326,9 +328,8 @@ def _legends(axes: Axes, handles: Sequence[Line2D], sizes: _Sizes | None) -> Non
 
 
 def _size_handles(sizes: _Sizes) -> Iterable[Line2D]:
-    title = METRICS[sizes.metric].title
     for number, (text, area) in enumerate(sizes.examples()):
-        label = f"{title}: {text}" if number == 0 else text
+        label = f"{sizes.title}: {text}" if number == 0 else text
         yield Line2D(
             [], [], ls="", marker="o", mec=INK, mfc="none", ms=math.sqrt(area), label=label
         )

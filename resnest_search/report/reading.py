@@ -33,6 +33,7 @@ __all__ = [
     "is_control",
     "knee",
     "metric_text",
+    "metric_title",
     "on_front",
     "ordered",
     "percent",
@@ -111,6 +112,16 @@ def full_epochs(sweep: Sweep) -> int | None:
     search = sweep.config.get("search")
     epochs = search.get("epochs") if isinstance(search, dict) else None
     return epochs if isinstance(epochs, int) else None
+
+
+def metric_title(sweep: Sweep, name: str) -> str:
+    """A metric as the name of an axis; the memory of a training step with its batch."""
+    title = METRICS[name].title
+    if name != "train_memory_mib":
+        return title
+    modes = {trial.train_mode for trial in sweep.trials} - {""}
+    of = modes.pop() if len(modes) == 1 else "each trial's own batch" if modes else ""
+    return title.replace(" step", f" step of {of}") if of else title
 
 
 def extra_parameters(sweep: Sweep) -> list[str]:

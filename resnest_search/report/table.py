@@ -67,6 +67,7 @@ CSV_COLUMNS: tuple[str, ...] = (
     "seconds",
     "device",
     "mode",
+    "train_mode",  # of train_memory_mib
     "versions",  # JSON
 )
 _OF_CANDIDATE = (
@@ -195,6 +196,7 @@ def _row(trial: TrialRecord) -> dict[str, Any]:
         "seconds": trial.seconds,
         "device": trial.device,
         "mode": trial.mode,
+        "train_mode": trial.train_mode,
         "versions": json.dumps(trial.versions, sort_keys=True),
     }
 

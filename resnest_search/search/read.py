@@ -194,6 +194,7 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
         seed=facts["seed"],
         device=facts["device"],
         mode=facts["mode"],
+        train_mode=facts.get("train_mode", ""),
         versions=facts.get("versions", {}),
         seconds=sum(entry.seconds for entry in curve[int(facts.get("inherited", 0)) :]),
         lost=int("diverged" in facts),

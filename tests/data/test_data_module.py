@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import time
 from pathlib import Path
@@ -83,8 +84,11 @@ def test_no_batch_is_waited_for_for_ever() -> None:
     loader = BatchLoader(batches, EvaluationSampler(8, 8), workers=1, patience_s=1)
     with pytest.raises(UserError, match=r"data\.workers: 1 loader processes gave no batch in 1 s"):
         next(iter(loader))
+    del loader  # which ends its processes, after having waited for them
+    gc.collect()
     for process in multiprocessing.active_children():
-        process.kill()
+        process.join(10)
+        assert process.exitcode is not None
 
 
 def test_a_batch_is_no_larger_than_the_set_over_all_ranks() -> None:

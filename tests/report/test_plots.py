@@ -52,6 +52,21 @@ def test_the_front_names_its_members_and_the_knee():
         assert name in found
 
 
+@pytest.mark.parametrize(
+    ("modes", "said"),
+    [
+        (("64 images of 32x32, fp32",) * 2, "training step of 64 images of 32x32, fp32, MiB"),
+        (("64 images of 32x32, fp32", "8 images of 32x32, fp32"), "each trial's own batch, MiB"),
+        (("", ""), "peak memory of a training step, MiB"),
+    ],
+)
+def test_the_memory_of_a_training_step_names_its_batch(modes, said):
+    trials = [make_trial(n, "2s1x64d", train_mode=mode) for n, mode in enumerate(modes)]
+    sweep = make_sweep(trials)
+    assert any(said in text for text in texts(scatter_svg(sweep, "train_memory_mib", "accuracy")))
+    assert any(said in text for text in texts(scatter_svg(sweep, "gmacs", "train_memory_mib")))
+
+
 def test_pruned_trials_are_said_to_be_unfinished_and_have_no_name():
     sweep = make_sweep([make_trial(0, "1s1x16d"), make_trial(2, "2s1x24d", PRUNED)])
     found = texts(front_svg(sweep))

@@ -122,6 +122,14 @@ def test_network_is_shared_by_what_costs_the_same() -> None:
     assert a.network == b.network
 
 
+def test_a_latency_is_measured_once_for_what_only_training_tells_apart() -> None:
+    train = {"batch_size": [32, 64], "precision": ["fp32", "bf16"]}
+    model = {"dropblock": [0.0, 0.1], "avd": [True, False]}
+    space = make_space(variant=["1s1x64d", "2s1x64d"], train=train, model=model)
+    assert len(space.networks) == 2 * 4 * 4
+    assert space.timed == 2 * 2
+
+
 # Keys and values
 
 
