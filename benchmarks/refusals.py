@@ -36,6 +36,10 @@ REFUSED = (
     ("resume", "run=absent"),
     ("report", "run=."),
     ("export", "run=absent"),
+    ("list", "runs=absent"),
+    ("sweep=radix_card", "--config-dir", "conf"),
+    ("sweep=radix_card", "search.seed=0,1"),
+    ("train", "--multirun", "variant=2s1x64d,3s1x64d"),
 )
 _PROGRAM = """
 import atexit, sys

@@ -7,7 +7,10 @@ a misspelt word is answered at once.
 from __future__ import annotations
 
 import contextlib
+import os
+import select
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +21,7 @@ from resnest_search import __version__, stopping
 from resnest_search.configuration.compose import COMMANDS, run_command, to_record
 from resnest_search.configuration.schema import (
     ExportConfig,
+    ListCommandConfig,
     MethodConfig,
     ProfileConfig,
     ReportConfig,
@@ -34,6 +38,7 @@ from resnest_search.words import command as typed
 if TYPE_CHECKING:
     from resnest_search.execution.sweep import SweepRun
     from resnest_search.record import Sweep
+    from resnest_search.report.runs import RunLine
 
 __all__ = ["main"]
 
@@ -46,8 +51,10 @@ usage: python -m resnest_search [command] key=value ...
   profile variant=V measure what a variant costs, without training
   report run=DIR    draw the tables and the page of a run again
   export run=DIR    write a variant of a run as a model that needs torch alone
+  list runs=DIR     the runs below a folder, and how they stand
 
-`python -m resnest_search COMMAND --help` lists a command's keys, `--cfg job` its configuration.
+`python -m resnest_search COMMAND --help` says what each key does, `--cfg job` prints the composed
+configuration. docs/configuration.md has every key on one page.
 """
 
 
@@ -55,24 +62,66 @@ def main() -> None:
     """Run the command of ``sys.argv``; exits with 2 after bad input, with 1 after a sweep in which
     no trial completed, with 128 + its number after a signal: 130 after Ctrl-C, 143 after SIGTERM.
     """
-    words = sys.argv[1:]
-    if words in ([], ["--help"], ["-h"]):
+    try:
+        _main(sys.argv[1:])
+    except BrokenPipeError:
+        if not _unread():
+            raise
+        sys.exit(128 + signal.SIGPIPE)
+    finally:
+        if _unread():  # what is left to print, Python would complain of at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _main(words: list[str]) -> None:
+    if not words:
         print(_USAGE, end="")
-        sys.exit(0 if words else 2)
-    if words == ["--version"]:
-        print(f"resnest-search {__version__}")
-        return
+        sys.exit(2)
     stopping.watch()
     settle()
     try:
+        if "--version" in words:
+            print(f"resnest-search {__version__}", flush=True)
+            return
         command, rest = _command(words)
-        run_command(command, rest, _TASKS[command])
+        if {"--help", "-h"} & set(rest):
+            _help(command, rest, whole=words[0] != command)
+            return
+        _carry_out(command, rest)
+        sys.stdout.flush()
     except UserError as error:
         print(f"resnest-search: {_printable(without_password(str(error)))}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("resnest-search: interrupted", file=sys.stderr)
         sys.exit(stopping.exit_code())
+
+
+def _unread() -> bool:
+    """Whether stdout is a pipe that nobody reads any more, as after ``| head -1``."""
+    waiting = select.poll()
+    waiting.register(1, 0)
+    return any(event & select.POLLERR for _, event in waiting.poll(0))
+
+
+def _help(command: str, words: list[str], whole: bool) -> None:
+    from resnest_search.configuration.page import help_text
+
+    others = [word for word in words if word not in ("--help", "-h")]
+    text = help_text(command, others)
+    print(f"{_USAGE}\n{text}" if whole else text, end="", flush=True)
+
+
+def _carry_out(command: str, words: list[str]) -> None:
+    configs: list[Any] = []
+    run_command(command, words, configs.append)
+    if len(configs) > 1 and command in ("sweep", "train"):
+        from resnest_search.execution.prepare import prepare
+
+        for config in configs:  # what is wrong with the last is said before the first takes hours
+            prepare(_sweep_of(config) if command == "train" else config)
+    for config in configs:
+        _TASKS[command](config)
 
 
 def _printable(text: str) -> str:
@@ -147,6 +196,10 @@ def resume(config: ResumeConfig) -> None:
 
 def train(config: TrainCommandConfig) -> None:
     """A sweep of one candidate that nothing prunes."""
+    sweep(_sweep_of(config))
+
+
+def _sweep_of(config: TrainCommandConfig) -> SweepConfig:
     from resnest_search.configuration.checks import parse_variant
 
     parse_variant(config.variant, config.model)
@@ -157,20 +210,18 @@ def train(config: TrainCommandConfig) -> None:
         sampler=MethodConfig("grid"),
         pruner=MethodConfig("none"),
     )
-    sweep(
-        SweepConfig(
-            sweep="train",
-            model=config.model,
-            data=config.data,
-            train=config.train,
-            search=search,
-            measure=config.measure,
-            resources=config.resources,
-            tracking=config.tracking,
-            run=config.run,
-            plan=config.plan,
-            verbose=config.verbose,
-        )
+    return SweepConfig(
+        sweep="train",
+        model=config.model,
+        data=config.data,
+        train=config.train,
+        search=search,
+        measure=config.measure,
+        resources=config.resources,
+        tracking=config.tracking,
+        run=config.run,
+        plan=config.plan,
+        verbose=config.verbose,
     )
 
 
@@ -216,6 +267,36 @@ def export(config: ExportConfig) -> None:
     from resnest_search.export import export_best
 
     print(export_best(sweep, config.select, config.format))
+
+
+def list_runs(config: ListCommandConfig) -> None:
+    """Print how the runs below a folder stand."""
+    from resnest_search.execution.folder import run_folders
+
+    above = Path(config.runs or "runs")
+    if config.runs and not above.is_dir():
+        raise UserError(f"runs={above}: is no folder; valid: one with folders of runs below it")
+    folders = list(run_folders(above))
+    if not folders:
+        print(f"No runs below {above}.")
+        return
+    from resnest_search.report.runs import runs_table
+
+    print(runs_table([_line_of(folder) for folder in folders]))
+
+
+def _line_of(folder: Path) -> RunLine:
+    from resnest_search.execution.folder import is_held
+    from resnest_search.report.runs import RunLine, run_line
+    from resnest_search.search import SweepStudy, read_sweep
+
+    try:
+        study = SweepStudy.open(folder)
+        with contextlib.closing(study):
+            sweep = read_sweep(study, folder, uncertainty=False, at_work=is_held(folder))
+            return run_line(sweep, str(folder))
+    except UserError as error:
+        return RunLine(str(folder), f"cannot be read: {error}")
 
 
 def _conduct(run: SweepRun, verbose: bool) -> None:
@@ -299,6 +380,7 @@ _TASKS: dict[str, Callable[[Any], None]] = {
     "resume": resume,
     "report": report,
     "export": export,
+    "list": list_runs,
 }
 
 

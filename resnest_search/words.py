@@ -11,7 +11,7 @@ import shlex
 
 __all__ = ["command", "quoted"]
 
-_PATHS = ("run", "storage", "data.root", "trial.path", "model.pretrained")
+_PATHS = ("run", "runs", "storage", "data.root", "trial.path", "model.pretrained")
 _PATH_LISTS = ("search.warm_start",)
 _PROGRAM = "python -m resnest_search"
 

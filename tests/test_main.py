@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -98,10 +97,8 @@ def test_what_needs_no_work_is_refused_before_any_work(
     """Nothing is measured and no folder made for a sweep that cannot begin."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["pytest"])
-    configs: list[Any] = []
-    run_command("sweep", ["sweep=radix_card", *words], configs.append)
     with pytest.raises(UserError) as caught:
-        prepare(configs[0])
+        run_command("sweep", ["sweep=radix_card", *words], prepare)
     assert part in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -123,6 +120,33 @@ def test_no_word_at_all_shows_how_to_begin(tmp_path: Path) -> None:
     assert "usage: python -m resnest_search [command]" in ran.stdout
 
 
-def test_the_version(tmp_path: Path) -> None:
-    ran = run(tmp_path, "--version")
+@pytest.mark.parametrize("words", [["--version"], ["train", "--version"]])
+def test_the_version(words: list[str], tmp_path: Path) -> None:
+    ran = run(tmp_path, *words)
     assert (ran.returncode, ran.stdout) == (0, f"resnest-search {resnest_search.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    "words", ["--help", "train -h", "sweep=width --cfg job", "--hydra-help", "sweep=width --info"]
+)
+def test_a_reader_that_goes_away_is_no_fault(words: str, tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    ran = subprocess.run(
+        [sys.executable, "-m", "resnest_search", *words.split()],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": ROOT},
+        check=False,
+    )
+    os.close(writing)
+    assert ran.stderr == b""
+    assert ran.returncode == (0 if "--info" in words else 128 + 13)  # Hydra logs, and goes on
+
+
+def test_several_runs_are_checked_before_the_first_begins(tmp_path: Path) -> None:
+    ran = run(tmp_path, "train", "--multirun", "variant=2s1x64d,3s1x64d")
+    assert ran.returncode == 2
+    assert "variant=3s1x64d: model=small" in ran.stderr
+    assert not list(tmp_path.iterdir())

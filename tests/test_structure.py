@@ -33,11 +33,16 @@ BASE = {
     "variant",
     "words",
 }
-HELPERS = {*BASE, "configuration.checks", "configuration.compose", "panels"}
+COMPOSING = ("checks", "flags", "options", "overrides")
+HELPERS = {*BASE, *(f"configuration.{name}" for name in ("checks", "compose", "options")), "panels"}
 BELOW: dict[str, set[str]] = {
     **dict.fromkeys(BASE, BASE),
     "configuration.checks": BASE,
-    "configuration.compose": BASE,
+    "configuration.flags": BASE,
+    "configuration.options": BASE,
+    "configuration.overrides": BASE,
+    "configuration.compose": {*BASE, *(f"configuration.{name}" for name in COMPOSING)},
+    "configuration.page": {*HELPERS, "configuration.flags"},
     "panels": BASE,
     "pareto": BASE,
     "tracked": {*BASE, "panels"},
@@ -53,9 +58,10 @@ BELOW: dict[str, set[str]] = {
     "watch": {*HELPERS, "search", "tracking", "report", "execution"},
     "__main__": {*HELPERS, "search", "tracking", "report", "execution", "export", "watch"},
 }
+BELOW["__main__"] |= {"configuration.page"}
 DOORS: dict[str, set[str]] = {
     "moocore": {"pareto"},
-    "hydra": {"configuration.compose"},
+    "hydra": {"configuration.compose", "configuration.overrides"},
     "omegaconf": {"configuration.compose"},
     "optuna": {"search"},
     "ray": {"execution"},

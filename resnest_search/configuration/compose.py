@@ -1,19 +1,17 @@
 """From the command line to the typed schema, through Hydra; bad input becomes one line.
 
-The only module that knows hydra and omegaconf. The words of the command line are checked
-here before Hydra composes them, so that a misspelt key is answered with its nearest
-neighbours instead of Hydra's own several lines.
+With `overrides`, which checks the words before, the only module that knows hydra and omegaconf.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
+import logging
 import os
 import re
 import sys
-import typing
-from collections.abc import Callable, Iterable, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,77 +19,186 @@ import hydra
 import yaml
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from resnest_search.configuration import schema
-from resnest_search.configuration.shipped import shipped_folder
+from resnest_search.configuration.checks import check_keys
+from resnest_search.configuration.flags import FLAGS, split_flags
+from resnest_search.configuration.options import defaults, hidden, option_files, primary
+from resnest_search.configuration.overrides import SPACE, checked, first_line, unknown
 from resnest_search.errors import UserError
-from resnest_search.words import quoted
 
-__all__ = ["COMMANDS", "from_record", "question", "run_command", "sweep_files", "to_record"]
+__all__ = ["COMMANDS", "from_record", "run_command", "to_record"]
 
-COMMANDS: dict[str, tuple[str, type[Any]]] = {
-    "sweep": ("config", schema.SweepConfig),
-    "train": ("train", schema.TrainCommandConfig),
-    "profile": ("profile", schema.ProfileConfig),
-    "resume": ("resume", schema.ResumeConfig),
-    "report": ("report", schema.ReportConfig),
-    "export": ("export", schema.ExportConfig),
+COMMANDS: dict[str, type[Any]] = {
+    "sweep": schema.SweepConfig,
+    "train": schema.TrainCommandConfig,
+    "profile": schema.ProfileConfig,
+    "resume": schema.ResumeConfig,
+    "report": schema.ReportConfig,
+    "export": schema.ExportConfig,
+    "list": schema.ListCommandConfig,
 }
-# Mappings whose keys are the user's own.
-_FREE = re.compile(r"search\.(space|sampler\.args|pruner\.args)\.(.+)")
 _TYPES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+_HYDRA = (  # no log file and no output folder of Hydra's: a run's folder is the sweep's business
+    *("hydra/job_logging=disabled", "hydra/hydra_logging=disabled", "hydra.output_subdir=null"),
+    *("hydra.run.dir=.", "hydra.sweep.subdir=."),
+)
+_SHELLS = re.compile("(install|uninstall|query)=(bash|zsh|fish)")
+_PACKAGE = re.compile(r"#\s*@package\s+(\S+)")
 
 
 def run_command(command: str, words: Sequence[str], task: Callable[[Any], None]) -> None:
     """Compose the command's config from ``key=value`` words and call the task with its schema.
 
-    ``--help``, ``--cfg job`` and the other flags of Hydra keep their meaning.
+    With ``--multirun`` once for each combination of several values, when all are composed. Nothing
+    is called where a flag, such as ``--cfg job``, asks to be shown something.
 
     Raises:
-        UserError: a word does not parse, names no key or group, or has a value of another type.
+        UserError: a word does not parse, names no key or group, or has a value that is not valid.
     """
-    file, kind = COMMANDS[command]
-    store = ConfigStore.instance()
-    store.store(name=f"{command}_schema", node=kind)
-    if command == "sweep":
-        _register_sweeps(store)
-    words = _checked(command, kind, words)
-    composed: list[tuple[Any, str]] = []  # empty where a flag such as --help printed something
-
-    def main(config: Any) -> None:
-        composed.append((config, str(HydraConfig.get().runtime.choices.get("sweep", ""))))
-
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting
-    sys.argv = [f"resnest_search {command}", *words]
-    folder = str(shipped_folder("conf"))
-    entry = hydra.main(config_path=folder, config_name=file, version_base="1.3")(main)
+    flags, words = split_flags(words)
+    if "--shell-completion" in flags:
+        command, words = _completing(words)
+    groups = {group: sorted(option_files(group)) for group in defaults(command)}
+    replaced = any(word.startswith(f"{SPACE}={{") for word in words)
+    if "--hydra-help" in flags:
+        words = []
+    elif "--shell-completion" not in flags:
+        words = checked(words, _names(COMMANDS[command]), groups, "--multirun" in flags)
+        if "sweep" in groups and not any(word.startswith("sweep=") for word in words):
+            valid = ", ".join(groups["sweep"])
+            raise UserError(f"sweep: none named; write sweep=NAME with one of {valid}")
+    broken = _register(command, groups, replaced)
     try:
-        entry()
-        typed = [(OmegaConf.to_object(config), sweep) for config, sweep in composed]
+        composed = _composed(command, flags, words)
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_one_line(error, words)) from error
-    for config, sweep in typed:
-        if isinstance(config, schema.SweepConfig):
-            config.sweep = sweep
+        for file, reason in broken.items():
+            if f"'{file}'" in str(error):
+                raise reason from error
+        raise UserError(_one_line(error, words, _names(COMMANDS[command]))) from error
+    for config in _each_in_a_folder_of_its_own(composed):
         task(config)
 
 
-def sweep_files() -> dict[str, Path]:
-    """The sweeps that ``sweep=NAME`` can mean: the package's, and ./sweeps before them."""
-    folders = (shipped_folder("sweeps"), Path.cwd() / "sweeps")
-    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
+def _composed(command: str, flags: Mapping[str, str], words: Sequence[str]) -> list[Any]:
+    """The typed configuration of each run; none where a flag had something printed."""
+    composed: list[Any] = []
+    failed: list[OmegaConfBaseException] = []  # Hydra would print more than one line
+    chosen: set[tuple[str, str | None]] = set()
+
+    def main(config: Any) -> None:
+        try:
+            composed.append(OmegaConf.to_object(config))
+        except OmegaConfBaseException as error:
+            failed.append(error)
+        chosen.update(HydraConfig.get().runtime.choices.items())
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting
+    logging.raiseExceptions = "--info" not in flags  # which logs to a reader that may go away
+    shown = [f"{flag}={value}" if value else flag for flag, value in flags.items()]
+    entry = hydra.main(config_path=None, config_name=primary(command).stem, version_base="1.3")
+    with tempfile.TemporaryDirectory() as folder:  # Hydra's record of several runs
+        words = [*words, *_HYDRA, f"hydra.sweep.dir='{folder}'"]
+        sys.argv = ["resnest-search", *shown, *words]
+        entry(main)()
+    if failed:
+        raise failed[0]
+    for config in composed:
+        check_keys(config)
+    for group, option in sorted(chosen, key=str):
+        if not group.startswith("hydra") and option and (path := hidden(group, option)):
+            file = path.relative_to(Path.cwd())
+            print(f"{group}={option}: ./{file} is taken, not the shipped one", file=sys.stderr)
+    return composed
 
 
-def question(sweep: str) -> str:
-    """The question that a sweep answers: line 1 of its file, empty where it is unknown."""
-    path = sweep_files().get(sweep)
-    lines = path.read_text().splitlines() if path else []
-    return lines[0].lstrip("# ").strip() if lines and lines[0].startswith("#") else ""
+def _each_in_a_folder_of_its_own(configs: Sequence[Any]) -> Sequence[Any]:
+    runs = [config.run for config in configs if getattr(config, "run", None)]
+    if len(configs) > 1 and len(set(runs)) < len(runs):
+        raise UserError(
+            f"run={runs[0]}: one folder for {len(runs)} runs; valid: null, or with what differs, "
+            "such as run=runs/${search.seed}"
+        )
+    return configs
+
+
+def _register(
+    command: str, groups: Mapping[str, Iterable[str]], replaced: bool
+) -> dict[str, UserError]:
+    """Give Hydra the command's files; those that cannot be used, with the reason.
+
+    From the store they compose alike, wherever they lie, and without a search path on which any
+    config.yaml of the working directory would count.
+    """
+    store = ConfigStore.instance()
+    for group in groups:  # what this process composed before may be there no more
+        store.repo.pop(group.partition("/")[0], None)
+    store.store(name=f"{command}_schema", node=COMMANDS[command])
+    store.store(name=primary(command).stem, node=OmegaConf.load(primary(command)))
+    broken: dict[str, UserError] = {}
+    for group in groups:
+        for option, path in option_files(group).items():
+            try:
+                node = _node(group, option, path)
+            except UserError as error:
+                broken[f"{group}/{option}"] = error
+                continue
+            if replaced and isinstance(node.get("search"), DictConfig):
+                node.search.space = {}
+            store.store(group=group, name=option, node=node, package=_package(group, path))
+    return broken
+
+
+def _node(group: str, option: str, path: Path) -> DictConfig:
+    """What a file holds; of a sweep, a model, a recipe or a mode its name, too."""
+    try:
+        node = OmegaConf.load(path)
+    except (yaml.YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{group}={option}: {path} is no YAML: {first_line(error)}") from error
+    if not isinstance(node, DictConfig):
+        raise UserError(f"{group}={option}: {path}: holds no key: value")
+    if group == "sweep":
+        node.sweep = option
+    elif _package(group, path):
+        pass  # it says itself where its keys belong
+    elif group in ("model", "train", "measure"):
+        node.setdefault("name", option)
+    elif "name" not in node and "defaults" not in node:
+        raise UserError(f"{group}={option}: {path}: says no name, which decides what it is")
+    return node
+
+
+def _package(group: str, path: Path) -> str | None:
+    if group == "sweep":
+        return "_global_"
+    found = _PACKAGE.match(path.read_text())
+    return found[1] if found else None
+
+
+def _completing(words: Sequence[str]) -> tuple[str, list[str]]:
+    """The command whose words are asked for by a shell, and Hydra's own words.
+
+    The shell's line is in the environment; what Hydra does not know of it is answered here.
+    """
+    if len(words) != 1 or not _SHELLS.fullmatch(words[0]):
+        raise UserError(f"{' '.join(['-sc', *words])}: valid: -sc install=bash, zsh or fish")
+    command, line = "sweep", os.environ.get("COMP_LINE", "")
+    program, *typed = line.split() or [""]
+    typed += [""] if line.endswith(" ") else []  # the last word is the one to complete
+    if len(typed) > 1 and typed[0] in COMMANDS:
+        command = typed.pop(0)
+    elif len(typed) == 1:
+        print(*(name for name in COMMANDS if name.startswith(typed[0])))
+    if typed and typed[-1].startswith("-"):
+        print(*(flag for flag in FLAGS if flag.startswith(typed[-1])))
+        typed[-1] = "-"
+    if command == "sweep" and not any(word.startswith("sweep=") for word in typed):
+        typed.insert(0, f"sweep={next(iter(option_files('sweep')))}")
+    os.environ["COMP_LINE"] = " ".join([program, *typed])
+    return command, list(words)
 
 
 def to_record(config: schema.SweepConfig) -> dict[str, Any]:
@@ -108,114 +215,20 @@ def from_record(record: dict[str, Any]) -> schema.SweepConfig:
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema.SweepConfig), record)
     except OmegaConfBaseException as error:
-        raise UserError(f"the run's recorded configuration: {_first_line(error)}") from error
+        raise UserError(f"the run's recorded configuration: {first_line(error)}") from error
     typed = OmegaConf.to_object(merged)
     if not isinstance(typed, schema.SweepConfig):
         raise UserError("the run's recorded configuration is no sweep")
     return typed
 
 
-def _register_sweeps(store: ConfigStore) -> None:
-    for name, path in sweep_files().items():
-        try:
-            node = OmegaConf.load(path)
-        except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-            raise UserError(f"sweep={name}: {path} is no YAML: {_first_line(error)}") from error
-        store.store(group="sweep", name=name, node=node, package="_global_")
+def _names(kind: type[Any]) -> list[str]:
+    """Every dotted key of a schema, and every section."""
+    inner = [prefix.rstrip(".") for prefix, _ in schema.sections(kind) if prefix]
+    return [*(key.name for key in schema.keys(kind)), *inner]
 
 
-def _checked(command: str, kind: type[Any], words: Sequence[str]) -> list[str]:
-    """The words as Hydra takes them, each one known to name a group or a key.
-
-    Raises:
-        UserError: it does not.
-    """
-    groups, keys = _groups(command), _keys(kind)
-    fixed: list[str] = []
-    flags: list[str] = []
-    for word in words:
-        if word.startswith("-") or (flags and "=" not in word):  # Hydra's own, or its value
-            flags.append(word)
-            continue
-        word = quoted(word)
-        override = _parse(word)
-        key = override.key_or_group
-        if key in groups:
-            _check_option(key, word.partition("=")[2], groups[key])
-        elif any(name.startswith(f"{key}.") for name in keys):
-            inside = [name for name in keys if name.rpartition(".")[0] == key]
-            raise UserError(f"{word}: {key} holds several keys; valid: {', '.join(inside)}")
-        elif _FREE.fullmatch(key):
-            word = word if word[0] in "+~" else f"++{word}"
-        elif key not in keys:
-            raise UserError(_unknown(key, [*groups, *keys]))
-        fixed.append(word)
-    if "sweep" in groups and not any(word.startswith("sweep=") for word in fixed):
-        if not {"--help", "-h"} & set(flags):
-            names = ", ".join(groups["sweep"])
-            raise UserError(f"sweep: none named; write sweep=NAME with one of {names}")
-        fixed.append(f"sweep={groups['sweep'][0]}")  # Hydra's help shows a whole config
-    # No log file and no output folder of Hydra's: a run's folder is the sweep's business.
-    fixed += ["hydra/job_logging=disabled", "hydra/hydra_logging=disabled"]
-    return [*flags, *fixed, "hydra.output_subdir=null", "hydra.run.dir=."]
-
-
-def _parse(word: str) -> Override:
-    if "=" not in word and not word.startswith("~"):
-        raise UserError(f"{word!r} is no key=value")
-    try:
-        return OverridesParser.create().parse_override(word)
-    except HydraException as error:
-        raise UserError(f"{word!r} does not parse: {_first_line(error)}") from error
-
-
-def _check_option(group: str, value: str, options: list[str]) -> None:
-    if value not in options:
-        near = _nearest(value, options)
-        raise UserError(f"{group}={value}: no such option{near}; valid: {', '.join(options)}")
-
-
-def _groups(command: str) -> dict[str, list[str]]:
-    """Config groups that the command's defaults list selects from, and their options."""
-    folder = shipped_folder("conf")
-    defaults = yaml.safe_load((folder / f"{COMMANDS[command][0]}.yaml").read_text())["defaults"]
-    names = [next(iter(entry)) for entry in defaults if isinstance(entry, dict)]
-    options = {name: sorted(p.stem for p in (folder / name).glob("*.yaml")) for name in names}
-    if "sweep" in options:
-        options["sweep"] = sorted(sweep_files())
-    return options
-
-
-def _keys(kind: type[Any], prefix: str = "") -> list[str]:
-    """Every dotted key of a schema; a mapping or list is one key."""
-    keys: list[str] = []
-    hints = typing.get_type_hints(kind)
-    for field in dataclasses.fields(kind):
-        key = f"{prefix}{field.name}"
-        keys.append(key)
-        if dataclasses.is_dataclass(hints[field.name]):
-            keys += _keys(hints[field.name], f"{key}.")
-    return keys
-
-
-def _unknown(key: str, valid: Iterable[str]) -> str:
-    valid = list(dict.fromkeys(valid))
-    parent = key.rpartition(".")[0]
-    siblings = [name for name in valid if name.rpartition(".")[0] == parent and name != parent]
-    shown = siblings or [name for name in valid if "." not in name]
-    near = _nearest(key, valid)
-    return f"{key}: no such key or group{near}; valid here: {', '.join(shown)}"
-
-
-def _nearest(word: str, valid: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, valid, n=3, cutoff=0.6)
-    if not near:  # a misplaced key: the same last name elsewhere
-        last = word.rpartition(".")[2]
-        near = [name for name in valid if name.rpartition(".")[2] == last][:3]
-    return f" (did you mean {' or '.join(near)}?)" if near else ""
-
-
-def _one_line(error: Exception, words: Sequence[str]) -> str:
+def _one_line(error: Exception, words: Sequence[str], names: Sequence[str]) -> str:
     """Hydra's or OmegaConf's message as one line with key and value."""
     cause: BaseException = error
     while cause.__cause__ is not None:
@@ -227,20 +240,15 @@ def _one_line(error: Exception, words: Sequence[str]) -> str:
         wanted = {"Integer": int, "Float": float, "Boolean": bool, "String": str}.get(match[2])
         kind = _TYPES[wanted] if wanted else match[2]
         return f"{key}: {match[1]!r} is not {kind}"
+    if misspelt := re.search(r"Key '.*?' not in '.*(?s:.*)full_key: (.+)", str(cause)):
+        place, colon, _ = first_line(cause).rpartition(": Key ")
+        return f"{place}{colon and ': '}{unknown(misspelt[1], names)}"
     if key and "is not a valid bool" in text:
         return f"{key}: {text.split(chr(39))[1]!r} is not {_TYPES[bool]}"
     if key and "is not a ListConfig" in text:
         return f"{key}: not a list; write {key}=[value,value]"
-    first = _first_line(cause)
+    first = first_line(cause)
     if key and key not in first:
         first = f"{key}: {first}"
     named = [word for word in words if key and word.lstrip("+~").startswith(f"{key}=")]
     return f"{first} (from {named[0]})" if named else first
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if len(lines) > 1 and lines[0].endswith("raised while composing config:"):
-        place = lines[0].partition(":")[0].removeprefix("In ")  # Hydra's "In 'sweep/mine': …"
-        return f"{place}: {'; '.join(line for line in lines[1:] if 'object_type' not in line)}"
-    return lines[0] if lines else type(error).__name__

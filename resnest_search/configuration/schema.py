@@ -24,6 +24,7 @@ __all__ = [
     "ExportConfig",
     "Key",
     "LimitsConfig",
+    "ListCommandConfig",
     "MeasureConfig",
     "MethodConfig",
     "ModelConfig",
@@ -38,6 +39,7 @@ __all__ = [
     "TrialConfig",
     "Valid",
     "keys",
+    "sections",
 ]
 
 DATA_SETS = ("digits", "fashion_mnist", "cifar10", "image_folder", "imagenet")
@@ -61,7 +63,6 @@ class Key:
     kind: Any  # its type
     help: str
     valid: Valid | None
-    default: Any
 
 
 def keys(section: type[Any], prefix: str = "") -> Iterator[Key]:
@@ -70,14 +71,25 @@ def keys(section: type[Any], prefix: str = "") -> Iterator[Key]:
     Raises:
         KeyError: a field has no line of help.
     """
-    kinds = typing.get_type_hints(section)
-    for entry in dataclasses.fields(section):
-        name, kind = f"{prefix}{entry.name}", kinds[entry.name]
+    for name, kind, entry in _fields(section, prefix):
         if dataclasses.is_dataclass(kind):
             yield from keys(typing.cast("type[Any]", kind), f"{name}.")
         else:
-            default = entry.default_factory() if callable(entry.default_factory) else entry.default
-            yield Key(name, kind, entry.metadata["help"], entry.metadata["valid"], default)
+            yield Key(name, kind, entry.metadata["help"], entry.metadata["valid"])
+
+
+def sections(kind: type[Any], prefix: str = "") -> Iterator[tuple[str, type[Any]]]:
+    """A command's schema and the sections within it, each after its prefix, such as ``data.``."""
+    yield prefix, kind
+    for name, inner, _ in _fields(kind, prefix):
+        if dataclasses.is_dataclass(inner):
+            yield from sections(typing.cast("type[Any]", inner), f"{name}.")
+
+
+def _fields(section: type[Any], prefix: str) -> Iterator[tuple[str, Any, dataclasses.Field[Any]]]:
+    kinds = typing.get_type_hints(section)
+    for entry in dataclasses.fields(section):
+        yield f"{prefix}{entry.name}", kinds[entry.name], entry
 
 
 def _key(default: Any, help: str, valid: Valid | str | None = None) -> Any:
@@ -285,7 +297,7 @@ class SearchConfig:
     )
     objectives: list[str] = _key(
         ["accuracy", "latency_ms", "memory_mib"],
-        "What the front is of; what comes first is what ties are broken by.",
+        "What the front is of, what matters most first.",
         _one_of(*METRICS),
     )
     limits: LimitsConfig = field(default_factory=LimitsConfig)
@@ -359,7 +371,7 @@ def _storage() -> Any:
 
 
 def _run() -> Any:
-    return _key(None, "The run.", "its folder, with its study.db")
+    return _key(None, "The run that is meant.", "its folder, with its study.db")
 
 
 def _plan() -> Any:
@@ -464,3 +476,10 @@ class ExportConfig:
     )
     storage: str | None = _storage()
     verbose: bool = _verbose()
+
+
+@dataclass
+class ListCommandConfig:
+    """The list command: the runs below a folder, and how they stand."""
+
+    runs: str | None = _key(None, "Where to look for runs.", "a folder; null: runs")

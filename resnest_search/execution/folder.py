@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import errno
 import fcntl
+import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from pathlib import Path
 from resnest_search.errors import UserError
 from resnest_search.words import command
 
-__all__ = ["check_new_folder", "existing_folder", "is_held", "locked", "new_folder"]
+__all__ = ["check_new_folder", "existing_folder", "is_held", "locked", "new_folder", "run_folders"]
 
 _LOCK = "driver.lock"
 _DEEPEST = "wandb/offline-run-20260101_000000-12345678/files/config.yaml"  # below a run
@@ -70,12 +71,18 @@ def new_folder(chosen: str | None, name: str) -> Path:
     """
     check_new_folder(chosen)
     stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    folder = Path(chosen) if chosen else Path("runs") / name / stamp
+    folder = Path(chosen) if chosen else _first_free(Path("runs") / name / stamp)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"run={folder}: cannot be made: {error.strerror}") from error
     return folder.resolve()
+
+
+def _first_free(folder: Path) -> Path:
+    """The folder itself, or with a number: several runs of a sweep begin within a second."""
+    numbered = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
+    return next(place for place in itertools.chain([folder], numbered) if not place.exists())
 
 
 def existing_folder(chosen: str | None) -> Path:
@@ -93,7 +100,7 @@ def existing_folder(chosen: str | None) -> Path:
         raise UserError(
             f"run={folder}: is no folder; valid: the folder of a run, with its study.db"
         )
-    if not any((folder / name).is_file() for name in _STUDIES):
+    if not _holds_a_study(folder):
         raise UserError(f"run={folder}: is no folder of a run: it has no study.db")
     return folder.resolve()
 
@@ -108,6 +115,18 @@ def is_held(folder: Path) -> bool:
     except OSError:
         return True
     return False
+
+
+def run_folders(above: Path) -> Iterator[Path]:
+    """Every folder of a run below a folder, or that folder itself."""
+    for place, inside, _ in os.walk(above):
+        if _holds_a_study(Path(place)):
+            inside.clear()  # nothing in a run is another
+            yield Path(place)
+
+
+def _holds_a_study(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _STUDIES)
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from functools import cache
 from typing import Any
 
 from resnest_search import __version__
-from resnest_search.configuration.compose import question, to_record
+from resnest_search.configuration.compose import to_record
+from resnest_search.configuration.options import question
 from resnest_search.configuration.schema import SweepConfig
 from resnest_search.data.digest import ImageSet
 from resnest_search.execution.images import noted_images
@@ -34,7 +35,7 @@ def note_sweep(
     if images is not None:
         study.note(*noted_images(images))
     study.note("name", config.sweep)
-    study.note("question", question(config.sweep))
+    study.note("question", question("sweep", config.sweep))
     study.note("config", to_record(config))
     study.note("command", command)
     study.note("versions", {"resnest-search": __version__, **_versions()})

@@ -215,7 +215,10 @@ def _check_keys(choices: Mapping[str, Any]) -> None:
     complete = (["variant"], ["radix", "cardinality_width"], ["radix", "cardinality", "width"])
     if given not in ([sorted(way, key=_VARIANT_KEYS.index) for way in complete]):
         ways = "; or ".join(" + ".join(way) for way in complete)
-        raise UserError(f"search.space: {' + '.join(given) or 'nothing'} given; needs {ways}")
+        raise UserError(
+            f"search.space: {' + '.join(given) or 'nothing'} given; needs {ways}; "
+            "search.space={variant: […]} replaces what a sweep varies"
+        )
 
 
 def _check_key(key: str) -> None:

@@ -252,6 +252,8 @@ def _own_if_there(folder: Path, url: str | None) -> Place:
     place = own_place(folder)
     if not Path(place.shown).is_file():
         raise UserError(f"run: {folder} is no folder of a run: it has no study.db")
+    if not Path(place.shown).stat().st_size:  # Optuna would make a study of it
+        raise UserError(f"run: {place.shown} is no study of a sweep: the file is empty")
     if url is not None:
         shown = without_password(url)
         raise UserError(f"storage={shown}: the study of this run is {place.shown}; valid: null")

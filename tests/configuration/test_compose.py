@@ -15,11 +15,10 @@ import resnest_search
 from resnest_search.configuration.compose import (
     COMMANDS,
     from_record,
-    question,
     run_command,
-    sweep_files,
     to_record,
 )
+from resnest_search.configuration.options import option_files, question
 from resnest_search.configuration.schema import LimitsConfig, MethodConfig, ModelConfig, SweepConfig
 from resnest_search.configuration.shipped import shipped_folder
 from resnest_search.errors import UserError
@@ -66,7 +65,7 @@ def test_every_sweep_composes_states_its_question_and_spans_a_space(sweep: str) 
     config = compose("sweep", f"sweep={sweep}")
     assert isinstance(config, SweepConfig)
     assert config.sweep == sweep
-    assert question(sweep).endswith("?")
+    assert question("sweep", sweep).endswith("?")
     space = Space(config.search.space, config.model)
     assert space.candidates
 
@@ -74,7 +73,7 @@ def test_every_sweep_composes_states_its_question_and_spans_a_space(sweep: str) 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_composes_into_its_schema(command: str) -> None:
     words = ["sweep=radix_card"] if command == "sweep" else []
-    assert type(compose(command, *words)) is COMMANDS[command][1]
+    assert type(compose(command, *words)) is COMMANDS[command]
 
 
 @pytest.mark.parametrize("turn", range(max(map(len, OPTIONS.values()))))
@@ -135,6 +134,35 @@ def test_a_key_of_a_space_can_be_taken_away() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("word", "space"),
+    [
+        ("search.space={variant: [2s2x40d]}", {"variant": ["2s2x40d"]}),
+        (
+            "search.space={variant: [2s2x40d], train.learning_rate: {low: 0.1, high: 0.4}}",
+            {"variant": ["2s2x40d"], "train.learning_rate": {"low": 0.1, "high": 0.4}},
+        ),
+        (
+            "++search.space={model.radix0: [avd]}",
+            {
+                "radix": [0, 1, 2, 4],
+                "cardinality_width": ["1x64d", "2x40d", "4x24d"],
+                "model.radix0": ["avd"],
+            },
+        ),
+    ],
+)
+def test_braces_replace_the_space_unless_they_are_added(word: str, space: dict[str, Any]) -> None:
+    assert compose("sweep", "sweep=radix_card", word).search.space == space
+    assert compose("sweep", "sweep=radix_card").search.space["radix"] == [0, 1, 2, 4]
+
+
+def test_braces_give_arguments_and_limits() -> None:
+    words = ("search.sampler.args={price: epochs}", "search.limits={latency_ms: 3}")
+    search = compose("sweep", "sweep=radix_card", *words).search
+    assert (search.sampler.args, search.limits.latency_ms) == ({"price": "epochs"}, 3.0)
+
+
 def test_arguments_of_a_method_are_its_own() -> None:
     words = ("sweep=radix_card", "search.pruner.args.first_rung=1")
     assert compose("sweep", *words).search.pruner.args["first_rung"] == 1
@@ -152,8 +180,8 @@ def test_a_sweep_of_the_working_directory_is_found(elsewhere: Path) -> None:
     )
     config = compose("sweep", "sweep=mine")
     assert (config.sweep, config.train.name, config.search.trials) == ("mine", "small_images", 1)
-    assert question("mine") == "Is mine better?"
-    assert set(sweep_files()) == {*SWEEPS, "mine"}
+    assert question("sweep", "mine") == "Is mine better?"
+    assert set(option_files("sweep")) == {*SWEEPS, "mine"}
     assert "mine" in refusal("sweep", "sweep=min")
 
 
@@ -182,6 +210,143 @@ def test_a_broken_one_is_refused_in_one_line(elsewhere: Path, text: str | bytes,
     raw = text if isinstance(text, bytes) else text.encode()
     (elsewhere / "sweeps" / "mine.yaml").write_bytes(raw)
     assert word in refusal("sweep", "sweep=mine")
+
+
+OWN = {
+    "model/mine": "stem: small\ndepths: [1]\nplanes: [32]\n",
+    "model/small": "depths: [1]\nplanes: [32]\n",
+    "model/longer": "defaults: [resnest50]\ndepths: [3, 4, 23, 4]\n",
+    "data/pets": "name: image_folder\nroot: /pets\n",
+    "data/nameless": "root: /pets\n",
+    "train/mine": "epochs: 3\n",
+    "measure/mine": "batch: 2\n",
+    "trial/mine": "name: table\npath: mine.csv\n",
+    "search/sampler/mine": "name: tpe\nargs: {n_startup_trials: 3}\n",
+    "search/pruner/mine": "name: none\n",
+    "sweeps/mine": "defaults:\n  - override /model: mine\nsearch: {space: {variant: [1s1x64d]}}\n",
+    "model/misspelt": "dephts: [1]\n",
+    "model/broken": "depths: [1\n",
+    "model/list": "- 1\n",
+}
+
+
+@pytest.fixture
+def own(elsewhere: Path) -> Path:
+    """A working directory with files of every group."""
+    for name, text in OWN.items():
+        path = elsewhere / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return elsewhere
+
+
+def test_files_of_every_group_are_found_in_the_working_directory(own: Path) -> None:
+    words = ("data=pets", "train=mine", "measure=mine", "trial=mine", "search/sampler=mine")
+    config = compose("sweep", "sweep=mine", *words, "search/pruner=mine")
+    assert (config.model.name, config.model.planes) == ("mine", [32])
+    assert (config.data.name, config.data.root) == ("image_folder", "/pets")
+    assert (config.train.name, config.train.epochs, config.search.epochs) == ("mine", 3, 3)
+    assert (config.measure.name, config.measure.batch) == ("mine", 2)
+    assert (config.trial.name, config.trial.path) == ("table", "mine.csv")
+    assert config.search.sampler == MethodConfig("tpe", {"n_startup_trials": 3})
+    assert config.search.pruner.name == "none"
+
+
+def test_one_of_them_may_begin_with_a_shipped_one(own: Path) -> None:
+    model = compose("train", "model=longer").model
+    assert (model.name, model.stem, model.depths) == ("longer", "deep", [3, 4, 23, 4])
+
+
+def test_one_that_stands_before_a_shipped_one_is_told(
+    own: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert compose("train", "model=small").model.planes == [32]
+    assert (
+        capfd.readouterr().err == "model=small: ./model/small.yaml is taken, not the shipped one\n"
+    )
+    compose("train", "model=mine")
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("word", "parts"),
+    [
+        ("data=nameless", ["data=nameless: ", "nameless.yaml: says no name"]),
+        ("model=misspelt", ["'model/misspelt': model.dephts", "did you mean model.depths"]),
+        ("model=broken", ["model=broken: ", "broken.yaml is no YAML"]),
+        ("model=list", ["model=list: ", "list.yaml: holds no key: value"]),
+        ("model=min", ["model=min: ", "did you mean mine"]),
+    ],
+)
+def test_a_broken_file_of_a_group_is_refused_when_it_is_chosen(
+    own: Path, word: str, parts: list[str]
+) -> None:
+    message = refusal("train", word)
+    for part in parts:
+        assert part in message
+
+
+def test_the_configuration_says_which_sweep_it_is(own: Path) -> None:
+    command = [sys.executable, "-m", "resnest_search", "sweep=mine", "--cfg", "job"]
+    root = str(Path(resnest_search.__file__).parents[1])
+    env = {**os.environ, "PYTHONPATH": root}
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=own, env=env, check=True)
+    assert ran.stdout.startswith("sweep: mine\n")
+
+
+# Several runs
+
+
+def runs(*words: str) -> list[Any]:
+    composed: list[Any] = []
+    run_command("sweep", ["sweep=radix_card", *words], composed.append)
+    return composed
+
+
+def test_several_values_make_a_run_each(elsewhere: Path) -> None:
+    found = runs(
+        "-m", "search.seed=0,1", "model=small,resnest50", "run=a,b/${search.seed}${model.name}"
+    )
+    assert [(config.search.seed, config.model.name, config.run) for config in found] == [
+        (seed, name, f"a,b/{seed}{name}") for seed in (0, 1) for name in ("small", "resnest50")
+    ]
+    assert not list(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (
+            ["--multirun", "search.objectives=[accuracy,gmacs],[loss]"],
+            [["accuracy", "gmacs"], ["loss"]],
+        ),
+        (["--run", "search.objectives=[loss]"], [["loss"]]),
+    ],
+)
+def test_a_list_is_one_value(words: list[str], found: list[list[str]]) -> None:
+    assert [config.search.objectives for config in runs(*words)] == found
+
+
+def test_several_runs_are_of_several_sweeps_too() -> None:
+    found = runs("-m", "sweep=width,radix_card")
+    assert [config.sweep for config in found] == ["width", "radix_card"]
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["search.seed=0,1", "run=here"], "run=here: one folder for 2 runs"),
+        (["model=small,smal"], "model=smal: no such option"),
+        (["search.seed=0,-1"], "search.seed=-1: valid: a number of at least 0"),
+        (["search.seed=0,${nope}"], "nope"),
+        (["search.seed=interval(0,1)"], "does not support sweep type"),
+    ],
+)
+def test_what_is_wrong_with_one_of_them_is_one_line(
+    words: list[str], part: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert part in refusal("sweep", "sweep=width", "--multirun", *words)
+    assert capfd.readouterr() == ("", "")
 
 
 # Mistakes
@@ -218,7 +383,10 @@ def test_a_broken_one_is_refused_in_one_line(elsewhere: Path, text: str | bytes,
         (["sweep=width,radix_card"], ["sweep=width,radix_card"]),
         (["sweep=width", "~search.space.radius"], ["search.space.radius"]),
         (["sweep=width", "model.stem_width=${nope}"], ["model.stem_width", "nope"]),
-        (["sweep=width", "hydra.run.dir=/tmp"], ["hydra.run.dir: no such key or group"]),
+        (
+            ["sweep=width", "hydra.run.dir=/tmp"],
+            ["hydra.run.dir: Hydra's own", "run=FOLDER"],
+        ),
     ],
     ids=lambda part: " ".join(part) if isinstance(part, list) else None,
 )
@@ -294,6 +462,14 @@ def test_a_record_that_does_not_fit_is_refused_in_one_line(change: dict[str, Any
         (["--help"], "usage: python -m resnest_search"),
         (["sweep", "--help"], "sampler"),
         (["resume", "--help"], "budget"),
+        (["train", "model=resnest50", "-h"], "model.stem=deep"),
+        (["--hydra-help"], "== Flags =="),
+        (["sweep=width", "--info"], "Defaults List"),
+        (["sweep=width", "-i", "defaults-tree"], "search/pruner"),
+        (["train", "-c", "job", "-p", "data"], "name: digits"),
+        (["sweep=radix_card", "--cfg=job", "--resolve", "--package=search"], "epochs: 9"),
+        (["-sc", "install=bash"], "-F hydra_bash_completion resnest-search"),
+        (["-sc", "install=fish"], "resnest-search"),
     ],
 )
 def test_help_and_cfg_print_and_end_well(words: list[str], part: str, elsewhere: Path) -> None:
@@ -309,3 +485,32 @@ def test_help_and_cfg_print_and_end_well(words: list[str], part: str, elsewhere:
     assert (ran.returncode, ran.stderr) == (0, "")
     assert part in ran.stdout
     assert not list(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("line", "found", "absent"),
+    [
+        ("", {"train", "profile", "model=", "sweep="}, set()),
+        ("tr", {"train", "train=", "trial=", "tracking="}, {"profile"}),
+        ("sweep=", {"sweep=radix_card", "sweep=mine"}, {"sweep"}),
+        ("sweep=radix_card search.s", {"search.space.", "search.seed="}, {"search.trials="}),
+        ("train model=resnest2", {"model=resnest200", "model=resnest26"}, {"model=small"}),
+        ("resume b", {"budget="}, {"model="}),
+        ("train --c", {"--cfg"}, {"--config-dir"}),
+    ],
+)
+def test_a_shell_completes_commands_groups_options_keys_and_flags(
+    line: str, found: set[str], absent: set[str], own: Path
+) -> None:
+    root = str(Path(resnest_search.__file__).parents[1])
+    ran = subprocess.run(
+        [sys.executable, "-m", "resnest_search", "-sc", "query=bash"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": root, "COMP_LINE": f"resnest-search {line}"},
+        cwd=own,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert found <= set(ran.stdout.split())
+    assert not absent & set(ran.stdout.split())
