@@ -255,18 +255,24 @@ def report(config: ReportConfig) -> None:
 
 
 def export(config: ExportConfig) -> None:
-    """Write the chosen variant into best/."""
+    """Write the chosen variant into best/; exits with 1 where some formats were impossible."""
     from resnest_search.execution.folder import existing_folder
 
     folder = existing_folder(config.run)
     from resnest_search.search import SweepStudy, read_sweep
 
-    sweep = read_sweep(SweepStudy.open(folder, config.storage), folder)
+    study = SweepStudy.open(folder, config.storage)
+    sweep = read_sweep(study, folder)
     if sweep.replayed:
         raise UserError(f"run={folder}: replays a table, which has no weights; train it first")
     from resnest_search.export import export_best
 
-    print(export_best(sweep, config.select, config.format))
+    exported = export_best(sweep, config.select, config.format, study)
+    print(exported)
+    for reason in exported.refused.values():
+        print(f"resnest-search: {reason}", file=sys.stderr)
+    if exported.refused:
+        sys.exit(1)
 
 
 def list_runs(config: ListCommandConfig) -> None:
@@ -339,7 +345,7 @@ def _finish(run: SweepRun, tracker: Any, begun: bool) -> None:
         print("Nothing exported: a replayed table has no weights.")
     elif sweep.front and (begun or not (run.folder / "best").exists()):
         try:
-            print(export_best(sweep, "knee"))
+            print(export_best(sweep, "knee", study=run.study))
         except UserError as error:
             print(f"resnest-search: nothing exported: {error}", file=sys.stderr)
         except KeyboardInterrupt:

@@ -5,11 +5,24 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import psutil
-import torch
 
-__all__ = ["CpuWatch", "Load", "busy_percent", "cpus_of_process", "idlest_cpus", "look"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "TROUBLE_PERCENT",
+    "CpuWatch",
+    "Load",
+    "busy_percent",
+    "cpus_of_process",
+    "idlest_cpus",
+    "look",
+]
+
+TROUBLE_PERCENT = 10.0  # of a device, by others; below it medians barely move
 
 
 @dataclass(frozen=True)
@@ -69,6 +82,8 @@ def look(device: torch.device, seconds: float = 0.3) -> Load:
         watch = CpuWatch()
         time.sleep(seconds)
         return watch.read()
+    import torch  # not for CPUs: the export's own check watches them in a process without it
+
     torch.cuda.synchronize(device)
     time.sleep(seconds)
     try:

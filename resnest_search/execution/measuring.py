@@ -55,7 +55,6 @@ __all__ = [
 ]
 
 _GRACE_S = 10.0
-_BUSY_PERCENT = 10.0  # of one device, by others; below it medians barely move
 
 # What measures: requests in, for each its costs or the reason why there are none.
 Measure = Callable[[Sequence["CostRequest"]], "list[Costs | str]"]
@@ -197,8 +196,10 @@ def check_limits(costings: dict[str, Costing], limits: LimitsConfig) -> None:
 
 def busy_warnings(costings: dict[str, Costing]) -> list[str]:
     """A line where other work kept the device busy while it was measured."""
+    from resnest_search.cost.busy import TROUBLE_PERCENT
+
     shares = [(costing.details or {}).get("busy_percent") for costing in costings.values()]
-    busy = [share for share in shares if share is not None and share > _BUSY_PERCENT]
+    busy = [share for share in shares if share is not None and share > TROUBLE_PERCENT]
     if not busy:
         return []
     return [

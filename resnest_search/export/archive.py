@@ -23,6 +23,7 @@ __all__ = ["load_exported"]
 PLAIN_RECORDS = re.compile(
     r"[^/]+/(archive_format|archive_version|byteorder|\.data/(version|serialization_id)"
     r"|models/model\.json|data/(weights|constants)/model_(weights|constants)_config\.json"
+    r"|extra/(class_names|preprocessing)\.json"
     r"|data/weights/weight_\d+|data/constants/tensor_\d+)"
 )
 # torch.export.load evaluates a size such as Mul(Integer(16), Symbol('s77', positive=True)).

@@ -8,6 +8,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,14 @@ from resnest_search.configuration.schema import DataConfig, ModelConfig
 from resnest_search.data import ImageData
 from resnest_search.data import build as build_data
 from resnest_search.errors import UserError
-from resnest_search.export.check import BATCH, Reference, Score, check, evaluate, line
-from resnest_search.export.formats import Format, Winner, named_formats
+from resnest_search.export.check import BATCH, FILES, Reference, Score, check, evaluate, line
+from resnest_search.export.formats import (
+    Format,
+    Winner,
+    named_formats,
+    refuse_where_none_is_left,
+)
+from resnest_search.export.looks import Look, take_look
 from resnest_search.export.readme import readme
 from resnest_search.export.select import described, select_trial
 from resnest_search.export.standalone import facts_digest
@@ -29,15 +36,31 @@ from resnest_search.models.build import build as build_network
 from resnest_search.models.build import network_arguments
 from resnest_search.record import Sweep, TrialRecord
 from resnest_search.redact import public_text
-from resnest_search.search import Space, configured
+from resnest_search.search import Space, SweepStudy, configured
 from resnest_search.training import load_weights
 from resnest_search.variant import Variant
 
-__all__ = ["export_best"]
+__all__ = ["Export", "export_best"]
 
 
-def export_best(sweep: Sweep, select: str, formats: Sequence[str] = ("source",)) -> str:
-    """Export a trial of a sweep into its ``best/``; returns what and where, and a line a format.
+@dataclass(frozen=True)
+class Export:
+    """What an export wrote, for the screen; and why it could not write which formats."""
+
+    lines: tuple[str, ...]
+    refused: dict[str, str]
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+
+def export_best(
+    sweep: Sweep,
+    select: str,
+    formats: Sequence[str] = ("source",),
+    study: SweepStudy | None = None,
+) -> Export:
+    """Export a trial of a sweep into its ``best/``.
 
     The new files are written and checked beside the old ones, which go only when all is
     well: each file, loaded in a process that has nothing of this package, answers as the
@@ -47,32 +70,38 @@ def export_best(sweep: Sweep, select: str, formats: Sequence[str] = ("source",))
     Args:
         sweep: with a complete trial.
         select: which, see `select_trial`.
-        formats: names of formats; source is always written.
+        formats: names of formats; source is always written. Those that are possible are
+            written, if any of them is.
+        study: of the sweep, which counts looks at the test images; None: the folder's.
 
     Raises:
-        UserError: nothing is to be exported, a format is impossible, the checkpoint is gone
-            or damaged, or an exported file is not the trained network.
+        UserError: nothing is to be exported, no format is possible, the checkpoint is gone or
+            damaged, or model.py is not the trained network.
     """
-    chosen = named_formats(formats)
     trial = select_trial(sweep, select)
     model, data_config = _configs(sweep, trial)
-    _refuse(chosen, {"variant": trial.variant, **network_arguments(model)})
+    arguments = {"variant": trial.variant, **network_arguments(model)}
+    chosen, refused = named_formats(formats, arguments)
     data = build_data(data_config, BATCH, trial.seed, sweep.images)
     winner = _winner(sweep, trial, model, data, chosen)
     target = Path(sweep.folder) / "best"
     work = Path(tempfile.mkdtemp(prefix=".best-", dir=sweep.folder))
-    images = work / "images.npy"
+    given = work / "given"
+    given.mkdir()
     try:
-        validation, reference = _validated(winner.network, trial, data, images)
-        checked = _write(chosen, winner, work, reference)
-        images.unlink()
-        test = evaluate(winner.network, data.test_dataloader()) if data.test_count else None
-        scores = {"validation": validation, "test": test}
+        validation, reference = _validated(winner, trial, data, given)
+        checked, failed = _write(chosen, winner, work, reference)
+        refused |= failed
+        refuse_where_none_is_left(formats, refused)
+        shutil.rmtree(given)
+        written = [format for format in chosen if format.name in checked]
+        test, look = _tested(study or SweepStudy.open(target.parent), trial, winner, data)
+        found = {"validation": validation, "test": test, "test_look": look}
         facts = _facts(sweep, trial, select, model, data) | {
-            name: dataclasses.asdict(score) if score else None for name, score in scores.items()
+            name: dataclasses.asdict(value) if value else None for name, value in found.items()
         }
-        facts |= {"formats": checked, "sha256": _digests(work, chosen)}
-        _write_facts(work, facts, chosen)
+        facts |= {"formats": checked, "sha256": _digests(work, written)}
+        _write_facts(work, facts, written)
         work.chmod(0o755)
         if target.exists():
             shutil.rmtree(target)
@@ -80,10 +109,31 @@ def export_best(sweep: Sweep, select: str, formats: Sequence[str] = ("source",))
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
-    tested = f", test {test}" if test else ""
+    tested = f", test {test}, {look}" if test else ""
     what = f"{trial.name}, {described(sweep, select)},"
-    lines = [f"Exported {what} to {target}: validation {validation}{tested}"]
-    return "\n".join([*lines, *(line(name, facts) for name, facts in checked.items())])
+    first = f"Exported {what} to {target}: validation {validation}{tested}"
+    lines = (first, *(line(name, facts) for name, facts in checked.items()), *_in_sweep(trial))
+    return Export(lines, refused)
+
+
+def _in_sweep(trial: TrialRecord) -> list[str]:
+    """The latency that the search went by, beside those of the check."""
+    if "latency_ms" not in trial.costs:
+        return []
+    p95 = trial.costs.get("latency_p95_ms")
+    tail = "" if p95 is None else f" (p95 {p95:.3g})"
+    median = f"{trial.costs['latency_ms']:.3g} ms{tail}"
+    return [f"  measured by the sweep: {median} on {trial.device}: {trial.mode}"]
+
+
+def _tested(
+    study: SweepStudy, trial: TrialRecord, winner: Winner, data: ImageData
+) -> tuple[Score | None, Look | None]:
+    """The score on the test images, which is counted; None where there are none."""
+    if not data.test_count:
+        return None, None
+    score = evaluate(winner.network, data.test_dataloader())
+    return score, take_look(study, trial, winner.network)
 
 
 def _configs(sweep: Sweep, trial: TrialRecord) -> tuple[ModelConfig, DataConfig]:
@@ -92,16 +142,6 @@ def _configs(sweep: Sweep, trial: TrialRecord) -> tuple[ModelConfig, DataConfig]
     candidate = space.candidate(space.labels(trial.parameters))
     model, data, _ = configured(config, candidate)
     return model, data
-
-
-def _refuse(formats: Sequence[Format], arguments: dict[str, Any]) -> None:
-    for format in formats:
-        reason = format.refusal(arguments)
-        if reason:
-            raise UserError(
-                f"format={format.name}: {format.name} cannot express {arguments['variant']} "
-                f"of this network: {reason}"
-            )
 
 
 def _winner(
@@ -143,11 +183,11 @@ def _trained(sweep: Sweep, trial: TrialRecord, model: ModelConfig, data: ImageDa
 
 
 def _validated(
-    network: nn.Module, trial: TrialRecord, data: ImageData, images: Path
+    winner: Winner, trial: TrialRecord, data: ImageData, folder: Path
 ) -> tuple[Score, Reference]:
     """The trained network's score, which must be the recorded one, and its answers."""
     seen: list[tuple[Tensor, Tensor]] = []
-    score = evaluate(network, data.val_dataloader(), keep=seen)
+    score = evaluate(winner.network, data.val_dataloader(), keep=seen)
     recorded = trial.accuracy or 0.0
     # On another device or in half precision, single images near a tie may fall the other way.
     if abs(score.accuracy - recorded) > max(0.005, 1.5 / score.images):
@@ -155,24 +195,46 @@ def _validated(
             f"select={trial.variant}: the checkpoint gives {score.accuracy:.4f} on the validation "
             f"images, the study recorded {recorded:.4f}"
         )
-    return score, Reference.of(seen, images)
+    files = data.validation_files(FILES, folder)
+    return score, Reference.of(seen, folder / "images.npy", files, winner)
 
 
 def _write(
     formats: Sequence[Format], winner: Winner, folder: Path, reference: Reference
-) -> dict[str, dict[str, Any]]:
-    """Write and check every format; facts of each by name."""
-    facts = {}
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Write and check every format; facts of each by name, and why others are not left there.
+
+    Raises:
+        UserError: without the source the others are nothing.
+    """
+    facts, failed = {}, {}
     for format in formats:
         try:
-            format.write(winner, folder)
-        except Exception as error:  # exporters of other packages raise their own kinds
-            text = " ".join(str(error).split())[:300]
-            raise UserError(
-                f"format={format.name}: not written: {type(error).__name__}: {text}"
-            ) from error
-        facts[format.name] = check(format, folder, reference)
-    return facts
+            _write_one(format, winner, folder)
+            facts[format.name] = check(format, folder, reference)
+        except UserError as error:
+            if format.name == "source":
+                raise
+            failed[format.name] = str(error)
+            _remove(folder / format.file)
+    return facts, failed
+
+
+def _write_one(format: Format, winner: Winner, folder: Path) -> None:
+    try:
+        format.write(winner, folder)
+    except Exception as error:  # exporters of other packages raise their own kinds
+        text = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"format={format.name}: not written: {type(error).__name__}: {text}"
+        ) from error
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _facts(

@@ -13,15 +13,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
+from resnest_search.cost import busy
 from resnest_search.cost.machine import device_name
+from resnest_search.data.preprocessing import SHORTER, SQUASHED
 from resnest_search.errors import UserError
 from resnest_search.export import checker
-from resnest_search.export.formats import Format
+from resnest_search.export.formats import Format, Winner
 from resnest_search.metrics import accuracy_error
 
-__all__ = ["Reference", "Score", "check", "evaluate", "line"]
+__all__ = ["FILES", "Reference", "Score", "check", "doubt", "evaluate", "line"]
 
 BATCH = 64  # images of a pass
 IMAGES = 1024  # at most, of those that a file is checked on; whole batches
@@ -31,6 +34,11 @@ TOLERANCE = 1e-3
 # Two best logits nearer than this share are a tie, which rounding may decide either way.
 TIE = 1e-4
 AGREEMENT = 0.999  # of the images without a tie
+FILES = 16  # at most, that a format with a transform of its own reads
+# Of a pixel of 0 to 255. timm normalises in another order. Where both sides are resized, it has
+# Pillow do that: 2 of 255 from torch at most in 48,000 images of many sizes, and 1 more where
+# colours become grey.
+LEVELS = {SHORTER: 0.01, SQUASHED: 4.01}
 _SECONDS = 3600
 
 
@@ -52,19 +60,31 @@ class Reference:
 
     Attributes:
         images: a .npy file of float32 ``(N, C, H, W)``, as the network takes them.
+        files: of the first of these images.
         logits: of these images, float32 ``(N, classes)``.
         threads: of torch while they were made.
+        metadata: what each format should say of classes and preprocessing, by name.
     """
 
     images: Path
+    files: tuple[Path, ...]
     logits: torch.Tensor
     threads: int
+    metadata: dict[str, Any]
 
     @classmethod
-    def of(cls, seen: Sequence[tuple[torch.Tensor, torch.Tensor]], images: Path) -> Reference:
+    def of(
+        cls,
+        seen: Sequence[tuple[torch.Tensor, torch.Tensor]],
+        images: Path,
+        files: Iterable[Path],
+        winner: Winner,
+    ) -> Reference:
         """The images and answers that `evaluate` kept; the images go into this file."""
         np.save(images, torch.cat([batch for batch, _ in seen]).numpy())
-        return cls(images, torch.cat([logits for _, logits in seen]), torch.get_num_threads())
+        logits = torch.cat([logits for _, logits in seen])
+        metadata = {name: json.loads(text) for name, text in winner.metadata.items()}
+        return cls(images, tuple(files), logits, torch.get_num_threads(), metadata)
 
 
 @torch.inference_mode()
@@ -97,13 +117,14 @@ def check(format: Format, folder: Path, reference: Reference) -> dict[str, Any]:
 
     The source's outputs must be the trained ones to the last bit. The others may differ by
     `TOLERANCE`, and choose the trained network's class on `AGREEMENT` of all images without
-    a tie.
+    a tie. What the source makes of image files must be what validation saw, to the last bit; what
+    timm makes of them may differ by `LEVELS`. All must name the classes.
 
     Raises:
         UserError: it cannot be loaded or used, or is not the trained network.
     """
-    logits, timing = _answers(format, folder, reference)
-    trained = reference.logits
+    answers = _answers(format, folder, reference)
+    logits, timing, trained = answers.logits, answers.timing, reference.logits
     if logits.shape != trained.shape:
         raise UserError(
             f"format={format.name}: {format.file} answers {tuple(logits.shape)}, "
@@ -124,6 +145,8 @@ def check(format: Format, folder: Path, reference: Reference) -> dict[str, Any]:
             f"format={format.name}: {format.file} is not the trained network: it names "
             f"another class for {int((~agrees[decided]).sum())} of {len(agrees)} images"
         )
+    levels = _compare_reading(format, answers.read, reference)
+    _compare_metadata(format, answers.metadata, reference)
     size = "x".join(str(side) for side in np.load(reference.images, mmap_mode="r").shape[2:])
     mode = f"batch 1, {size} pixels, fp32, {format.mode}, 1 thread, {timing.pop('passes')} passes"
     return {
@@ -132,6 +155,7 @@ def check(format: Format, folder: Path, reference: Reference) -> dict[str, Any]:
         "largest_logit": scale,
         "top1_agreement": float(agrees.float().mean()),
         "images": len(agrees),
+        **levels,
         **timing,
         "device": device_name(torch.device("cpu")),
         "mode": mode,
@@ -144,19 +168,81 @@ def line(name: str, facts: dict[str, Any]) -> str:
         f"  {name}: {facts['file']}, loaded without this package: max difference "
         f"{facts['max_difference']:.2g}, top-1 agreement {facts['top1_agreement']:.2%} of "
         f"{facts['images']} images, {facts['latency_ms']:.3g} ms (p95 "
-        f"{facts['latency_p95_ms']:.3g}) on {facts['device']}: {facts['mode']}"
+        f"{facts['latency_p95_ms']:.3g}) on {facts['device']}: {facts['mode']}{doubt(facts)}"
     )
 
 
-def _answers(
-    format: Format, folder: Path, reference: Reference
-) -> tuple[torch.Tensor, dict[str, Any]]:
+def doubt(facts: dict[str, Any]) -> str:
+    """That other work disturbed a latency of ours, where it did; empty elsewhere."""
+    share = facts["busy_percent"]
+    if share is None or share <= busy.TROUBLE_PERCENT:
+        return ""
+    return f"; other work kept the device {share:.0f} % busy meanwhile: do not trust this latency"
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What came back from the other process; see `checker.main`."""
+
+    logits: torch.Tensor
+    read: NDArray[np.float32] | None
+    metadata: dict[str, Any]
+    timing: dict[str, Any]
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> _Answers:
+        read = folder / "read.npy"
+        facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+        return cls(
+            torch.from_numpy(np.load(folder / "logits.npy")),
+            np.load(read) if read.exists() else None,
+            facts["metadata"],
+            facts["timing"],
+        )
+
+
+def _compare_reading(
+    format: Format, read: NDArray[np.float32] | None, reference: Reference
+) -> dict[str, Any]:
+    """How far files, as the format reads them, are from what validation saw."""
+    if read is None:
+        return {}
+    seen = np.load(reference.images, mmap_mode="r")[: len(read)]
+    facts = reference.metadata["preprocessing"]
+    if read.shape != seen.shape:
+        raise UserError(
+            f"format={format.name}: {format.file} makes {read.shape} of image files, where "
+            f"validation saw {seen.shape}"
+        )
+    std = np.array(facts["std"])[:, None, None]
+    levels = float((np.abs(read - seen) * (255 * std)).max())
+    allowed = 0.0 if format.name == "source" else LEVELS[facts["resized"]]
+    if not levels <= allowed:  # not-a-number too
+        raise UserError(
+            f"format={format.name}: {format.file} reads image files otherwise than validation "
+            f"did: pixels of 0 to 255 differ by {levels:.3g}, allowed are {allowed:g}"
+        )
+    return {"files": len(read), "max_pixel_difference": levels}
+
+
+def _compare_metadata(format: Format, found: dict[str, Any], reference: Reference) -> None:
+    for name in {"class_names", *found}:
+        if found.get(name) != reference.metadata.get(name):
+            raise UserError(
+                f"format={format.name}: {format.file} has other {name} than the training: "
+                f"{str(found.get(name))[:200]}"
+            )
+
+
+def _answers(format: Format, folder: Path, reference: Reference) -> _Answers:
     request = {
         "format": format.name,
         "folder": str(folder.resolve()),
         "images": str(reference.images.resolve()),
+        "files": [str(path.resolve()) for path in reference.files],
         "batch": BATCH,
         "threads": reference.threads,
+        "watch": busy.__file__,
     }
     with tempfile.TemporaryDirectory(prefix="resnest-search-") as empty:
         asked = Path(empty) / "request.json"
@@ -183,8 +269,7 @@ def _answers(
         if done.returncode != 0:
             why = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
             raise UserError(f"format={format.name}: {format.file} cannot be used: {why}")
-        logits = torch.from_numpy(np.load(Path(empty) / "logits.npy"))
-        return logits, json.loads((Path(empty) / "timing.json").read_text(encoding="utf-8"))
+        return _Answers.in_folder(Path(empty))
 
 
 def _margins(logits: torch.Tensor) -> torch.Tensor:

@@ -6,16 +6,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from resnest_search import __version__
-from resnest_search.export.check import Score
+from resnest_search.data.preprocessing import SHORTER
+from resnest_search.export.check import Score, doubt
 from resnest_search.export.formats import Format
+from resnest_search.export.looks import Look
 
 __all__ = ["readme"]
 
 _ABOUT = {
-    "source": "`model.py` needs torch alone; `weights.pt` loads with `weights_only=True`.",
-    "torch_export": "`model.pt2` is the network's graph as `torch.export` saves it.",
-    "onnx": "`model.onnx` runs without torch: input `images`, output `logits`, any batch.",
-    "timm": "`timm/` is a folder for timm's `create_model`.",
+    "source": "`model.py` needs torch alone, and Pillow for image files; `weights.pt` loads with "
+    "`weights_only=True`.",
+    "torch_export": "`model.pt2` is the network's graph as `torch.export` saves it, with "
+    "`class_names.json` and `preprocessing.json` as `extra_files`.",
+    "onnx": "`model.onnx` runs without torch: input `images`, output `logits`, any batch; "
+    "`class_names` and `preprocessing` are JSON in its metadata.",
+    "timm": "`timm/` is a folder for timm's `create_model`, with class names and the transform of "
+    "validation.",
 }
 
 
@@ -32,27 +38,49 @@ def readme(facts: dict[str, Any], formats: Sequence[Format]) -> str:
 Trained on {data["name"]} for {facts["epochs"]} epochs, exported by resnest-search {__version__}.
 It is {facts["chosen_as"]}.
 Validation accuracy {Score(**facts["validation"])}.
-{_tested(facts["test"])}
+{_tested(facts["test"], facts["test_look"])}
 {_chosen(facts["uncertainty"])}
 `model.json` holds every figure with its device and mode, and the SHA-256 of every file.
 Damaged and exchanged files are refused with one line.
 
+{_files(data["preprocessing"])}
+
 {used}
+What the search went by:
+
 | cost | on {device}: {mode} |
 | --- | --- |
 {rows}
 """
 
 
-def _tested(test: dict[str, Any] | None) -> str:
-    if test is None:
+def _files(facts: dict[str, Any]) -> str:
+    """How a file becomes the network's input, and where the code below is to be run."""
+    side = "its shorter side" if facts["resized"] == SHORTER else "each side"
+    resize, crop = facts["resize"], facts["crop"]
+    cut = f", and the {crop} x {crop} pixels in its centre are kept" if resize != crop else ""
+    return f"""\
+An image file is turned as its EXIF orientation says, made {facts["colour"]} of 8 bits with
+{facts["background"]} behind what is transparent, and {side} is resized to {resize} pixels
+({facts["interpolation"]}, antialias){cut}. Run the code below in this folder, with an image
+`photo.jpg` of your own in it."""
+
+
+def _tested(test: dict[str, Any] | None, look: dict[str, Any] | None) -> str:
+    if test is None or look is None:
         return (
             "There is no test set; expect less than the validation accuracy, which the search "
             "chose by."
         )
+    seen = (
+        f"Test accuracy {Score(**test)}, on images that neither training nor the search saw: "
+        f"{Look(**look)}."
+    )
+    if look["networks"] == 1:
+        return seen
     return (
-        f"Test accuracy {Score(**test)}, taken once, on images that neither training nor the "
-        "search saw."
+        f"{seen} Each network of this sweep that was exported took one; the best of several is "
+        "better by chance."
     )
 
 
@@ -86,9 +114,13 @@ def _section(format: Format, facts: dict[str, Any], shape: str) -> str:
 {_ABOUT[format.name]} Compared with the trained network on {facts["images"]} validation images:
 max difference {facts["max_difference"]:.2g}, top-1 agreement {facts["top1_agreement"]:.2%}.
 Latency {facts["latency_ms"]:.3g} ms, p95 {facts["latency_p95_ms"]:.3g} ms, on {facts["device"]}:
-{facts["mode"]}.
+{facts["mode"]}{doubt(facts)}.
+
+```bash
+pip install {format.needs}
+```
 
 ```python
-{format.usage.replace("{shape}", shape)}
+{format.usage.replace("{shape}", shape).replace("{channels}", shape.partition(",")[0])}
 ```
 """

@@ -171,17 +171,34 @@ def test_select_picks_what_it_says(copied: Sweep) -> None:
 
 @pytest.mark.parametrize("select", [*COMPLETE, "accuracy"])
 def test_any_complete_trial_can_replace_the_best(copied: Sweep, select: str) -> None:
-    said = export_best(copied, select)
+    said = str(export_best(copied, select))
     chosen = select_trial(copied, select)
     facts = json.loads((Path(copied.folder) / "best" / "model.json").read_text())
     assert facts["variant"] == chosen.variant
     assert facts["selected_as"] == select
     assert facts["validation"]["accuracy"] == pytest.approx(chosen.accuracy)
-    first, second = said.splitlines()
+    first, second, _ = said.splitlines()
     assert f"Exported {chosen.name}, " in first
     assert second.strip().startswith("source: model.py")
     assert "max difference 0, top-1 agreement 100.00%" in second
     assert sorted(path.name for path in Path(copied.folder).glob("*best*")) == ["best"]
+
+
+def test_looks_at_the_test_images_are_counted_by_weights(copied: Sweep) -> None:
+    first = select_trial(copied, "knee").variant  # which the sweep itself exported
+    second, third = (name for name in COMPLETE if name != first)
+    readme = Path(copied.folder) / "best" / "README.md"
+    assert "look 1 of 1 at the test images" in readme.read_text()
+    for select, look, networks in ((first, 1, 1), (second, 2, 2), (third, 3, 3), (second, 2, 3)):
+        said = str(export_best(copied, select))
+        facts = json.loads(readme.with_name("model.json").read_text())
+        assert facts["test_look"] == {"number": look, "networks": networks}
+        assert f"look {look} of {networks} at the test images" in said.splitlines()[0]
+        assert f"look {look} of {networks} at the test images" in readme.read_text()
+        assert ("better by chance" in readme.read_text()) == (networks > 1)
+    notes = SweepStudy.open(Path(copied.folder)).notes
+    looks = [entry for name, entry in notes.items() if name.startswith("test_look/")]
+    assert sorted(entry["variant"] for entry in looks) == sorted(COMPLETE)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import hashlib
 import json
 import re
 import shutil
@@ -13,12 +12,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from command_line import run as run_command
 from finished_run import COMPLETE
+from PIL import Image
 from test_best import contents
-from test_source import randomised
+from test_source import imported, randomised
 from torch import nn
 
 from resnest_search.configuration.schema import DataConfig, ModelConfig
@@ -51,18 +52,24 @@ class Blocker:
 sys.meta_path.insert(0, Blocker())
 """
 COMPARED = """
-import torch
+import json
+from model import classify
+
+best = classify("photo.jpg", top=1)[0][0]
+facts = json.load(open("model.json"))
+assert best in facts["data"]["class_names"]
 given = torch.load("../given.pt", weights_only=True)
 with torch.inference_mode():
-    logits = network(given["images"])
-assert torch.allclose(logits, given["logits"], atol=1e-4), (logits - given["logits"]).abs().max()
+    found = network(given["images"])
+assert torch.allclose(found, given["logits"], atol=1e-4), (found - given["logits"]).abs().max()
 """
 ASSERTED = {
-    "model.py": f"{COMPARED}\nassert list(maps)[-1] == 'layer4' and trainable.fc.out_features == 7",
-    "model.pt2": f"{COMPARED}\nassert classes.shape == (5,)",
-    "model.onnx": "network = lambda images: torch.from_numpy(session.run(None, "
-    f"{{'images': images.numpy()}})[0])\n{COMPARED}\nassert classes.shape == (5,)",
-    "timm": f"{COMPARED}\nassert transform.transforms and logits.shape[1] == 10",
+    "model.py": f"{COMPARED}\nassert list(maps)[-1] == 'layer4' and trainable.fc.out_features == 7"
+    "\nassert inputs.shape == (2, 1, 8, 8)",
+    "model.pt2": COMPARED,
+    "model.onnx": "import torch\nnetwork = lambda images: torch.from_numpy(session.run(None, "
+    f"{{'images': images.numpy()}})[0])\n{COMPARED}",
+    "timm": COMPARED,
 }
 
 
@@ -114,7 +121,8 @@ def exported(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Export
     sweep = deepened(folder)
     said = export_best(sweep, VARIANT, ["timm", "onnx", "torch_export"])
     facts = json.loads((folder / "best" / "model.json").read_text())
-    return Exported(sweep, folder / "best", said, facts)
+    assert said.refused == {}
+    return Exported(sweep, folder / "best", str(said), facts)
 
 
 def test_every_file_is_there_with_its_digest_and_nothing_else(exported: Exported) -> None:
@@ -126,8 +134,11 @@ def test_every_file_is_there_with_its_digest_and_nothing_else(exported: Exported
 
 def test_comparison_and_latency_stand_in_model_json_and_on_the_screen(exported: Exported) -> None:
     assert list(exported.facts["formats"]) == ["source", "timm", "onnx", "torch_export"]
-    first, *lines = exported.said.splitlines()
+    first, *lines, searched = exported.said.splitlines()
     assert VARIANT in first
+    trial = select_trial(exported.sweep, VARIANT)
+    assert searched.startswith(f"  measured by the sweep: {trial.costs['latency_ms']:.3g} ms")
+    assert trial.mode in searched
     for line, (name, facts) in zip(lines, exported.facts["formats"].items(), strict=True):
         assert facts["max_difference"] <= (0 if name == "source" else 1e-4)
         assert facts["top1_agreement"] == 1.0
@@ -158,6 +169,10 @@ def test_usage_of_the_readme_works_from_an_empty_directory(
         logits = network_of(exported.sweep)(images)
     torch.save({"images": images, "logits": logits}, tmp_path / "given.pt")
     shutil.copytree(exported.best, tmp_path / "given")
+    rng = np.random.default_rng(0)
+    for name in ("photo.jpg", "other.png"):
+        image = Image.fromarray(rng.integers(0, 256, (30, 41, 3), np.uint8))
+        image.save(tmp_path / "given" / name)
     text = (tmp_path / "given" / "README.md").read_text()
     usage = dict(re.findall(r"^## (\S+)\n.*?```python\n(.*?)```", text, re.DOTALL | re.MULTILINE))
     assert usage.keys() == ASSERTED.keys()
@@ -172,6 +187,9 @@ def test_usage_of_the_readme_works_from_an_empty_directory(
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    with imported(tmp_path / "given" / "model.py") as module:
+        ranked = module.classify(tmp_path / "given" / "photo.jpg")
+    assert done.stdout.strip() == (str(ranked) if file == "model.py" else ranked[0][0])
 
 
 @pytest.mark.parametrize("names", [["nonsense"], ["onnx", "torchscript"]])
@@ -201,7 +219,7 @@ def test_missing_package_names_the_extra_before_anything_is_written(
 def test_what_timm_cannot_express_leaves_the_earlier_best(copied: Sweep) -> None:
     before = contents(Path(copied.folder))
     with pytest.raises(UserError) as caught:
-        export_best(copied, VARIANT, ["onnx", "timm"])
+        export_best(copied, VARIANT, ["timm"])
     said = str(caught.value)
     assert said.startswith(f"format=timm: timm cannot express {VARIANT}")
     assert "small stem" in said
@@ -258,14 +276,41 @@ def test_command_line_takes_a_list_of_formats(copied: Sweep, tmp_path: Path) -> 
     words = ("export", "run=run", f"select={COMPLETE[-1]}")
     assert "no such format" in run_command(tmp_path, *words, "format=[nonsense]").one_line
     assert "format=[value,value]" in run_command(tmp_path, *words, "format=onnx").one_line
-    done = run_command(tmp_path, *words, "format=[torch_export]")
-    assert done.code == 0, done
-    assert done.err == ""
-    assert [line.split(":")[0].strip() for line in done.out.splitlines()[1:]] == [
-        "source",
-        "torch_export",
-    ]
-    facts = json.loads((tmp_path / "run" / "best" / "model.json").read_text())
-    for name, digest in facts["sha256"].items():
-        path = tmp_path / "run" / "best" / name
-        assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
+    assert run_command(tmp_path, *words, "format=[timm]").one_line.startswith(
+        "resnest-search: format=timm: timm cannot express"
+    )
+
+
+def test_formats_that_are_possible_are_written_and_the_others_said(
+    copied: Sweep, tmp_path: Path
+) -> None:
+    """Of a run at a path that the shell and Hydra would take for something else."""
+    odd = tmp_path / "r" / "a?x=1, b"
+    odd.parent.mkdir()
+    Path(copied.folder).rename(odd)
+    words = ("export", "run=r/a?x=1, b", f"select={COMPLETE[-1]}")
+    done = run_command(tmp_path, *words, "format=[timm,torch_export]")
+    assert done.code == 1, done
+    (said,) = done.err.splitlines()
+    assert said.startswith(f"resnest-search: format=timm: timm cannot express {COMPLETE[-1]}")
+    names = [line.split(":")[0].strip() for line in done.out.splitlines()[1:]]
+    assert names == ["source", "torch_export", "measured by the sweep"]
+    found = contents(odd / "best")
+    assert set(found) == {"README.md", "model.json", "model.py", "model.pt2", "weights.pt"}
+    facts = json.loads((odd / "best" / "model.json").read_text())
+    assert facts["sha256"] == {name: found[name] for name in facts["sha256"]}
+    assert list(facts["formats"]) == ["source", "torch_export"]
+    text = (odd / "best" / "README.md").read_text()
+    assert re.findall(r"^## (\S+)", text, re.MULTILINE) == ["model.py", "model.pt2"]
+
+
+def test_format_that_fails_its_check_leaves_the_others(
+    copied: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = dataclasses.replace(TORCH_EXPORT, write=_other_network)
+    monkeypatch.setitem(FORMATS, "torch_export", other)
+    done = export_best(copied, VARIANT, ["torch_export", "source"])
+    assert list(done.refused) == ["torch_export"]
+    assert "is not the trained network" in done.refused["torch_export"]
+    best = set(contents(Path(copied.folder) / "best"))
+    assert best == {"README.md", "model.json", "model.py", "weights.pt"}

@@ -6,15 +6,23 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
 from test_source import ROOT, SMALL, preprocessing, randomised
+from torchvision.transforms.v2 import functional as F
 
 from resnest_search.configuration.schema import ModelConfig
+from resnest_search.data.images import centred
+from resnest_search.data.pixels import squashed
+from resnest_search.data.preprocessing import SQUASHED, shorter_side
 from resnest_search.export.formats import FORMATS, Winner
-from resnest_search.export.formats.timm import cannot_express
+from resnest_search.export.formats.timm import cannot_express, crop_share, pretrained_config
 from resnest_search.models.build import build, network_arguments
 from resnest_search.variant import Variant
 
@@ -79,6 +87,42 @@ def test_what_timm_cannot_express_has_a_reason(variant: str, model: ModelConfig,
     assert reason is not None
     assert why in reason
     assert "\n" not in reason
+
+
+def test_crop_share_is_what_timm_makes_our_resize_of() -> None:
+    for size in range(1, 2049):
+        resize = shorter_side(size)
+        share = crop_share(size, resize)
+        assert 0 < share <= 1
+        transform = timm.data.create_transform((3, size, size), crop_pct=share)
+        assert transform.transforms[0].size == resize, size
+    assert crop_share(224, 256) == 0.875
+    assert crop_share(64, 64) == 1.0
+
+
+@given(
+    size=st.integers(32, 320),
+    height=st.integers(20, 400),
+    width=st.integers(20, 400),
+    channels=st.sampled_from([1, 3]),
+)
+def test_transform_of_timm_is_that_of_validation(
+    size: int, height: int, width: int, channels: int
+) -> None:
+    """What stands in config.json, through timm's own functions, on one image of any size."""
+    seen = preprocessing(channels, [0.4] * channels, [0.3] * channels, size)
+    resolved = timm.data.resolve_data_config(pretrained_cfg=pretrained_config(seen, 10))
+    transform = timm.data.create_transform(**resolved)
+    coarse = np.random.default_rng(size).integers(0, 256, (8, 8, 3), np.uint8)
+    image = Image.fromarray(coarse).convert("L" if channels == 1 else "RGB")
+    image = image.resize((width, height), Image.Resampling.BICUBIC)
+    expected = F.pil_to_tensor(centred(image, seen.resize, seen.crop)) / 255
+    assert (transform(image) - (expected - 0.4) / 0.3).abs().max() < 1e-5
+    square = dataclasses.replace(seen, resized=SQUASHED, resize=size)
+    resolved = timm.data.resolve_data_config(pretrained_cfg=pretrained_config(square, 10))
+    found = timm.data.create_transform(**resolved)(image) * 0.3 + 0.4
+    expected = squashed(F.pil_to_tensor(image)[None], size)[0] / 255
+    assert (found - expected).abs().max() < 3.01 / 255  # Pillow and torch round otherwise
 
 
 def test_refused_attention_widths_are_those_that_timm_has_no_shape_for(tmp_path: Path) -> None:

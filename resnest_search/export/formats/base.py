@@ -72,7 +72,8 @@ class Format:
         packages: of the extra ``[export]`` that writing or checking it needs.
         write: writes the files into a folder.
         usage: Python code of a few lines that loads and calls it from within the folder,
-            where ``{shape}`` stands for ``channels, size, size``.
+            where ``{shape}`` stands for ``channels, size, size``, and ``photo.jpg`` for a file.
+        needs: packages that this code needs, as pip is told.
         mode: in which its latency is measured.
         refusal: why it cannot express a network of these arguments; None where it can.
     """
@@ -82,6 +83,7 @@ class Format:
     packages: tuple[str, ...]
     write: Callable[[Winner, Path], None]
     usage: str
+    needs: str
     mode: str
     refusal: Callable[[dict[str, Any]], str | None] = lambda arguments: None
 

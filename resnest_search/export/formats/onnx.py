@@ -19,13 +19,15 @@ __all__ = ["ONNX"]
 _OPSET = 18
 
 _USAGE = """\
+import json
+
 import onnxruntime
-import torch
-from model import preprocess  # or normalise with the mean and std of model.json
+from model import load_images  # or by the metadata's "preprocessing"
 
 session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
-images = preprocess(torch.rand(5, {shape})).numpy()
-classes = session.run(None, {"images": images})[0].argmax(1)"""
+names = json.loads(session.get_modelmeta().custom_metadata_map["class_names"])
+logits = session.run(None, {"images": load_images("photo.jpg").numpy()})[0]
+print(names[int(logits.argmax(1)[0])])"""
 
 
 def _write(winner: Winner, folder: Path) -> None:
@@ -44,6 +46,7 @@ def _write(winner: Winner, folder: Path) -> None:
         raise RuntimeError("torch.onnx.export made no program")
     model = program.model_proto
     _tidy(model)
+    onnx.helper.set_model_props(model, winner.metadata)
     onnx.checker.check_model(model)
     onnx.save(model, str(folder / "model.onnx"))
 
@@ -77,5 +80,11 @@ def _silence() -> Iterator[None]:
 
 
 ONNX = Format(
-    "onnx", ("model.onnx",), ("onnx", "onnxscript", "onnxruntime"), _write, _USAGE, "ONNX Runtime"
+    "onnx",
+    ("model.onnx",),
+    ("onnx", "onnxscript", "onnxruntime"),
+    _write,
+    _USAGE,
+    "onnxruntime torch pillow",
+    "ONNX Runtime",
 )

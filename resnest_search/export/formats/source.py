@@ -167,4 +167,4 @@ def _write(winner: Winner, folder: Path) -> None:
     (folder / "model.py").write_text(text, encoding="utf-8")
 
 
-SOURCE = Format("source", ("model.py", "weights.pt"), (), _write, _USAGE, "eager")
+SOURCE = Format("source", ("model.py", "weights.pt"), (), _write, _USAGE, "torch pillow", "eager")

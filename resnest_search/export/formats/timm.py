@@ -7,23 +7,29 @@ name by name, wherever its arguments can say so; `cannot_express` knows where th
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
+from resnest_search.data.preprocessing import SQUASHED, Preprocessing
 from resnest_search.export.formats.base import Format, Winner
 from resnest_search.variant import Variant, attention_width, group_width
 
-__all__ = ["TIMM", "cannot_express", "model_arguments"]
+__all__ = ["TIMM", "cannot_express", "crop_share", "model_arguments", "pretrained_config"]
 
 _STAGES = 4  # that timm's ResNet has, neither more nor fewer
 
 _USAGE = """\
 import timm
 import torch
+from model import BACKGROUND, decoded  # 8 bits, upright, nothing transparent
 
 network = timm.create_model("local-dir:timm", pretrained=True).eval()
 transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network))
-logits = network(torch.rand(5, {shape}))  # of images that are normalised"""
+image = decoded("photo.jpg", {channels}, BACKGROUND)
+with torch.inference_mode():
+    logits = network(transform(image)[None])
+print(network.pretrained_cfg["label_names"][int(logits.argmax(1))])"""
 
 
 def cannot_express(arguments: dict[str, Any]) -> str | None:
@@ -79,30 +85,51 @@ def model_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def crop_share(size: int, resize: int) -> float:
+    """timm's ``crop_pct``: it resizes to ``floor(size / crop_pct)``, which must be ours.
+
+    The shortest decimal fraction that does it.
+    """
+    digits = 0
+    while True:
+        share = math.floor(size / resize * 10.0**digits) / 10.0**digits
+        if share and math.floor(size / share) == resize:
+            return share
+        digits += 1
+
+
+def pretrained_config(preprocessing: Preprocessing, classes: int) -> dict[str, Any]:
+    """timm's ``pretrained_cfg``, whose transform is that of validation."""
+    facts, size = preprocessing.facts(), preprocessing.crop
+    return {
+        "num_classes": classes,
+        "input_size": [preprocessing.channels, size, size],
+        "mean": facts["mean"],
+        "std": facts["std"],
+        "crop_pct": crop_share(size, preprocessing.resize),
+        "crop_mode": "squash" if preprocessing.resized == SQUASHED else "center",
+        "interpolation": facts["interpolation"],
+        "fixed_input_size": False,
+        "first_conv": "conv1.0",
+        "classifier": "fc",
+    }
+
+
 def _write(winner: Winner, folder: Path) -> None:
     from safetensors.torch import save_file
 
     below = folder / "timm"
     below.mkdir()
-    arguments, size = winner.arguments, winner.preprocessing.crop
-    channels, classes = arguments["in_channels"], arguments["num_classes"]
-    facts = winner.preprocessing.facts()
+    arguments = winner.arguments
+    classes = arguments["num_classes"]
     config = {
         "architecture": "resnest50d",
         "num_classes": classes,
         "num_features": 4 * arguments["planes"][-1],
+        "label_names": list(winner.class_names),
+        "preprocessing": winner.preprocessing.facts(),  # timm passes over it
         "model_args": model_arguments(arguments),
-        "pretrained_cfg": {
-            "num_classes": classes,
-            "input_size": [channels, size, size],
-            "mean": facts["mean"],
-            "std": facts["std"],
-            "crop_pct": 1.0,
-            "interpolation": "bilinear",
-            "fixed_input_size": False,
-            "first_conv": "conv1.0",
-            "classifier": "fc",
-        },
+        "pretrained_cfg": pretrained_config(winner.preprocessing, classes),
     }
     (below / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     state = {name: tensor.contiguous() for name, tensor in winner.network.state_dict().items()}
@@ -117,6 +144,7 @@ TIMM = Format(
     ("timm", "safetensors"),
     _write,
     _USAGE,
+    "timm torch pillow",
     "eager, timm",
     cannot_express,
 )
