@@ -20,6 +20,7 @@ __all__ = [
     "list_all",
     "list_images",
     "resolve",
+    "train_count",
 ]
 
 DEFAULT_ROOT = "~/.cache/resnest-search"
@@ -59,6 +60,13 @@ def resolve(config: DataConfig, listing: Listing | None = None) -> DataConfig:
         _check_files(config)
     plan_counts(config, _KNOWN[config.name])
     return _with_classes(config, 10)
+
+
+def train_count(config: DataConfig) -> int:
+    """Images that a resolved configuration trains on. Raises UserError where too few are left."""
+    folders = config.name in FOLDERS
+    available = _available(config.name, list_images(config)) if folders else _KNOWN[config.name]
+    return plan_counts(config, available).train
 
 
 def list_images(config: DataConfig) -> Listing:

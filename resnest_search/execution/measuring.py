@@ -31,6 +31,7 @@ from resnest_search.configuration.schema import (
     SweepConfig,
     TrainConfig,
 )
+from resnest_search.data.resolve import train_count
 from resnest_search.errors import UserError
 from resnest_search.metrics import METRICS
 from resnest_search.search import Candidate, Costing, Space, configured
@@ -66,12 +67,14 @@ def measure_space(
 ) -> dict[str, Costing]:
     """What each network of the space costs, by ``Candidate.network``, limits not yet applied.
 
-    Measured on the kind of device that a trial gets, unless ``measure.device`` names another.
+    Measured on the kind of device that a trial gets, unless ``measure.device`` names another. A
+    training step is of no more images than there are to train on, as in training.
     """
     device = {"gpu": "cuda", "cpu": "cpu"}[allotment.accelerator]
     mode = dataclasses.replace(config.measure, device=config.measure.device or device)
+    images, workers = train_count(config.data), allotment.workers
     found = measure(
-        [_request(config, candidate, mode, allotment.workers) for candidate in space.networks]
+        [_request(config, candidate, mode, images, workers) for candidate in space.networks]
     )
     return {
         candidate.network: _costing(result)
@@ -224,10 +227,11 @@ def _meets(name: str, value: float, bound: float) -> bool:
 
 
 def _request(
-    config: SweepConfig, candidate: Candidate, mode: MeasureConfig, workers: int
+    config: SweepConfig, candidate: Candidate, mode: MeasureConfig, images: int, workers: int
 ) -> CostRequest:
     model, data, train = configured(config, candidate)
-    share = dataclasses.replace(train, batch_size=math.ceil(train.batch_size / workers))
+    batch = min(train.batch_size, images)
+    share = dataclasses.replace(train, batch_size=math.ceil(batch / workers))
     return _cost_request(candidate.variant, model, data, share, mode)
 
 

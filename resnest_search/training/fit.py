@@ -98,7 +98,7 @@ def fit(
     if checkpoint is None and run.model.pretrained is not None:
         begun = load_pretrained(network, Path(run.model.pretrained))
         note = f"{note}; {begun}" if note else begun
-    note = "; ".join(text for text in (note, data.squeezed) if text)
+    note = "; ".join(text for text in (note, _batch_note(run, recipe), data.squeezed) if text)
     images = data.describe()["sha256"]["validation"]
     follower = _Follower(run, curve, report, note, images)
     if curve and (not follower.ask() or curve[-1].epoch >= run.train.epochs):
@@ -213,6 +213,16 @@ def _trainer(
         use_distributed_sampler=False,
         benchmark=run.accelerator == "gpu",
         default_root_dir=run.folder,
+    )
+
+
+def _batch_note(run: Run, recipe: TrainConfig) -> str:
+    """That a batch is smaller than asked for, which the learning rate follows; else nothing."""
+    if recipe.batch_size == run.train.batch_size:
+        return ""
+    return (
+        f"train.batch_size={run.train.batch_size} is more than there is to train on: batches hold "
+        f"{recipe.batch_size} images, which the learning rate follows"
     )
 
 

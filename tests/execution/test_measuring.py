@@ -5,22 +5,32 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 import pytest
 
-from resnest_search.configuration.schema import LimitsConfig, MeasureConfig, ModelConfig
+from resnest_search.configuration.schema import (
+    LimitsConfig,
+    MeasureConfig,
+    ModelConfig,
+    SearchConfig,
+    SweepConfig,
+    TrainConfig,
+)
 from resnest_search.cost import CostRequest, Costs
 from resnest_search.errors import UserError
 from resnest_search.execution.measuring import (
     busy_warnings,
     check_limits,
     locally,
+    measure_space,
     within_limits,
 )
+from resnest_search.execution.resources import Allotment
 from resnest_search.metrics import COSTS
-from resnest_search.search import Costing
+from resnest_search.search import Costing, Space
 
 
 def request(variant: str = "1s1x64d", image_size: int = 8) -> CostRequest:
@@ -118,6 +128,27 @@ def test_a_busy_device_is_said_and_an_idle_one_is_not() -> None:
     lines = busy_warnings({"a": costing(1.0, 1.0, 60.4), "b": costing(1.0, 1.0, 1.0)})
     assert len(lines) == 1
     assert "60 % busy while 1 of 2 networks" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "workers", "measured"), [(64, 1, 64), (8192, 1, 1617), (8192, 2, 809)]
+)
+def test_a_step_is_measured_with_the_batch_that_is_trained(
+    asked: int, workers: int, measured: int
+) -> None:
+    """A tenth of the 1,797 digits is held out."""
+    search = SearchConfig(space={"variant": ["1s1x64d"]})
+    config = SweepConfig(search=search, train=TrainConfig(batch_size=asked))
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, classes=10))
+    seen: list[CostRequest] = []
+
+    def measure(requests: Sequence[CostRequest]) -> list[Costs | str]:
+        seen.extend(requests)
+        return ["not now"] * len(requests)
+
+    space = Space(search.space, config.model)
+    measure_space(config, space, Allotment(workers, 1, 0, 1), measure)
+    assert [request.train_batch for request in seen] == [measured]
 
 
 def test_a_compiler_is_not_heard(

@@ -71,6 +71,17 @@ def test_training_reports_each_epoch_and_logs_it(tmp_path: Path) -> None:
     assert found == [CHECKPOINT, EPOCH_LOG]
 
 
+def test_a_batch_larger_than_the_set_is_the_set_and_says_so(tmp_path: Path) -> None:
+    """Else the learning rate, which follows the batch, would be 85 times what its rule gives."""
+    asked = train(make_run(tmp_path / "asked", batch_size=8192), stop_after=2)
+    whole = train(make_run(tmp_path / "whole", batch_size=96), stop_after=2)
+    assert [e.train_loss for e in asked.curve] == [e.train_loss for e in whole.curve]
+    assert asked.notes[0].startswith("train.batch_size=8192 ")
+    assert "96 images" in asked.notes[0]
+    assert asked.notes[1:] == [""]
+    assert whole.notes == ["", ""]
+
+
 def test_training_learns(plain: list[tuple[int, float, float, float]]) -> None:
     losses = [entry[3] for entry in plain]
     assert losses == sorted(losses, reverse=True)
