@@ -39,7 +39,7 @@ def test_an_earlier_run_is_reported_with_its_own_numbers(recorded: Path) -> None
             assert after[number][name] == row[name], (number, name)
     # what its version chose, by whatever rule
     facts = json.loads((recorded / "best" / "model.json").read_text())
-    said = f"({facts['variant']}, trial {facts['trial']}, select={facts['selected_as']})"
+    said = f"({facts['variant']}, trial {facts['trial']}: select={facts['selected_as']})"
     assert said in done.out
     assert "Interrupted: " not in done.out
     page = (recorded / "report.html").read_text()

@@ -178,7 +178,7 @@ def state_text(trial: TrialRecord) -> str:
     if trial.state == PRUNED and trial.pruned_at is not None:
         text += f" at epoch {trial.pruned_at}"
     if trial.state in (PAUSED, INTERRUPTED):
-        text += f" after epoch {trial.epochs}"
+        text += f" after epoch {trial.epochs}" if trial.epochs else " before an epoch ended"
     if trial.state == COMPLETE and trial.repeat_of is not None:
         text += f", repeats {trial.repeat_of}"
     if trial.reason and trial.state != COMPLETE:

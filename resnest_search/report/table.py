@@ -275,7 +275,9 @@ def _exported(folder: Path) -> str:
     """What ``best/`` holds, which an earlier version, or ``select=``, may have chosen otherwise."""
     try:
         facts = json.loads((folder / "best" / "model.json").read_text(encoding="utf-8"))
-        return f" ({facts['variant']}, trial {facts['trial']}, select={facts['selected_as']})"
+        known = "chosen_as" in facts
+        how = facts["chosen_as"] if known else f"select={facts['selected_as']}"
+        return f" ({facts['variant']}, trial {facts['trial']}: {how})"
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 

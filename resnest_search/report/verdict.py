@@ -106,10 +106,13 @@ def _alike_text(sweep: Sweep) -> str:
 
 
 def _rivals_text(sweep: Sweep, best: TrialRecord) -> str:
-    rivals = sorted((t for t in sweep.trials if t.number in best.rivals), key=sweep.by_cost)
-    names = [trial.name for trial in rivals]
-    if not names:
+    if not best.rivals:
         return "Nothing that costs as little is within noise of it."
+    named = {*sweep.alike} if knee(sweep) else set()  # they have been named, for what they cost
+    others = [t for t in sweep.trials if t.number in {*best.rivals} - named]
+    names = [trial.name for trial in sorted(others, key=sweep.by_cost)]
+    if not names:
+        return ""
     if len(names) == 1:
         return f"{names[0]} is within noise of it and costs no more."
     return f"{_listed(names)} are within noise of it and cost no more."

@@ -64,7 +64,7 @@ def test_a_pause_is_no_end_and_keys_that_vary_are_named():
     (line,) = plain([make_sweep([paused, ended])])
     assert line.startswith("trial 1 · 1s1x16d (train.learning_rate=0.05) · complete · ")
     shown = on_terminal(make_sweep([paused, ended]))
-    assert "paused after epoch 0: others promise" in shown
+    assert "paused before an epoch ended: others" in shown
     assert "running" not in shown
 
 

@@ -269,6 +269,10 @@ def test_what_was_passed_over_for_its_costs_is_named():
         sweep
     )
     assert "Noise does not" not in noise(replace(sweep, alike=()))
+    # one that may cost as little, within the errors of the costs, is not named a second time
+    trials = [replace(t, rivals=(2,)) if t.number == sweep.knee else t for t in sweep.trials]
+    assert noise(replace(sweep, trials=tuple(trials))).count("2s1x40d, on") == 1
+    assert "costs no more" not in noise(replace(sweep, trials=tuple(trials)))
 
 
 def test_a_front_of_one_or_two_members_has_nothing_to_choose():
@@ -357,7 +361,10 @@ def test_what_best_holds_is_said_whatever_chose_it(tmp_path):
     (tmp_path / "best").mkdir()
     facts = {"variant": "9s9x9d", "trial": 7, "selected_as": "knee"}
     (tmp_path / "best" / "model.json").write_text(json.dumps(facts))
-    assert f"{tmp_path}/best (9s9x9d, trial 7, select=knee)" in printed(closing(sweep), width=300)
+    assert f"{tmp_path}/best (9s9x9d, trial 7: select=knee)" in printed(closing(sweep), width=300)
+    facts["chosen_as"] = "the fastest of the front"
+    (tmp_path / "best" / "model.json").write_text(json.dumps(facts))
+    assert "(9s9x9d, trial 7: the fastest of the front)" in printed(closing(sweep), width=300)
     (tmp_path / "best" / "model.json").write_text("[]")
     assert f"{tmp_path}/best\n" in printed(closing(sweep), width=300).replace(" \n", "\n")
 
