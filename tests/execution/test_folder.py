@@ -40,6 +40,13 @@ def test_new_folder_is_named_by_sweep_and_time(
     assert folder.is_dir()
 
 
+def test_sweeps_that_begin_at_once_have_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert len({new_folder(None, "radix_card") for _ in range(9)}) == 9
+
+
 def test_empty_folder_is_taken(tmp_path: Path) -> None:
     assert new_folder(str(tmp_path), "sweep") == tmp_path
 
