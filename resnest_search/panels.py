@@ -102,11 +102,10 @@ def _fronts(panel: Panel, sweep: Sweep) -> list[Panel]:
         x = next((name for name in ("latency_ms", *COSTS) if name in known), "")
         return [Panel("scatter", f"{_noun(y)} against {METRICS[x].noun}", x, y)] if x else []
     sizes = [*others[1:2], *[""] * len(others)]
+    notes = [panel.note, *[""] * len(others)]
     return [
-        replace(
-            panel, kind="front", title=f"{_noun(y)} against {METRICS[x].noun}", x=x, y=y, size=size
-        )
-        for x, size in zip(others, sizes, strict=False)
+        Panel("front", f"{_noun(y)} against {METRICS[x].noun}", x, y, size, note)
+        for x, size, note in zip(others, sizes, notes, strict=False)
     ]
 
 

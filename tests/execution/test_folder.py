@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from resnest_search.errors import UserError
-from resnest_search.execution.folder import existing_folder, locked, new_folder
+from resnest_search.execution.folder import existing_folder, is_held, locked, new_folder
 
 ROOT = Path(__file__).parents[2]
 HOLDER = """
@@ -106,6 +106,14 @@ def test_second_driver_is_refused_until_the_first_is_killed(tmp_path: Path) -> N
     finally:
         holder.kill()
         holder.wait()
+
+
+def test_whether_a_driver_is_at_work_is_told_without_being_in_its_way(tmp_path: Path) -> None:
+    assert not is_held(tmp_path)
+    with locked(tmp_path):
+        assert is_held(tmp_path)
+    assert not is_held(tmp_path)
+    assert is_held(tmp_path / "driver.lock")  # nobody can tell
 
 
 def test_lock_is_let_go_after_an_error(tmp_path: Path) -> None:
