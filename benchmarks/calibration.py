@@ -27,9 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
+from resnest_search.configuration.schema import MethodConfig, SearchConfig, SweepConfig
 from resnest_search.execution.simulator import VirtualClock, simulate, simulated
 from resnest_search.execution.table import Table
-from resnest_search.schema import MethodConfig, SearchConfig, SweepConfig
 from resnest_search.search import SweepStudy
 from resnest_search.search.improvement import beats
 from resnest_search.search.outlook import Finished, Outlook, Prospect

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import yaml
 
+from resnest_search.configuration.schema import DataConfig, MeasureConfig, ModelConfig
+from resnest_search.configuration.shipped import shipped_folder
 from resnest_search.cost import CostRequest, Costs, measure_all
 from resnest_search.metrics import COSTS, METRICS
-from resnest_search.schema import DataConfig, MeasureConfig, ModelConfig
 from resnest_search.search import Space
-from resnest_search.shipped import shipped_folder
 
 RESULTS = Path(__file__).with_name("results")
 

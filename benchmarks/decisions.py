@@ -29,9 +29,9 @@ from typing import Any
 import optuna
 from search_peers.own import method
 
+from resnest_search.configuration.schema import ModelConfig, SearchConfig, SweepConfig
 from resnest_search.execution.simulator import Start, VirtualClock, arrivals_of, simulate, simulated
 from resnest_search.execution.table import Table
-from resnest_search.schema import ModelConfig, SearchConfig, SweepConfig
 from resnest_search.search import SweepStudy, read_sweep
 from resnest_search.search.study import decision_on
 

@@ -37,14 +37,14 @@ from timm.models.resnet import ResNet
 from torch import nn
 from torch.nn import functional as F
 
+from resnest_search.configuration.schema import ModelConfig
+from resnest_search.configuration.shipped import shipped_folder
 from resnest_search.cost.busy import CpuWatch
 from resnest_search.cost.machine import device_name
 from resnest_search.models import build
 from resnest_search.models.fast import fast
 from resnest_search.models.folded import layout_of
 from resnest_search.models.fused import fuse
-from resnest_search.schema import ModelConfig
-from resnest_search.shipped import shipped_folder
 from resnest_search.variant import Variant
 
 RESULTS = Path(__file__).with_name("results")

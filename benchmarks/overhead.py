@@ -30,6 +30,7 @@ from typing import Any
 
 from ray import tune
 
+from resnest_search.configuration.schema import MethodConfig, SearchConfig, SweepConfig, TrialConfig
 from resnest_search.execution.driver import cluster, run_trials
 from resnest_search.execution.replay import ReplayTrainable, replays
 from resnest_search.execution.resources import Allotment
@@ -37,7 +38,6 @@ from resnest_search.execution.sweep import create, table_costs
 from resnest_search.execution.table import COLUMNS
 from resnest_search.record import Epoch
 from resnest_search.report.live import LiveTable
-from resnest_search.schema import MethodConfig, SearchConfig, SweepConfig, TrialConfig
 from resnest_search.search import Space
 from resnest_search.tracking import Tracker
 from resnest_search.watch import Watch

@@ -26,11 +26,11 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from resnest_search.configuration.schema import ModelConfig
+from resnest_search.configuration.shipped import shipped_folder
 from resnest_search.models.build import network_arguments
 from resnest_search.models.resnest import ResNeSt
 from resnest_search.models.weights import load_authors, load_timm
-from resnest_search.schema import ModelConfig
-from resnest_search.shipped import shipped_folder
 from resnest_search.variant import Variant
 
 RESULT = Path(__file__).with_name("results") / "parity.md"

@@ -32,7 +32,7 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from resnest_search.schema import MethodConfig
+from resnest_search.configuration.schema import MethodConfig
 from resnest_search.search.pruners import PausingPruner, build_pruner
 from resnest_search.search.pruners.plain import report
 

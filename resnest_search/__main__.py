@@ -9,16 +9,14 @@ from __future__ import annotations
 import contextlib
 import shlex
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnest_search import __version__, stopping
-from resnest_search.config import COMMANDS, run_command
-from resnest_search.errors import UserError
-from resnest_search.execution.scratch import settle
-from resnest_search.redact import without_password
-from resnest_search.schema import (
+from resnest_search.configuration.compose import COMMANDS, run_command, to_record
+from resnest_search.configuration.schema import (
     ExportConfig,
     MethodConfig,
     ProfileConfig,
@@ -28,10 +26,14 @@ from resnest_search.schema import (
     SweepConfig,
     TrainCommandConfig,
 )
+from resnest_search.errors import UserError
+from resnest_search.execution.scratch import settle
+from resnest_search.redact import without_password
 from resnest_search.words import command as typed
 
 if TYPE_CHECKING:
     from resnest_search.execution.sweep import SweepRun
+    from resnest_search.record import Sweep
 
 __all__ = ["main"]
 
@@ -50,8 +52,8 @@ usage: python -m resnest_search [command] key=value ...
 
 
 def main() -> None:
-    """Run the command of ``sys.argv``; exits with 2 after bad input, with 128 + its number after a
-    signal: 130 after Ctrl-C, 143 after SIGTERM.
+    """Run the command of ``sys.argv``; exits with 2 after bad input, with 1 after a sweep in which
+    no trial completed, with 128 + its number after a signal: 130 after Ctrl-C, 143 after SIGTERM.
     """
     words = sys.argv[1:]
     if words in ([], ["--help"], ["-h"]):
@@ -103,9 +105,15 @@ def sweep(config: SweepConfig) -> None:
     from resnest_search.execution.prepare import prepare
 
     config, space = prepare(config)
+    if config.plan:
+        from resnest_search.execution.plan import bill
+
+        print("\n".join(bill(config, space)))
+        return
     from resnest_search.execution.sweep import create, kept, measured, table_costs
     from resnest_search.report.live import measuring, reading
 
+    begun = time.monotonic()
     images = None
     if config.trial.name == "table":
         costings = table_costs(config, space)
@@ -114,11 +122,12 @@ def sweep(config: SweepConfig) -> None:
             config, images = find_images(config, space, progress)
         for line in images.doubts:
             print(f"resnest-search: {line}", file=sys.stderr)
-        with measuring(len(space.networks)) as progress:
+        with measuring(space.timed) as progress:
             costings = measured(config, space, progress)
     folder = new_folder(config.run, config.sweep)
     with locked(folder), kept(folder):
-        run = create(config, space, folder, costings, _command_line(), images)
+        spent_s = time.monotonic() - begun
+        run = create(config, space, folder, costings, _command_line(), images, spent_s)
         _conduct(run, config.verbose)
 
 
@@ -138,7 +147,7 @@ def resume(config: ResumeConfig) -> None:
 
 def train(config: TrainCommandConfig) -> None:
     """A sweep of one candidate that nothing prunes."""
-    from resnest_search.checks import parse_variant
+    from resnest_search.configuration.checks import parse_variant
 
     parse_variant(config.variant, config.model)
     search = SearchConfig(
@@ -159,6 +168,7 @@ def train(config: TrainCommandConfig) -> None:
             resources=config.resources,
             tracking=config.tracking,
             run=config.run,
+            plan=config.plan,
             verbose=config.verbose,
         )
     )
@@ -173,8 +183,9 @@ def profile(config: ProfileConfig) -> None:
 
     costing = profile_variant(config)
     print(f"{config.variant} in {config.model.name} on {costing.device}: {costing.mode}")
-    Console().print(profile_table(costing.costs))
-    if form := (costing.details or {}).get("form"):
+    details = costing.details or {}
+    Console().print(profile_table(costing.costs, details["train_mode"]))
+    if form := details.get("form"):
         print(f"fast form: {form}")
     for line in busy_warnings({config.variant: costing}):
         print(line, file=sys.stderr)
@@ -182,13 +193,14 @@ def profile(config: ProfileConfig) -> None:
 
 def report(config: ReportConfig) -> None:
     """Write tables and page anew from the study."""
-    from resnest_search.execution.folder import existing_folder
+    from resnest_search.execution.folder import existing_folder, is_held
     from resnest_search.search import SweepStudy, read_sweep
 
     folder = existing_folder(config.run)
     study = SweepStudy.open(folder, config.storage)
-    _write_reports(study, folder)
-    _print_closing(read_sweep(study, folder))
+    sweep = read_sweep(study, folder, at_work=is_held(folder))
+    _write_reports(sweep)
+    _print_closing(sweep)
 
 
 def export(config: ExportConfig) -> None:
@@ -222,7 +234,11 @@ def _conduct(run: SweepRun, verbose: bool) -> None:
     config, folder = run.config, run.folder
     with LiveTable(config.sweep) as live:
         tracker = Tracker(
-            config.tracking, folder, f"{config.sweep}/{folder.name}", vars(config), live.message
+            config.tracking,
+            folder,
+            f"{config.sweep}/{folder.name}",
+            to_record(config),
+            live.message,
         )
         begun = not run.strategy.finished
         # Tune answers Ctrl-C while trials run; this is for the seconds in which Ray starts.
@@ -234,12 +250,16 @@ def _conduct(run: SweepRun, verbose: bool) -> None:
 
 
 def _finish(run: SweepRun, tracker: Any, begun: bool) -> None:
-    """Report first, so that nothing that goes wrong in the export costs a table."""
+    """Report first, so that nothing that goes wrong in the export costs a table.
+
+    Exits with 1 where no trial completed, and with 128 + its number after a signal.
+    """
+    from resnest_search.execution.outcome import shortfall
     from resnest_search.export import export_best
     from resnest_search.search import read_sweep
 
-    _write_reports(run.study, run.folder)
-    sweep = read_sweep(run.study, run.folder)
+    sweep = read_sweep(run.study, run.folder, at_work=False)
+    _write_reports(sweep)
     if sweep.replayed:
         print("Nothing exported: a replayed table has no weights.")
     elif sweep.front and (begun or not (run.folder / "best").exists()):
@@ -257,20 +277,22 @@ def _finish(run: SweepRun, tracker: Any, begun: bool) -> None:
     if not run.strategy.finished:
         print(f"Interrupted. Carry on with: {typed('resume', run=run.folder)}")
         sys.exit(stopping.exit_code())
+    if line := shortfall(sweep):
+        print(f"resnest-search: {_printable(line)}", file=sys.stderr)
+        sys.exit(1)
 
 
-def _write_reports(study: Any, folder: Path) -> None:
+def _write_reports(sweep: Sweep) -> None:
     from resnest_search.report.html import write_report
     from resnest_search.report.table import front_csv, trials_csv
-    from resnest_search.search import read_sweep
 
-    sweep = read_sweep(study, folder)
+    folder = Path(sweep.folder)
     trials_csv(sweep, folder / "trials.csv")
     front_csv(sweep, folder / "front.csv")
     write_report(sweep, folder / "report.html")
 
 
-def _print_closing(sweep: Any) -> None:
+def _print_closing(sweep: Sweep) -> None:
     from resnest_search.report.table import print_closing
 
     print_closing(sweep)

@@ -5,23 +5,28 @@ One table, so that objectives, limits, CSV, report and W&B agree.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-__all__ = ["COSTS", "METRICS", "TRAINED", "Metric"]
+__all__ = ["COSTS", "METRICS", "TRAINED", "Metric", "accuracy_error", "accuracy_interval"]
+
+_Z95 = 1.959964  # standard deviations on either side that hold 95 % of a normal
 
 
 @dataclass(frozen=True)
 class Metric:
     """A recorded number.
 
-    ``label`` heads a table column, ``title`` names an axis, ``scale`` and ``digits``
-    turn the recorded value into the printed one.
+    ``label`` heads a table column, ``title`` names an axis, ``noun`` stands in a sentence, ``unit``
+    follows the printed value; ``scale`` and ``digits`` turn the recorded value into that.
     """
 
     name: str
     maximize: bool
     label: str
     title: str
+    noun: str
+    unit: str
     digits: int = 2
     scale: float = 1.0
 
@@ -29,20 +34,82 @@ class Metric:
         """The value as a person reads it, without its unit; a dash where there is none."""
         return "–" if value is None else f"{value * self.scale:.{self.digits}f}"
 
+    def say(self, value: float | None) -> str:
+        """The value with its unit, as it stands in a sentence."""
+        return f"{self.show(value)} {self.unit}"
+
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("accuracy", True, "acc %", "validation accuracy, %", 2, 100.0),
-        Metric("loss", False, "loss", "validation loss", 3),
-        Metric("latency_ms", False, "ms", "latency, ms (median)", 2),
-        Metric("latency_p95_ms", False, "p95 ms", "latency, ms (95th percentile)", 2),
-        Metric("images_per_s", True, "img/s", "images per second", 0),
-        Metric("memory_mib", False, "MiB", "peak memory of inference, MiB", 2),
-        Metric("train_memory_mib", False, "train MiB", "peak memory of a training step, MiB", 1),
-        Metric("parameters_m", False, "#P M", "parameters, millions", 3),
-        Metric("gmacs", False, "GMACs", "multiply-accumulates per image, billions", 4),
+        Metric(
+            "accuracy", True, "acc %", "validation accuracy, %", "accuracy", "% accuracy", 2, 100.0
+        ),
+        Metric("loss", False, "loss", "validation loss", "loss", "loss", 3),
+        Metric("latency_ms", False, "ms", "latency, ms (median)", "latency", "ms", 2),
+        Metric(
+            "latency_p95_ms",
+            False,
+            "p95 ms",
+            "latency, ms (95th percentile)",
+            "p95 latency",
+            "ms (p95)",
+            2,
+        ),
+        Metric("images_per_s", True, "img/s", "images per second", "throughput", "img/s", 0),
+        Metric("memory_mib", False, "MiB", "peak memory of inference, MiB", "memory", "MiB", 2),
+        Metric(
+            "train_memory_mib",
+            False,
+            "train MiB",
+            "peak memory of a training step, MiB",
+            "training memory",
+            "MiB to train",
+            1,
+        ),
+        Metric(
+            "parameters_m", False, "#P M", "parameters, millions", "parameters", "M parameters", 3
+        ),
+        Metric(
+            "gmacs",
+            False,
+            "GMACs",
+            "multiply-accumulates per image, billions",
+            "multiply-accumulates",
+            "GMACs",
+            4,
+        ),
     )
 }
 TRAINED: tuple[str, ...] = ("accuracy", "loss")  # known only by training; may decide at a rung
 COSTS: tuple[str, ...] = tuple(name for name in METRICS if name not in TRAINED)
+
+
+def accuracy_error(share: float, images: int, variance: float | None = None) -> float | None:
+    """Standard error of an accuracy: half the width of the interval of Wilson (1927) at z = 1.
+
+    ``sqrt(p (1 - p) / n + 1 / (4 n^2)) / (1 + 1 / n)``: for many images the binomial standard
+    error, and not 0 where all answers are right.
+
+    Args:
+        share: the accuracy p.
+        images: the number n behind it.
+        variance: of the answers to single images; p (1 - p) where each is right or wrong.
+
+    Returns:
+        None where there are no images, or the share is none.
+    """
+    if not images or not 0 <= share <= 1:
+        return None
+    spread = share * (1 - share) if variance is None else variance
+    return math.sqrt(spread / images + 0.25 / images**2) / (1 + 1 / images)
+
+
+def accuracy_interval(share: float, images: int) -> tuple[float, float] | None:
+    """The ends of Wilson's interval of 95 % of an accuracy; None as in `accuracy_error`."""
+    if not images or not 0 <= share <= 1:
+        return None
+    z2 = _Z95**2 / images
+    middle = (share + z2 / 2) / (1 + z2)
+    half = math.sqrt(share * (1 - share) * z2 + z2**2 / 4) / (1 + z2)
+    return max(0.0, middle - half), min(1.0, middle + half)

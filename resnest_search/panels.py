@@ -1,38 +1,47 @@
-"""The panels that show a sweep, read from dashboards/*.yaml.
+"""The panels that show a sweep: those of dashboards/*.yaml, made out for its objectives.
 
 The report and the tracked summary draw the same list, so that they cannot drift apart.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from resnest_search.configuration.shipped import shipped_folder
 from resnest_search.errors import UserError
-from resnest_search.metrics import METRICS, TRAINED
-from resnest_search.shipped import shipped_folder
+from resnest_search.metrics import COSTS, METRICS, TRAINED
+from resnest_search.record import Sweep
 
-__all__ = ["KINDS", "Panel", "read_panels"]
+__all__ = ["KINDS", "Panel", "drawn", "read_panels"]
 
 # the axes that a kind must have and those that it may have
 KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "front": (("x", "y"), ("size",)),
     "scatter": (("x", "y"), ("size",)),
-    "curves": (("y",), ()),
+    "objectives": ((), ()),
+    "curves": ((), ("y",)),
     "table": ((), ()),
     "config": ((), ()),
 }
+_TITLED = ("objectives", "curves")  # by their axes
+_PLOTS = ("front", "scatter")
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel; x, y and size are names of metrics.METRICS, empty where the kind has none."""
+    """One panel; x, y and size are names of metrics.METRICS, empty where the kind has none.
+
+    An empty title is made of the axes.
+    """
 
     kind: str
-    title: str
+    title: str = ""
     x: str = ""
     y: str = ""
     size: str = ""
@@ -58,6 +67,66 @@ def read_panels(path: str | Path | None = None) -> tuple[Panel, ...]:
     )
 
 
+def drawn(panels: Iterable[Panel], sweep: Sweep) -> list[Panel]:
+    """The panels of this sweep: axes as its objectives give them, each plot once, none empty."""
+    found: list[Panel] = []
+    for panel in panels:
+        for made in _made_out(panel, sweep):
+            axes = {made.x, made.y}
+            twice = made.kind in _PLOTS and any(
+                other.kind in _PLOTS and axes == {other.x, other.y} for other in found
+            )
+            if not twice and _has_content(made, sweep):
+                found.append(made)
+    return found
+
+
+def _made_out(panel: Panel, sweep: Sweep) -> list[Panel]:
+    if panel.kind == "objectives":
+        return _fronts(panel, sweep)
+    if panel.kind == "curves":
+        y = panel.y or sweep.reported
+        return [replace(panel, y=y, title=panel.title or f"{_noun(y)} after each epoch")]
+    return [panel]
+
+
+def _fronts(panel: Panel, sweep: Sweep) -> list[Panel]:
+    """What is trained against each other objective, in their order; a third one is the size.
+
+    Of a single objective there is no front: it stands against the first cost that is known.
+    """
+    y = sweep.reported if sweep.reported in sweep.objectives else sweep.objectives[0]
+    others = [name for name in sweep.objectives if name != y]
+    if not others:
+        known = {name for trial in sweep.trials for name in trial.costs} - {y}
+        x = next((name for name in ("latency_ms", *COSTS) if name in known), "")
+        return [Panel("scatter", f"{_noun(y)} against {METRICS[x].noun}", x, y)] if x else []
+    sizes = [*others[1:2], *[""] * len(others)]
+    return [
+        replace(
+            panel, kind="front", title=f"{_noun(y)} against {METRICS[x].noun}", x=x, y=y, size=size
+        )
+        for x, size in zip(others, sizes, strict=False)
+    ]
+
+
+def _noun(name: str) -> str:
+    return METRICS[name].noun.capitalize()
+
+
+def _has_content(panel: Panel, sweep: Sweep) -> bool:
+    """Whether anything would be seen."""
+    if panel.kind == "table":
+        return bool(sweep.trials)
+    if panel.kind == "curves":
+        values = (getattr(epoch, panel.y) for trial in sweep.trials for epoch in trial.curve)
+        return any(value is not None and isfinite(value) for value in values)
+    if panel.kind not in _PLOTS:
+        return True
+    axes = ([trial.metric(panel.x), trial.metric(panel.y)] for trial in sweep.trials)
+    return any(all(v is not None and isfinite(v) for v in pair) for pair in axes)
+
+
 def _panel(entry: Any, where: str) -> Panel:
     if not isinstance(entry, dict):
         raise UserError(f"{where}: expected kind, title and axes, not {entry!r}")
@@ -71,7 +140,7 @@ def _panel(entry: Any, where: str) -> Panel:
             raise UserError(f"{where}: {kind} knows no {key!r}, only {', '.join(sorted(known))}")
         if not isinstance(value, str):
             raise UserError(f"{where}: {key} must be text, not {value!r}")
-    for key in ("title", *needed):
+    for key in ("title", *needed) if kind not in _TITLED else needed:
         if not entry.get(key):
             raise UserError(f"{where}: {kind} needs {key!r}")
     allowed = TRAINED if kind == "curves" else tuple(METRICS)

@@ -5,18 +5,49 @@ Report, tracking and export see these and nothing of Optuna.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
-from math import inf
+from math import inf, isfinite, nan
 from typing import Any
 
-__all__ = ["COMPLETE", "FAILED", "INFEASIBLE", "PRUNED", "RUNNING", "Epoch", "Sweep", "TrialRecord"]
+from resnest_search.metrics import METRICS, TRAINED, accuracy_error
+
+__all__ = [
+    "COMPLETE",
+    "FAILED",
+    "INFEASIBLE",
+    "INTERRUPTED",
+    "MOST_WITHOUT_KNEE",
+    "OPEN",
+    "PAUSED",
+    "PRUNED",
+    "RUNNING",
+    "Epoch",
+    "Sweep",
+    "TrialRecord",
+    "value_text",
+]
 
 RUNNING = "running"
+PAUSED = "paused"  # may go on: it waits while others train
+INTERRUPTED = "interrupted"  # nobody is at work on it; a resume carries it on
 COMPLETE = "complete"
 PRUNED = "pruned"
 FAILED = "failed"
 INFEASIBLE = "infeasible"
+OPEN = (RUNNING, PAUSED, INTERRUPTED)  # states that are no end
+MOST_WITHOUT_KNEE = 2  # members of a front between whose ends there is nothing
 _FROM_LATENCY = ("latency_ms", "images_per_s")  # of one median
+_OF_VARIANT = {"radix", "cardinality", "width", "cardinality_width", "variant"}
+
+
+def value_text(value: Any) -> str:
+    """A parameter's value as YAML would have it, a dash where there is none."""
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 @dataclass(frozen=True)
@@ -42,7 +73,7 @@ class TrialRecord:
     variant: str
     parameters: dict[str, Any]  # what the space varied, by key
     state: str
-    reason: str = ""  # why it is in this state; empty while it runs
+    reason: str = ""  # why it is in this state; empty while it runs, or was interrupted
     curve: tuple[Epoch, ...] = ()
     validation_images: int = 0
     costs: dict[str, float] = field(default_factory=dict)  # names of metrics.COSTS
@@ -55,7 +86,7 @@ class TrialRecord:
     on_front: bool = False
     inherited: int = 0  # epochs taken over from the trial that it continues
     lost: int = 0  # epochs trained without a place in the curve: one that diverged
-    paused: str = ""  # why it waits while others train; empty where it does not
+    train_mode: str = ""  # of the training step whose memory was measured; empty: not known
     latency_passes: int = 0  # that the latency is the median of; 0: not known
     # Of a candidate that was trained to full length with several seeds
     seeds: int = 1  # of its complete trials
@@ -66,6 +97,17 @@ class TrialRecord:
     membership: float | None = None  # probability of being on the front
     knee_share: float | None = None  # probability of being its knee
     rivals: tuple[int, ...] = ()  # trials within noise of it that cost no more
+
+    @property
+    def extras(self) -> dict[str, Any]:
+        """What the space varied beside the variant, by key, sorted."""
+        return {k: v for k, v in sorted(self.parameters.items()) if k not in _OF_VARIANT}
+
+    @property
+    def name(self) -> str:
+        """The variant, with whatever else the sweep varies: what a person calls it by."""
+        extra = ", ".join(f"{key}={value_text(value)}" for key, value in self.extras.items())
+        return f"{self.variant} ({extra})" if extra else self.variant
 
     @property
     def epochs(self) -> int:
@@ -79,9 +121,9 @@ class TrialRecord:
 
     @property
     def accuracy_error(self) -> float | None:
-        """Standard error of that accuracy: sqrt(p (1 - p) / n), binomial, on n images."""
-        p, n = self.accuracy, self.validation_images
-        return (p * (1 - p) / n) ** 0.5 if p is not None and 0 <= p <= 1 and n else None
+        """Standard error of that accuracy, from the images; see `metrics.accuracy_error`."""
+        found = self.accuracy
+        return None if found is None else accuracy_error(found, self.validation_images)
 
     def cost_error(self, name: str) -> float:
         """Standard error of a cost: 0 where it is exact or its error is not known.
@@ -114,12 +156,14 @@ class Sweep:
     config: dict[str, Any]  # resolved
     objectives: tuple[str, ...]
     trials: tuple[TrialRecord, ...]
-    knee: int | None = None  # number of the trial at the knee of the front
+    chosen: int | None = None  # number of the trial that stands for the front: see search/knee
+    alike: tuple[int, ...] = ()  # on the front, not told from the knee in accuracy, but no cheaper
     rungs: tuple[int, ...] = ()  # epochs at which trials may be pruned
     budget: int = 0  # most training epochs that the sweep may spend
     started: str = ""  # ISO 8601, UTC
     seconds: float = 0.0  # spent by all drivers so far
     finished: bool = False
+    at_work: bool = True  # whether a driver may be at work on it, where it is not finished
     command: str = ""  # that started it
     versions: dict[str, str] = field(default_factory=dict)
     images: str | None = None  # digest of the images; None where it was not taken
@@ -138,21 +182,46 @@ class Sweep:
         return bool(self.config.get("trial", {}).get("name") == "table")
 
     @property
+    def reported(self) -> str:
+        """The trained metric that stands for the training: an objective, else accuracy."""
+        return next((name for name in self.objectives if name in TRAINED), "accuracy")
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it is not finished, and nobody is at work on it."""
+        return not self.finished and not self.at_work
+
+    @property
     def front(self) -> tuple[TrialRecord, ...]:
-        """The Pareto front, fastest first where latency is known."""
+        """The Pareto front, the best in the first objective that is a cost first.
+
+        By latency where no objective is a cost; a member of which that is not known comes last.
+        """
         members = (trial for trial in self.trials if trial.on_front and trial.state == COMPLETE)
-        return tuple(sorted(members, key=lambda t: (t.costs.get("latency_ms", inf), t.number)))
+        return tuple(sorted(members, key=self.by_cost))
+
+    def by_cost(self, trial: TrialRecord) -> tuple[float, int]:
+        """By which trials are sorted: the first objective that is a cost, else latency."""
+        name = next((name for name in self.objectives if name not in TRAINED), "latency_ms")
+        value = trial.costs.get(name, nan)
+        oriented = -value if METRICS[name].maximize else value
+        return (oriented if isfinite(oriented) else inf, trial.number)
+
+    @property
+    def knee(self) -> int | None:
+        """Number of the trial at the knee; None where a front is too small to have one."""
+        return self.chosen if len(self.front) > MOST_WITHOUT_KNEE else None
 
     @property
     def rivals(self) -> tuple[int, ...]:
-        """Trials within noise of the knee that cost no more."""
-        return self._at_knee.rivals if self._at_knee else ()
+        """Trials within noise of the chosen one that cost no more."""
+        return self._chosen.rivals if self._chosen else ()
 
     @property
     def knee_share(self) -> float | None:
-        """Probability that the knee is the knee."""
-        return self._at_knee.knee_share if self._at_knee else None
+        """Probability that the knee is the knee; None where there is none."""
+        return self._chosen.knee_share if self._chosen else None
 
     @property
-    def _at_knee(self) -> TrialRecord | None:
-        return next((trial for trial in self.front if trial.number == self.knee), None)
+    def _chosen(self) -> TrialRecord | None:
+        return next((trial for trial in self.front if trial.number == self.chosen), None)

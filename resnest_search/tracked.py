@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -52,6 +52,7 @@ def trial_config(record: TrialRecord) -> dict[str, Any]:
         "seed": record.seed,
         "device": record.device,
         "mode": record.mode,
+        "train_mode": record.train_mode,
         "versions": record.versions,
     }
 
@@ -82,7 +83,8 @@ def trial_summary(record: TrialRecord) -> dict[str, Any]:
 
 def sweep_summary(sweep: Sweep) -> dict[str, Any]:
     """The sweep's outcome."""
-    members = [trial for trial in sweep.trials if _on_front(trial)]
+    members = sweep.front
+    best = next((t.name for t in members if t.number == sweep.chosen), "")
     known = {
         "front_membership": [t.membership for t in members] if sweep.noise else None,  # as front
         "knee_share": sweep.knee_share,
@@ -90,29 +92,43 @@ def sweep_summary(sweep: Sweep) -> dict[str, Any]:
     }
     return {
         "finished": sweep.finished,
+        "interrupted": sweep.interrupted,
         "epochs": sweep.epochs,
         "budget": sweep.budget,
         "seconds": sweep.seconds,
-        "front": [trial.variant for trial in members],
-        "knee": next((t.variant for t in members if t.number == sweep.knee), ""),
-        "rivals": [trial.variant for trial in sweep.trials if trial.number in sweep.rivals],
+        "front": [trial.name for trial in members],
+        "chosen": best,
+        "chosen_by": "knee" if sweep.knee is not None else _in_order(sweep),
+        "knee": best if sweep.knee is not None else "",
+        "rivals": [trial.name for trial in sweep.trials if trial.number in sweep.rivals],
         **{name: value for name, value in known.items() if value},
     }
 
 
-def trial_table(trials: Sequence[TrialRecord], front_only: bool = False) -> Rows:
-    """A row for each trial, or for each member of the front."""
-    columns: list[str | int] = [*_COLUMNS, "on_front", *_ACCURACY, *COSTS]
+def _in_order(sweep: Sweep) -> str:
+    """Why a front of one or two members stands for what it does; empty without a front."""
+    order = ", ".join(sweep.objectives)
+    return f"nothing to choose: first in the order {order}" if sweep.front else ""
+
+
+def trial_table(sweep: Sweep, front_only: bool = False) -> Rows:
+    """A row for each trial, or each member of the front; the objectives first, in their order."""
+    keys = sorted({key for trial in sweep.trials for key in trial.extras})
+    rest = [name for name in (*_ACCURACY, *COSTS) if name not in sweep.objectives]
+    metrics = [*sweep.objectives, *rest]
+    columns: list[str | int] = [*_COLUMNS, *keys, "on_front", *metrics]
     rows: list[Iterable[Any]] = []
-    for trial in trials:
-        if front_only and not _on_front(trial):
-            continue
+    for trial in sweep.front if front_only else sweep.trials:
         known = {name: getattr(trial, name) for name in _COLUMNS}
         known["reason"] = public_text(trial.reason)
-        accuracy = (getattr(trial, name) for name in _ACCURACY)
-        costs = (trial.costs.get(name) for name in COSTS)
-        rows.append([*known.values(), _on_front(trial), *accuracy, *costs])
+        extras = (trial.extras.get(key) for key in keys)
+        numbers = (_number(trial, name) for name in metrics)
+        rows.append([*known.values(), *extras, _on_front(trial), *numbers])
     return columns, rows
+
+
+def _number(trial: TrialRecord, name: str) -> Any:
+    return getattr(trial, name) if name in _ACCURACY else trial.metric(name)
 
 
 def chart_table(panel: Panel, sweep: Sweep) -> Rows:
@@ -120,7 +136,7 @@ def chart_table(panel: Panel, sweep: Sweep) -> Rows:
     names = [panel.x, panel.y, *[panel.size] * bool(panel.size)]
     columns: list[str | int] = ["variant", "on_front", *names]
     rows: list[Iterable[Any]] = [
-        [t.variant, _on_front(t), *(t.metric(name) for name in names)]
+        [t.name, _on_front(t), *(t.metric(name) for name in names)]
         for t in sweep.trials
         if t.state == COMPLETE and t.metric(panel.x) is not None and t.metric(panel.y) is not None
     ]
@@ -134,5 +150,5 @@ def curve_lines(panel: Panel, sweep: Sweep) -> tuple[list[list[int]], list[list[
     return (
         [[epoch.epoch for epoch in trial.curve] for trial in trials],
         [[getattr(epoch, panel.y) for epoch in trial.curve] for trial in trials],
-        [f"{trial.number} {trial.variant} {trial.state}" for trial in trials],
+        [f"{trial.number} {trial.name} {trial.state}" for trial in trials],
     )

@@ -21,8 +21,8 @@ import wandb
 
 from resnest_search.errors import UserError
 from resnest_search.files import write_atomically
-from resnest_search.panels import Panel, read_panels
-from resnest_search.record import RUNNING, Sweep, TrialRecord
+from resnest_search.panels import Panel, drawn, read_panels
+from resnest_search.record import OPEN, Sweep, TrialRecord
 from resnest_search.redact import public_config, public_text
 from resnest_search.tracked import (
     Rows,
@@ -53,7 +53,8 @@ class Tracker:
         mode: one of MODES; ``none`` does nothing.
         folder: the run's.
         group: name under which W&B groups the runs, best the sweep and its start time.
-        config: the resolved configuration; what identifies the user or machine is left out.
+        config: the resolved configuration, as nested plain data; what identifies the user or
+            machine is left out.
         warn: called with one line where tracking fails.
 
     Raises:
@@ -80,7 +81,7 @@ class Tracker:
 
     def trial(self, record: TrialRecord) -> None:
         """Write a trial that is over, unless it was written before or never began."""
-        if record.number < 0 or record.state == RUNNING or record.number in self._written.trials:
+        if record.number < 0 or record.state in OPEN or record.number in self._written.trials:
             return
         config = {**trial_config(record), "sweep": self._config}
 
@@ -92,7 +93,7 @@ class Tracker:
                 run.log(epoch_row(epoch))
             run.summary.update(trial_summary(record))
 
-        if self._write(f"t{record.number}", record.variant, "trial", config, fill):
+        if self._write(f"t{record.number}", record.name, "trial", config, fill):
             self._written.trials.add(record.number)
             self._save()
 
@@ -113,7 +114,8 @@ class Tracker:
             "objectives": list(sweep.objectives),
             "sweep": self._config,
         }
-        name = f"{sweep.name}: summary after {sweep.epochs} epochs"
+        kind = "interrupted" if sweep.interrupted else "summary"
+        name = f"{sweep.name}: {kind} after {sweep.epochs} epochs"
         if self._write(f"s{state}", name, "summary", config, lambda run: _sum_up(run, sweep)):
             self._written.summaries.append(state)
             self._save()
@@ -129,8 +131,7 @@ class Tracker:
         if self._mode == "none":
             return False
         try:
-            with _data_in(self._folder / "wandb" / "data"):
-                self._write_run(self._mode, suffix, name, job, config, fill)
+            self._write_run(self._mode, suffix, name, job, config, fill)
             return True
         except Exception as error:
             if self._mode == "online":
@@ -172,12 +173,13 @@ class Tracker:
             reinit="create_new",
             project=os.environ.get("WANDB_PROJECT") or _PROJECT,
         )
-        try:
-            fill(run)
-        except BaseException:
-            run.finish(exit_code=1)
-            raise
-        run.finish()
+        with _data_in(Path(run.settings.sync_dir)):
+            try:
+                fill(run)
+            except BaseException:
+                run.finish(exit_code=1)
+                raise
+            run.finish()
         _remove_logs(self._folder / "wandb", run_id)
 
     def _save(self) -> None:
@@ -245,7 +247,7 @@ def _settings(mode: str, folder: Path) -> wandb.Settings:
 
 @contextmanager
 def _data_in(folder: Path) -> Iterator[None]:
-    """Keep the tables' files beside the runs, where wandb sync finds them, not at home."""
+    """Keep the tables' files, which wandb sync uploads, in the run that they belong to."""
     before = os.environ.get("WANDB_DATA_DIR")
     os.environ["WANDB_DATA_DIR"] = str(folder)
     try:
@@ -277,17 +279,17 @@ def _one_line(error: Exception) -> str:
 
 
 def _plain(config: dict[str, Any]) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(json.dumps(config, default=str))
+    plain: dict[str, Any] = json.loads(json.dumps(config))
     return plain
 
 
 def _sum_up(run: wandb.Run, sweep: Sweep) -> None:
     """Tables of all trials and of the front, and the charts of dashboards/sweep.yaml."""
-    for number, panel in enumerate(read_panels(), start=1):
+    for number, panel in enumerate(drawn(read_panels(), sweep), start=1):
         if panel.kind == "table":
-            members = trial_table(sweep.trials, front_only=True)
-            run.log({"trials": _table(trial_table(sweep.trials)), "front": _table(members)})
-        elif panel.kind != "config":
+            members = trial_table(sweep, front_only=True)
+            run.log({"trials": _table(trial_table(sweep)), "front": _table(members)})
+        elif panel.kind == "curves" or (panel.x and chart_table(panel, sweep)[1]):
             run.log({f"panels/{number} {panel.title}": _chart(panel, sweep)})
     run.summary.update(sweep_summary(sweep))
 

@@ -7,6 +7,7 @@ after 2 of 4 epochs, and the fourth candidate was never begun.
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -36,6 +37,11 @@ def test_an_earlier_run_is_reported_with_its_own_numbers(recorded: Path) -> None
     for number, row in before.items():
         for name in ("variant", "state", "accuracy", "latency_ms", "memory_mib", "epochs"):
             assert after[number][name] == row[name], (number, name)
+    # what its version chose, by whatever rule
+    facts = json.loads((recorded / "best" / "model.json").read_text())
+    said = f"({facts['variant']}, trial {facts['trial']}, select={facts['selected_as']})"
+    assert said in done.out
+    assert "Interrupted: " not in done.out
     page = (recorded / "report.html").read_text()
     assert all(row["variant"] in page for row in before.values())
 

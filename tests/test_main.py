@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import resnest_search
-from resnest_search.config import run_command
+from resnest_search.configuration.compose import run_command
 from resnest_search.errors import UserError
 from resnest_search.execution.prepare import prepare
 

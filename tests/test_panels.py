@@ -1,18 +1,68 @@
 import re
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent / "report"))
+from sample_sweeps import mixed
+
+from resnest_search.configuration.shipped import shipped_folder
 from resnest_search.errors import UserError
-from resnest_search.panels import KINDS, read_panels
-from resnest_search.shipped import shipped_folder
+from resnest_search.panels import drawn, read_panels
 
 
-def test_the_shipped_panels_cover_front_curves_table_and_configuration():
+def plots(panels):
+    return [(p.kind, p.title, p.x, p.y, p.size) for p in panels if p.x or p.y]
+
+
+def of(*objectives, panels=None):
+    sweep = replace(mixed(), objectives=objectives)
+    return plots(drawn(read_panels() if panels is None else panels, sweep))
+
+
+def test_the_shipped_panels_show_the_objectives_first_in_their_order():
     panels = read_panels()
-    assert panels[0].kind == "front"
-    assert {panel.kind for panel in panels} == set(KINDS)
-    front = panels[0]
-    assert (front.x, front.y, front.size) == ("latency_ms", "accuracy", "memory_mib")
+    assert panels[0].kind == "objectives"
+    assert {"objectives", "table", "curves", "scatter", "config"} <= {p.kind for p in panels}
+    assert of("accuracy", "latency_ms", "memory_mib") == [
+        ("front", "Accuracy against latency", "latency_ms", "accuracy", "memory_mib"),
+        ("front", "Accuracy against memory", "memory_mib", "accuracy", ""),
+        ("curves", "Accuracy after each epoch", "", "accuracy", ""),
+        ("scatter", "Latency against multiply-accumulates", "gmacs", "latency_ms", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("objectives", "fronts", "curves"),
+    [
+        (("memory_mib", "accuracy"), ["Accuracy against memory"], "Accuracy"),
+        (("accuracy",), ["Accuracy against latency"], "Accuracy"),
+        (("loss", "images_per_s"), ["Loss against throughput"], "Loss"),
+        (("accuracy", "loss"), ["Accuracy against loss"], "Accuracy"),
+        (
+            ("gmacs", "train_memory_mib"),
+            ["Multiply-accumulates against training memory"],
+            "Accuracy",
+        ),
+    ],
+)
+def test_other_objectives_have_other_panels(objectives, fronts, curves):
+    titles = [title for _, title, *_ in of(*objectives)]
+    last = "Latency against multiply-accumulates"
+    assert titles == [*fronts, f"{curves} after each epoch", last]
+
+
+def test_no_plot_is_drawn_twice_and_none_that_is_empty():
+    assert [t for _, t, *_ in of("latency_ms", "gmacs")] == [
+        "Latency against multiply-accumulates",
+        "Accuracy after each epoch",
+    ]
+    bare = [replace(t, costs={"memory_mib": 1.0}, curve=()) for t in mixed().trials]
+    sweep = replace(mixed(), trials=tuple(bare))
+    assert [p.kind for p in drawn(read_panels(), sweep)] == ["table", "config"]
+    assert [p.kind for p in drawn(read_panels(), replace(sweep, trials=()))] == ["config"]
 
 
 def test_the_first_line_says_what_is_shown():

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from resnest_search.configuration.schema import ResourcesConfig
 from resnest_search.errors import UserError
 from resnest_search.execution.resources import Machine, allot
-from resnest_search.schema import ResourcesConfig
 
 MACHINES = st.builds(Machine, cpus=st.integers(1, 64), gpus=st.integers(0, 8))
 CONFIGS = st.builds(

@@ -7,7 +7,7 @@ import importlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,22 +21,23 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py") if "_shipped" not in path.
 BASE = {
     "",
     "answers",
+    "configuration",
+    "configuration.schema",
+    "configuration.shipped",
     "errors",
     "files",
     "metrics",
     "record",
     "redact",
-    "schema",
-    "shipped",
     "stopping",
     "variant",
     "words",
 }
-HELPERS = {*BASE, "checks", "config", "panels"}
+HELPERS = {*BASE, "configuration.checks", "configuration.compose", "panels"}
 BELOW: dict[str, set[str]] = {
     **dict.fromkeys(BASE, BASE),
-    "checks": BASE,
-    "config": BASE,
+    "configuration.checks": BASE,
+    "configuration.compose": BASE,
     "panels": BASE,
     "pareto": BASE,
     "tracked": {*BASE, "panels"},
@@ -54,8 +55,8 @@ BELOW: dict[str, set[str]] = {
 }
 DOORS: dict[str, set[str]] = {
     "moocore": {"pareto"},
-    "hydra": {"config"},
-    "omegaconf": {"config"},
+    "hydra": {"configuration.compose"},
+    "omegaconf": {"configuration.compose"},
     "optuna": {"search"},
     "ray": {"execution"},
     "wandb": {"tracking"},
@@ -70,9 +71,17 @@ DOORS: dict[str, set[str]] = {
 
 
 def part_of(path: Path) -> str:
-    """The first name below the package: a folder, or a module of the root."""
-    first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    return "" if first == "__init__" else first
+    """The part of the house that a file belongs to."""
+    return part(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+def part(names: Sequence[str]) -> str:
+    """The first name below the package: a folder, or a module of the root.
+
+    Of the configuration each module is a part: the schema goes everywhere, Hydra nowhere.
+    """
+    inside = [name for name in names if name != "__init__"]
+    return ".".join(inside[: 2 if inside[:1] == ["configuration"] else 1])
 
 
 def imports(path: Path) -> Iterator[tuple[str, int]]:
@@ -83,20 +92,20 @@ def imports(path: Path) -> Iterator[tuple[str, int]]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno} is relative"
             yield str(node.module), node.lineno
-            if node.module == "resnest_search":
+            if node.module in ("resnest_search", "resnest_search.configuration"):
                 for alias in node.names:
                     if alias.name != "__version__":
-                        yield f"resnest_search.{alias.name}", node.lineno
+                        yield f"{node.module}.{alias.name}", node.lineno
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_one_way(path: Path) -> None:
-    part = part_of(path)
+    own = part_of(path)
     for name, line in imports(path):
         package, *rest = name.split(".")
         if package == "resnest_search":
-            wanted = rest[0] if rest else ""
-            assert wanted == part or wanted in BELOW[part], f"line {line}: {part} -> {wanted}"
+            wanted = part(rest)
+            assert wanted == own or wanted in BELOW[own], f"line {line}: {own} -> {wanted}"
 
 
 @pytest.mark.parametrize("library", DOORS)
@@ -121,11 +130,13 @@ def test_the_fabric_of_lightning_lends_execution_its_environment_alone() -> None
     assert users == {("workers.py", "lightning_fabric.plugins.environments.cluster_environment")}
 
 
-def test_a_variant_and_the_schema_need_the_standard_library_alone() -> None:
-    for name in ("variant", "schema", "metrics", "record", "errors"):
-        for module, line in imports(PACKAGE / f"{name}.py"):
-            first = module.split(".")[0]
-            assert first in sys.stdlib_module_names, f"{name}.py:{line} imports {module}"
+def test_a_variant_and_the_schema_need_the_standard_library_and_one_another_alone() -> None:
+    names = ("variant", "configuration.schema", "metrics", "record", "errors")
+    theirs = {f"resnest_search.{name}" for name in names} | sys.stdlib_module_names
+    for name in names:
+        for module, line in imports(PACKAGE / f"{name.replace('.', '/')}.py"):
+            known = module in theirs or module.split(".")[0] in theirs
+            assert known, f"{name}:{line} imports {module}"
 
 
 @pytest.mark.parametrize(
@@ -133,7 +144,10 @@ def test_a_variant_and_the_schema_need_the_standard_library_alone() -> None:
     [
         ("resnest_search", {"torch", "ray", "optuna", "hydra", "numpy"}),
         ("resnest_search.search", {"torch", "ray", "pytorch_lightning", "hydra", "wandb"}),
-        ("resnest_search.config", {"torch", "ray", "pytorch_lightning", "optuna", "wandb"}),
+        (
+            "resnest_search.configuration.compose",
+            {"torch", "ray", "pytorch_lightning", "optuna", "wandb"},
+        ),
         ("resnest_search.__main__", {"torch", "ray", "pytorch_lightning", "optuna", "wandb"}),
         ("resnest_search.data", {"torch", "ray", "pytorch_lightning"}),
         ("resnest_search.cost", {"ray", "optuna", "hydra", "wandb", "pytorch_lightning"}),

@@ -85,9 +85,10 @@ def test_interrupted_and_then_killed_sweep_ends_with_nothing_done_twice(tmp_path
         assert command.left_behind() == []
     assert done.code == 130, done
     assert f"resume run={folder}" in done.out
+    assert any(line.startswith("Interrupted: not finished.") for line in done.out.splitlines())
     assert "Traceback" not in done.out + done.err
     assert (folder / "report.html").is_file()
-    assert any(row["state"] == "running" for row in rows(folder / "trials.csv"))
+    assert any(row["state"] == "interrupted" for row in rows(folder / "trials.csv"))
     cut_off, decided, so_far = in_flight(folder), decisions(folder), epochs()
 
     with started(tmp_path, "resume", "run=out") as command:

@@ -1,6 +1,5 @@
 import json
 import os
-import struct
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,54 +7,16 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent / "report"))
 from sample_sweeps import doubtful, make_sweep, make_trial, mixed
+from wandb_files import configuration, header, history, records, summary
 
+from resnest_search.configuration.compose import to_record
+from resnest_search.configuration.schema import SearchConfig, SweepConfig
 from resnest_search.errors import UserError
-from resnest_search.record import INFEASIBLE, PRUNED, RUNNING
+from resnest_search.record import INFEASIBLE, OPEN, PRUNED
 from resnest_search.tracking import Tracker
-
-pb = pytest.importorskip("wandb.proto.wandb_internal_pb2")
-
-_BLOCK, _HEADER = 32768, 7  # bytes, of the log format of LevelDB that .wandb files have
-
-
-def records(folder, run):
-    """The records of the one .wandb file of a run."""
-    (path,) = folder.glob(f"wandb/offline-run-*-{run}/run-*.wandb")
-    data, at, part = path.read_bytes(), _HEADER, b""
-    while at + _HEADER <= len(data):
-        if (room := _BLOCK - at % _BLOCK) < _HEADER:
-            at += room
-            continue
-        _, length, kind = struct.unpack("<IHB", data[at : at + _HEADER])
-        part += data[at + _HEADER : at + _HEADER + length]
-        at += _HEADER + length
-        if kind in (1, 4):  # full, or last part
-            record = pb.Record()
-            record.ParseFromString(part)
-            yield record
-            part = b""
-
-
-def items(entries):
-    return {e.key or "/".join(e.nested_key): json.loads(e.value_json) for e in entries}
-
-
-def history(folder, run):
-    return [items(r.history.item) for r in records(folder, run) if r.HasField("history")]
-
-
-def summary(folder, run):
-    found = {}
-    for record in records(folder, run):
-        if record.HasField("summary"):
-            found |= items(record.summary.update)
-    return found
-
-
-def header(folder, run):
-    return next(record.run for record in records(folder, run) if record.HasField("run"))
 
 
 def runs(folder):
@@ -114,11 +75,74 @@ def test_a_run_says_what_the_trial_was(tmp_path):
         "trial",
         "radix_card 2026-01-02",
     )
-    config = {e.key: json.loads(e.value_json) for e in run.config.update}
+    config = configuration(tmp_path, f"{prefix(tmp_path)}-t2")
     assert config["variant"] == "2s1x24d"
     assert config["seed"] == 2
     assert config["device"] == "Intel Xeon, 2 threads"
     assert config["sweep"] == {"sweep": "x"}
+
+
+def test_the_configuration_is_nested_and_none_is_the_text_of_an_object(tmp_path):
+    config = to_record(SweepConfig(sweep="x", search=SearchConfig(space={"variant": ["1s1x16d"]})))
+    tracker(tmp_path, config=config)[0].close(make_sweep([make_trial(0, "1s1x16d")]))
+    for run in runs(tmp_path):
+        found = configuration(tmp_path, f"{prefix(tmp_path)}-{run}")["sweep"]
+        assert found["search"]["space"] == {"variant": ["1s1x16d"]}
+        assert found["data"] == config["data"]
+    made, said = tracker(tmp_path / "other", config={"search": SearchConfig()})
+    made.trial(make_trial(0, "1s1x16d"))
+    assert len(said) == 1
+    assert "was not tracked" in said[0]
+
+
+def test_nothing_is_left_beside_the_runs(tmp_path):
+    tracker(tmp_path)[0].close(mixed(6))
+    names = {path.name for path in (tmp_path / "wandb").iterdir()}
+    assert names - {"written.json"} == {p.name for p in tmp_path.glob("wandb/offline-run-*")}
+    # what wandb sync uploads is where the run says that it is
+    staged = [
+        entry.local_path
+        for run in runs(tmp_path)
+        for record in records(tmp_path, f"{prefix(tmp_path)}-{run}")
+        if record.HasField("artifact")
+        for entry in record.artifact.manifest.contents
+    ]
+    assert staged
+    assert all(Path(path).is_file() for path in staged)
+
+
+def test_what_is_interrupted_and_why_something_is_chosen_is_in_the_summary(tmp_path):
+    sweep = make_sweep([make_trial(0, "1s1x16d"), make_trial(1, "4s4x64d")])
+    sweep = replace(sweep, chosen=1, finished=False, at_work=False)
+    tracker(tmp_path)[0].close(sweep)
+    (folder,) = tmp_path.glob("wandb/offline-run-*-s*")
+    run = folder.name.split("-", 3)[-1]
+    found = summary(tmp_path, run)
+    assert (found["finished"], found["interrupted"]) == (False, True)
+    assert (found["chosen"], found["knee"]) == ("4s4x64d", "")
+    assert found["chosen_by"].startswith("nothing to choose: first in the order accuracy, latency")
+    assert header(tmp_path, run).display_name == "radix_card: interrupted after 18 epochs"
+
+
+def test_the_objectives_are_the_first_numbers_and_varied_keys_have_columns(tmp_path):
+    trials = [
+        make_trial(n, "1s1x16d", parameters={"variant": "1s1x16d", "train.learning_rate": rate})
+        for n, rate in enumerate((0.1, 0.05))
+    ]
+    sweep = replace(make_sweep(trials), objectives=("memory_mib", "loss"))
+    tracker(tmp_path)[0].close(sweep)
+    (folder,) = tmp_path.glob("wandb/offline-run-*-s*")
+    (table,) = folder.glob("files/media/table/trials_*.json")
+    found = json.loads(table.read_text())
+    at = found["columns"].index("on_front") + 1
+    assert found["columns"][at : at + 3] == ["memory_mib", "loss", "accuracy"]
+    assert [row[found["columns"].index("train.learning_rate")] for row in found["data"]] == [
+        0.1,
+        0.05,
+    ]
+    assert header(tmp_path, f"{prefix(tmp_path)}-t1").display_name == (
+        "1s1x16d (train.learning_rate=0.05)"
+    )
 
 
 def test_a_pruned_trial_has_no_final_accuracy_and_is_not_on_the_front(tmp_path):
@@ -133,7 +157,8 @@ def test_a_pruned_trial_has_no_final_accuracy_and_is_not_on_the_front(tmp_path):
 
 def test_what_runs_or_never_began_has_no_run(tmp_path):
     made, _ = tracker(tmp_path)
-    made.trial(make_trial(0, "1s1x16d", RUNNING))
+    for number, state in enumerate(OPEN):
+        made.trial(make_trial(number, "1s1x16d", state))
     made.trial(make_trial(-1, "4s4x96d", INFEASIBLE))
     assert runs(tmp_path) == []
 
@@ -167,7 +192,7 @@ def test_the_summary_holds_all_trials_the_front_and_the_panels(tmp_path):
     run = folder.name.split("-", 3)[-1]
     found = summary(tmp_path, run)
     assert found["front"] == ["1s1x16d"]
-    assert found["knee"] == "1s1x16d"
+    assert (found["chosen"], found["knee"]) == ("1s1x16d", "")  # there is nothing to choose
     (trials,) = folder.glob("files/media/table/trials_*.json")
     (front,) = folder.glob("files/media/table/front_*.json")
     assert len(json.loads(trials.read_text())["data"]) == 2
@@ -175,8 +200,8 @@ def test_the_summary_holds_all_trials_the_front_and_the_panels(tmp_path):
     charts = {p.name.split("_table")[0] for p in folder.glob("files/media/table/panels/*.json")}
     assert charts == {
         "1 Accuracy against latency",
-        "3 Accuracy after each epoch",
-        "4 Accuracy against memory",
+        "2 Accuracy against memory",
+        "4 Accuracy after each epoch",
         "5 Latency against multiply-accumulates",
     }
     (scatter,) = folder.glob("files/media/table/panels/1 *.json")
@@ -191,8 +216,9 @@ def test_what_noise_leaves_open_is_in_the_summary_and_answer_sheets_are_nowhere(
     (folder,) = tmp_path.glob("wandb/offline-run-*-s*")
     found = summary(tmp_path, folder.name.split("-", 3)[-1])
     assert found["knee_share"] == sweep.knee_share
+    assert found["knee"] == found["chosen"] == sweep.trials[sweep.knee].variant
     assert found["rivals"] == [t.variant for t in sweep.trials if t.number in sweep.rivals]
-    members = [t for t in sweep.trials if t.on_front]
+    members = sweep.front
     assert found["front"] == [t.variant for t in members]
     assert found["front_membership"] == [t.membership for t in members]
     (table,) = folder.glob("files/media/table/trials_*.json")

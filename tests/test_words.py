@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from resnest_search.config import run_command
-from resnest_search.schema import ResumeConfig, SweepConfig
+from resnest_search.configuration.compose import run_command
+from resnest_search.configuration.schema import ResumeConfig, SweepConfig
 from resnest_search.words import command
 
 # What a file system takes as a name: anything but "/" and the null character.

@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
+from resnest_search.configuration.schema import MethodConfig, ModelConfig, SearchConfig
+from resnest_search.configuration.shipped import shipped_folder
 from resnest_search.record import Epoch
-from resnest_search.schema import MethodConfig, ModelConfig, SearchConfig
 from resnest_search.search import Costing, Space, Strategy, SweepStudy
-from resnest_search.shipped import shipped_folder
 from search_peers.race import Measured, Problem
 
 __all__ = ["OwnSearch", "method"]

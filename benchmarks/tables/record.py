@@ -36,6 +36,14 @@ import yaml
 from torch.nn import functional as F
 
 from resnest_search import __version__
+from resnest_search.configuration.schema import (
+    DataConfig,
+    MeasureConfig,
+    ModelConfig,
+    SweepConfig,
+    TrainConfig,
+)
+from resnest_search.configuration.shipped import shipped_folder
 from resnest_search.cost import measure_all
 from resnest_search.data import build as build_data
 from resnest_search.execution.measuring import measure_space
@@ -43,9 +51,7 @@ from resnest_search.execution.resources import allot, this_machine
 from resnest_search.files import write_atomically
 from resnest_search.models import build as build_network
 from resnest_search.record import Epoch
-from resnest_search.schema import DataConfig, MeasureConfig, ModelConfig, SweepConfig, TrainConfig
 from resnest_search.search import Costing, Space
-from resnest_search.shipped import shipped_folder
 from resnest_search.training import Run, fit
 from resnest_search.training.recipe import make_optimizer
 from resnest_search.variant import Variant

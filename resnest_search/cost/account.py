@@ -22,7 +22,7 @@ from resnest_search.cost.precision import dtype_of
 from resnest_search.models import ResNeSt
 from resnest_search.models.fast import Choice, fold_
 
-__all__ = ["MIB", "Account", "Make", "Shape", "account", "sgd", "train_step"]
+__all__ = ["MIB", "Account", "Make", "Shape", "account", "account_training", "sgd", "train_step"]
 
 MIB = 2**20
 Shape = tuple[int, int, int, int]  # [B, C, H, W]
@@ -43,25 +43,26 @@ class Account:
         training_bytes: the same in an eager training step that is not the first: weights,
             buffers, gradients, momentum, images and what backward keeps of the forward
             pass. A precision below fp32 is mixed: weights, gradients and momentum stay in
-            float32, and autocast's copies count. The state of a loss scaler does not.
+            float32, and autocast's copies count. The state of a loss scaler does not. None
+            where no step was asked about.
     """
 
     parameters: int
     macs: int
     inference_bytes: int
-    training_bytes: int
+    training_bytes: int | None
 
 
 def account(
     make: Make,
     *,
     inference: Shape,
-    training: Shape,
+    training: Shape | None = None,
     precision: str = "fp32",
     training_precision: str = "fp32",
     folded: bool = False,
 ) -> Account:
-    """Account for a network at these ``[B, C, H, W]`` of a pass and of a training step.
+    """Account for a network at these ``[B, C, H, W]`` of a pass and, if any, of a training step.
 
     Folded, the pass is that of `models.fast`, with every 3x3 grouped as it is.
 
@@ -69,10 +70,10 @@ def account(
         ValueError: a precision is unknown, or one image is too few for a batch norm.
     """
     dtype = dtype_of(precision)
+    step = account_training(make, training, training_precision) if training else None
     with FakeTensorMode(), LiveBytes() as memory:
         network = make()
         parameters = sum(parameter.numel() for parameter in network.parameters())
-        training_bytes = _training_peak(network, memory, training, training_precision)
         counter = FlopCounterMode(display=False)
         with torch.no_grad():
             if folded and isinstance(network, ResNeSt):
@@ -83,16 +84,23 @@ def account(
                 network(torch.empty(inference, dtype=dtype))
         inference_bytes = memory.peak
     macs = int(counter.get_total_flops()) // (2 * inference[0])
-    return Account(parameters, macs, inference_bytes, training_bytes)
+    return Account(parameters, macs, inference_bytes, step)
 
 
-def _training_peak(network: nn.Module, memory: LiveBytes, shape: Shape, precision: str) -> int:
-    optimizer = sgd(network.train())
-    for parameter in network.parameters():  # as if a step had been made
-        optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-    memory.restart()
-    train_step(network, optimizer, torch.empty(shape), precision)
-    optimizer.zero_grad()
+def account_training(make: Make, shape: Shape, precision: str) -> int:
+    """``Account.training_bytes`` of a step on ``[B, C, H, W]`` images.
+
+    Raises:
+        ValueError: the precision is unknown, or one image is too few for a batch norm.
+    """
+    with FakeTensorMode(), LiveBytes() as memory:
+        network = make().train()
+        optimizer = sgd(network)
+        for parameter in network.parameters():  # as if a step had been made
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        memory.restart()
+        train_step(network, optimizer, torch.empty(shape), precision)
+        optimizer.zero_grad()
     return memory.peak
 
 

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from resnest_search.configuration.schema import MeasureConfig
 from resnest_search.cost.busy import idlest_cpus
 from resnest_search.cost.precision import dtype_of
 from resnest_search.models import ResNeSt
 from resnest_search.models.fast import Choice, choose, fold
 from resnest_search.models.fused import fusible
-from resnest_search.schema import MeasureConfig
 
 __all__ = ["Timing", "chosen_form", "deploy", "time_network"]
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 
-from resnest_search.cost.account import MIB, Shape, account
+from resnest_search.configuration.schema import MeasureConfig, ModelConfig
+from resnest_search.cost.account import MIB, Shape, account, account_training
 from resnest_search.cost.busy import CpuWatch, Load, look
 from resnest_search.cost.latency import Timing, chosen_form, time_network
 from resnest_search.cost.machine import device_name, memory_mib, resolve_device, versions
@@ -21,10 +23,13 @@ from resnest_search.cost.memory import (
 from resnest_search.models import ResNeSt, build
 from resnest_search.models.build import network_arguments
 from resnest_search.models.fast import Choice
-from resnest_search.schema import MeasureConfig, ModelConfig
 from resnest_search.variant import Variant
 
-__all__ = ["CostRequest", "Costs", "Measurement", "measure"]
+__all__ = ["CostRequest", "Costs", "Measurement", "measure", "training_bytes"]
+
+
+# Parts of a network that do nothing in a forward pass in eval mode.
+_OF_TRAINING = ("dropout", "dropblock", "zero_init_last_gamma")
 
 
 @dataclass(frozen=True)
@@ -75,8 +80,29 @@ class CostRequest:
         identity["measure"].pop("name")
         identity["measure"] |= {"device": device, "image_size": self.measured_size}
         identity["torch"] = str(torch.__version__)
-        text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return _digest(identity)
+
+    @property
+    def timed(self) -> str:
+        """Identity of what is timed: the same for networks that only training tells apart."""
+        model = network_arguments(self.model)
+        measure = vars(self.measure) | {"name": "", "image_size": self.measured_size}
+        return _digest(
+            {
+                "variant": self.variant,
+                "model": {k: v for k, v in model.items() if k not in _OF_TRAINING},
+                "shape": self.inference_shape,
+                "classes": self.classes,
+                "measure": measure,
+            }
+        )
+
+    @property
+    def train_mode(self) -> str:
+        """The training step on one line: ``64 images of 32x32, bf16``."""
+        side = self.image_size
+        words = [f"{self.train_batch} images of {side}x{side}", self.train_precision]
+        return ", ".join([*words, *(["channels_last"] if self.train_channels_last else [])])
 
     @property
     def measured_size(self) -> int:
@@ -116,6 +142,7 @@ class Costs:
         passes: timed passes behind the latency.
         versions: of python and torch, and on a GPU of CUDA and cuDNN.
         form: what `models.fast` chose; empty for the plain form.
+        train_mode: of which training step the memory is, as a person reads it.
     """
 
     values: dict[str, float]
@@ -125,10 +152,18 @@ class Costs:
     passes: int
     versions: dict[str, str]
     form: str = ""
+    train_mode: str = ""
+
+    def timed_as(self, other: Costs) -> Costs:
+        """The costs of another request of the same network, with this one's training step."""
+        step = {"train_memory_mib": self.values["train_memory_mib"]}
+        return replace(other, values=other.values | step, train_mode=self.train_mode)
 
 
 class Measurement:
     """One network's costs while they are gathered: the account at once, timings bit by bit.
+
+    What training alone changes is no part of it, see ``training_bytes``.
 
     Raises:
         ValueError: the variant is impossible, or a value of the request is out of its range.
@@ -138,10 +173,10 @@ class Measurement:
 
     def __init__(self, request: CostRequest) -> None:
         mode = request.measure
-        if mode.batch < 1 or request.train_batch < 1 or request.measured_size < 1:
+        if mode.batch < 1 or request.measured_size < 1:
             raise ValueError(
-                f"batches and image sizes must be at least 1, not measure.batch {mode.batch}, "
-                f"train batch {request.train_batch} and {request.measured_size} pixels"
+                "batches and image sizes must be at least 1, not measure.batch "
+                f"{mode.batch} and {request.measured_size} pixels"
             )
         self.request = request
         self.device = resolve_device(mode.device)
@@ -150,35 +185,23 @@ class Measurement:
         self.account = account(
             request.make,
             inference=request.inference_shape,
-            training=request.training_shape,
             precision=mode.precision,
-            training_precision=request.train_precision,
             folded=mode.form == "fast",
         )
         self.choice: Choice | None = None
-        needed = max(self.account.inference_bytes, self.account.training_bytes) / MIB
-        self.limits_mib = (needed, memory_mib(self.device))
-        if needed > self.limits_mib[1]:
-            raise OutOfMemory(*self.limits_mib)
+        self.limits_mib = _fitting(self.account.inference_bytes, self.device)
         if self.device.type == "cuda":
             with mapped_to_out_of_memory(*self.limits_mib):
                 self._choose_form()
                 self._ask_allocator()
 
     def _ask_allocator(self) -> None:
-        """On a GPU the allocator's figures replace the account's."""
-        request, make, device = self.request, self.request.make, self.device
-        inference = cuda_inference(
-            make, request.inference_shape, request.measure, device, self.choice
+        """On a GPU the allocator's figure replaces the account's."""
+        request, mode = self.request, self.request.measure
+        found = cuda_inference(
+            request.make, request.inference_shape, mode, self.device, self.choice
         )
-        training = cuda_training(
-            make,
-            request.training_shape,
-            request.train_precision,
-            request.train_channels_last,
-            device,
-        )
-        self.account = replace(self.account, inference_bytes=inference, training_bytes=training)
+        self.account = replace(self.account, inference_bytes=found)
 
     def time(self, repeats: int) -> None:
         """Build the network, time this many passes after the mode's warm-up, and drop it.
@@ -211,8 +234,12 @@ class Measurement:
         if self.request.measure.form == "fast" and self.choice is None:
             self.choice = chosen_form(*self._made(), self.request.measure)
 
-    def costs(self) -> Costs:
+    def costs(self, request: CostRequest, training_bytes: int) -> Costs:
         """The costs, from all passes timed so far.
+
+        Args:
+            request: whose ``timed`` is this one's.
+            training_bytes: of its training step.
 
         Raises:
             ValueError: none was timed.
@@ -224,7 +251,7 @@ class Measurement:
                 "latency_p95_ms": timing.p95_ms,
                 "images_per_s": timing.images_per_s,
                 "memory_mib": self.account.inference_bytes / MIB,
-                "train_memory_mib": self.account.training_bytes / MIB,
+                "train_memory_mib": training_bytes / MIB,
                 "parameters_m": self.account.parameters / 1e6,
                 "gmacs": self.account.macs / 1e9,
             },
@@ -234,7 +261,44 @@ class Measurement:
             passes=timing.n,
             versions=versions(self.device),
             form=str(self.choice or ""),
+            train_mode=request.train_mode,
         )
+
+
+def training_bytes(request: CostRequest) -> int:
+    """Peak bytes of a training step: `account`'s on a CPU, the allocator's on a GPU.
+
+    Raises:
+        ValueError: the variant is impossible, or a value of the request is out of its range.
+        OutOfMemory: as `Measurement`.
+    """
+    if request.train_batch < 1 or request.image_size < 1:
+        raise ValueError(
+            f"batches and image sizes must be at least 1, not train batch {request.train_batch} "
+            f"and {request.image_size} pixels"
+        )
+    device = resolve_device(request.measure.device)
+    shape, precision = request.training_shape, request.train_precision
+    found = account_training(request.make, shape, precision)
+    limits_mib = _fitting(found, device)
+    if device.type == "cuda":
+        with mapped_to_out_of_memory(*limits_mib):
+            layout = request.train_channels_last
+            found = cuda_training(request.make, shape, precision, layout, device)
+    return found
+
+
+def _fitting(needed_bytes: int, device: torch.device) -> tuple[float, float]:
+    """What is needed and what the device has, in MiB; OutOfMemory where it does not fit."""
+    limits_mib = (needed_bytes / MIB, memory_mib(device))
+    if limits_mib[0] > limits_mib[1]:
+        raise OutOfMemory(*limits_mib)
+    return limits_mib
+
+
+def _digest(facts: dict[str, Any]) -> str:
+    text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def mode_text(request: CostRequest, device: torch.device) -> str:
@@ -263,8 +327,9 @@ def measure(request: CostRequest) -> Costs:
         ValueError: the variant is impossible, or a value of the request is out of its range.
         OutOfMemory: the network does not fit the device.
     """
+    training = training_bytes(request)
     measurement = Measurement(request)
     if measurement.device.type == "cuda":
         measurement.load += look(measurement.device)
     measurement.time(request.measure.repeats)
-    return measurement.costs()
+    return measurement.costs(request, training)

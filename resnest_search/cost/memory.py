@@ -8,11 +8,11 @@ from contextlib import contextmanager
 
 import torch
 
+from resnest_search.configuration.schema import MeasureConfig
 from resnest_search.cost.account import Make, Shape, sgd, train_step
 from resnest_search.cost.latency import deploy
 from resnest_search.models.fast import Choice
 from resnest_search.models.fused import fuse
-from resnest_search.schema import MeasureConfig
 
 __all__ = ["OutOfMemory", "cuda_inference", "cuda_training", "mapped_to_out_of_memory"]
 

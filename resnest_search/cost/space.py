@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from resnest_search.cost.busy import Load, look
 from resnest_search.cost.machine import resolve_device
-from resnest_search.cost.measure import CostRequest, Costs, Measurement
+from resnest_search.cost.measure import CostRequest, Costs, Measurement, training_bytes
 from resnest_search.cost.memory import OutOfMemory
 
 __all__ = ["measure_all"]
 
 Progress = Callable[[int, int], None]
+_V = TypeVar("_V")
 
 
 def measure_all(
@@ -22,7 +24,8 @@ def measure_all(
     A machine's clock drifts with heat and neighbours, so networks that were timed one
     after another would be compared across that drift. Every round visits each network
     once, for its share of ``measure.repeats``, and medians and percentiles are over the
-    passes of all rounds. Networks are built anew for each visit: memory holds one.
+    passes of all rounds. Networks are built anew for each visit: memory holds one. What only
+    training tells apart is one network, timed once for all its requests.
 
     Args:
         requests: what to measure.
@@ -37,22 +40,69 @@ def measure_all(
     """
     if rounds < 1:
         raise ValueError(f"rounds must be at least 1, not {rounds}")
-    measurements: dict[int, Measurement] = {}
-    reasons: dict[int, str] = {}
+    groups = {request.timed: request for request in requests}
+    visits = _Visits(len(requests) + rounds * len(groups), progress)
+    trainings = [visits.made(_training(request)) for request in requests]
+    pairs = list(zip(requests, trainings, strict=True))
+    fit = {request.timed for request, step in pairs if isinstance(step, int)}
+    found: dict[str, Measurement | str] = {}
     for turn in range(rounds):
         gpus = _look_at_gpus(requests)
-        for index, request in enumerate(requests):
-            if index not in reasons:
-                try:
-                    measurement = measurements.get(index) or Measurement(request)
-                    measurements[index] = measurement
-                    measurement.load += gpus.get(request.measure.device, Load())
-                    _visit(measurement, turn, rounds)
-                except Exception as error:  # whatever it is, the others go on
-                    reasons[index] = _reason(error)
-            if progress is not None:
-                progress(turn * len(requests) + index + 1, rounds * len(requests))
-    return [reasons.get(i) or measurements[i].costs() for i in range(len(requests))]
+        for key, request in groups.items():
+            if key in fit:
+                found[key] = _visited(found.get(key), request, turn, rounds, gpus)
+            visits.made(key)
+    return [
+        step if isinstance(step, str) else _costs(found[request.timed], request, step)
+        for request, step in pairs
+    ]
+
+
+class _Visits:
+    """Tells a progress of each visit."""
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self._total = total
+        self._progress = progress
+        self._made = 0
+
+    def made(self, found: _V) -> _V:
+        """Count the visit that found this."""
+        self._made += 1
+        if self._progress is not None:
+            self._progress(self._made, self._total)
+        return found
+
+
+def _visited(
+    known: Measurement | str | None,
+    request: CostRequest,
+    turn: int,
+    rounds: int,
+    gpus: Mapping[str | None, Load],
+) -> Measurement | str:
+    """What is known of a network after a further round, or why it cannot be measured."""
+    if isinstance(known, str):
+        return known
+    try:
+        measurement = known or Measurement(request)
+        measurement.load += gpus.get(request.measure.device, Load())
+        _visit(measurement, turn, rounds)
+    except Exception as error:  # whatever it is, the others go on
+        return _reason(error)
+    return measurement
+
+
+def _training(request: CostRequest) -> int | str:
+    """Bytes of a training step, or why there are none."""
+    try:
+        return training_bytes(request)
+    except Exception as error:  # whatever it is, the others go on
+        return _reason(error)
+
+
+def _costs(found: Measurement | str, request: CostRequest, training: int) -> Costs | str:
+    return found if isinstance(found, str) else found.costs(request, training)
 
 
 def _visit(measurement: Measurement, turn: int, rounds: int) -> None:

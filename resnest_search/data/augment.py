@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
-from resnest_search.data.resolve import AUGMENTS
+from resnest_search.configuration.schema import AUGMENTS
 from resnest_search.data.sources import ImageTransform
 from resnest_search.errors import UserError
 

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
+from resnest_search.configuration.schema import DataConfig
 from resnest_search.data.layouts import CIFAR10_BATCHES, cifar10_contents, locate_cifar10
 from resnest_search.data.sources import ArraySource, Sources
 from resnest_search.errors import UserError
-from resnest_search.schema import DataConfig
 
 __all__ = ["load_cifar10"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from resnest_search.configuration.schema import DataConfig
 from resnest_search.errors import UserError
-from resnest_search.schema import DataConfig
 
 __all__ = ["Available", "Counts", "plan_counts"]
 

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from resnest_search.configuration.schema import DataConfig
 from resnest_search.data.layouts import (
     FASHION_FILES,
     cifar10_contents,
@@ -30,7 +31,6 @@ from resnest_search.data.remembered import recall, remember
 from resnest_search.data.resolve import FOLDERS
 from resnest_search.data.scan import Listing
 from resnest_search.errors import UserError
-from resnest_search.schema import DataConfig
 
 __all__ = ["ImageSet", "Progress", "difference", "image_set", "in_parallel"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from resnest_search.configuration.schema import DataConfig
 from resnest_search.data.sources import ArraySource, Sources
-from resnest_search.schema import DataConfig
 
 __all__ = ["load_digits"]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from torchvision import datasets
 
+from resnest_search.configuration.schema import DataConfig
 from resnest_search.data.layouts import locate_cifar10, locate_fashion_mnist
 from resnest_search.errors import UserError
-from resnest_search.schema import DataConfig
 
 __all__ = ["download"]
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from resnest_search.configuration.schema import DataConfig
 from resnest_search.data.layouts import (
     FASHION_FILES,
     idx_content,
@@ -17,7 +18,6 @@ from resnest_search.data.layouts import (
 )
 from resnest_search.data.sources import ArraySource, Sources
 from resnest_search.errors import UserError
-from resnest_search.schema import DataConfig
 
 __all__ = ["load_fashion_mnist"]
 

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
+from resnest_search.configuration.schema import DataConfig
 from resnest_search.data.decoding import decode
 from resnest_search.data.images import centred
 from resnest_search.data.preprocessing import SHORTER, Preprocessing, shorter_side
 from resnest_search.data.scan import Listing
 from resnest_search.data.sources import ImageTransform, Sources, seeded
 from resnest_search.errors import UserError
-from resnest_search.schema import DataConfig
 
 __all__ = ["FolderImages", "FolderSource", "load_folders"]
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import Sampler
 
+from resnest_search.configuration.schema import DataConfig
 from resnest_search.data.augment import Augment, augment
 from resnest_search.data.cifar10 import load_cifar10
 from resnest_search.data.digits import load_digits
@@ -26,7 +27,6 @@ from resnest_search.data.sampling import Batch, EpochSampler, EvaluationSampler
 from resnest_search.data.sources import Source, Sources
 from resnest_search.data.split import Indices, digest_of, split_sources
 from resnest_search.errors import UserError
-from resnest_search.schema import DataConfig
 
 __all__ = ["ImageData", "build", "prepare"]
 

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from resnest_search.configuration.schema import DataConfig
 from resnest_search.data.decoding import decode
 from resnest_search.data.digest import ImageSet, Progress, image_set, in_parallel
 from resnest_search.data.remembered import recall, remember
@@ -20,7 +21,6 @@ from resnest_search.data.resolve import FOLDERS, check_listing, list_all, list_i
 from resnest_search.data.scan import Listing
 from resnest_search.data.split import digest_of, split_sources
 from resnest_search.errors import UserError
-from resnest_search.schema import DataConfig
 
 __all__ = ["current_set", "read_images", "validation_digest"]
 

@@ -6,15 +6,14 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from resnest_search.configuration.checks import check_keys
+from resnest_search.configuration.schema import DataConfig
 from resnest_search.data.counts import Available, plan_counts
 from resnest_search.data.layouts import locate_cifar10, locate_fashion_mnist
 from resnest_search.data.scan import IMAGE_SUFFIXES, Listing, scan
 from resnest_search.errors import UserError
-from resnest_search.schema import DataConfig
 
 __all__ = [
-    "AUGMENTS",
-    "DATA_SETS",
     "DEFAULT_ROOT",
     "FOLDERS",
     "check_listing",
@@ -23,8 +22,6 @@ __all__ = [
     "resolve",
 ]
 
-DATA_SETS = ("digits", "fashion_mnist", "cifar10", "image_folder", "imagenet")
-AUGMENTS = ("none", "shift", "crop_flip", "resized_crop", "autoaugment")
 DEFAULT_ROOT = "~/.cache/resnest-search"
 
 _KNOWN = {  # images that the complete data set brings
@@ -98,14 +95,7 @@ def check_listing(config: DataConfig, listing: Listing) -> Listing:
 
 
 def _check_values(config: DataConfig) -> None:
-    _check_choice("name", config.name, DATA_SETS)
-    _check_choice("augment", config.augment, AUGMENTS)
-    if config.channels not in (1, 3):
-        raise UserError(f"data.channels: {config.channels} is neither 1 (grey) nor 3 (RGB)")
-    _check_choice("unreadable", config.unreadable, ("refuse", "skip"))
-    for key, least in (("image_size", 1), ("workers", 0), ("split_seed", 0)):
-        if getattr(config, key) < least:
-            raise UserError(f"data.{key}: {getattr(config, key)} is less than {least}")
+    check_keys(config, "data.")
     if bool(config.mean) != bool(config.std):
         alone, other = ("mean", "std") if config.mean else ("std", "mean")
         raise UserError(
@@ -131,11 +121,6 @@ def _check_values(config: DataConfig) -> None:
             f"data.download: true, but {config.name} cannot be downloaded; "
             f"these can: {', '.join(sorted(_LOCATE))}"
         )
-
-
-def _check_choice(key: str, value: str, valid: tuple[str, ...]) -> None:
-    if value not in valid:
-        raise UserError(f"data.{key}: {value!r} is none of {', '.join(valid)}")
 
 
 def _absolute_root(config: DataConfig) -> str | None:

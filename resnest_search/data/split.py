@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from resnest_search.configuration.schema import DataConfig
 from resnest_search.data.counts import Available, Counts, plan_counts
-from resnest_search.schema import DataConfig
 
 __all__ = ["Indices", "Labelled", "Split", "digest_of", "split_sources", "stratified_pick"]
 

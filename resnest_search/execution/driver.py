@@ -16,12 +16,12 @@ import ray
 from ray import tune
 
 from resnest_search import stopping
+from resnest_search.configuration.schema import ResourcesConfig
 from resnest_search.errors import UserError
 from resnest_search.execution.resources import Allotment, Machine, allot, this_machine
 from resnest_search.execution.scratch import make_ray_folder
 from resnest_search.execution.trainable import TrialTrainable
 from resnest_search.execution.tune_bridge import Observer, StrategyScheduler, StrategySearcher
-from resnest_search.schema import ResourcesConfig
 from resnest_search.search import Assignment, Strategy
 
 __all__ = ["cluster", "run_trials"]

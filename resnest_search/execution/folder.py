@@ -13,7 +13,7 @@ from pathlib import Path
 from resnest_search.errors import UserError
 from resnest_search.words import command
 
-__all__ = ["check_new_folder", "existing_folder", "locked", "new_folder"]
+__all__ = ["check_new_folder", "existing_folder", "is_held", "locked", "new_folder"]
 
 _LOCK = "driver.lock"
 _DEEPEST = "wandb/offline-run-20260101_000000-12345678/files/config.yaml"  # below a run
@@ -96,6 +96,18 @@ def existing_folder(chosen: str | None) -> Path:
     if not any((folder / name).is_file() for name in _STUDIES):
         raise UserError(f"run={folder}: is no folder of a run: it has no study.db")
     return folder.resolve()
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a driver is at work in the folder; also where nobody may find that out."""
+    try:
+        with (folder / _LOCK).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False  # moved, or copied without it
+    except OSError:
+        return True
+    return False
 
 
 @contextmanager

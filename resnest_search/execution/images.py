@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from resnest_search.configuration.schema import SweepConfig
 from resnest_search.data import resolve
 from resnest_search.data.digest import ImageSet, Progress, difference
 from resnest_search.data.resolve import FOLDERS
 from resnest_search.errors import UserError
-from resnest_search.schema import SweepConfig
 from resnest_search.search import Space, SweepStudy
 
 __all__ = ["check_unchanged", "find_images", "noted_images"]

@@ -7,16 +7,22 @@ measuring is killed for its memory takes nobody with it.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import multiprocessing
 import signal
+import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from resnest_search.checks import check_measure, check_model, check_train, parse_variant
-from resnest_search.errors import UserError
-from resnest_search.metrics import METRICS
-from resnest_search.schema import (
+from resnest_search.configuration.checks import (
+    check_measure,
+    check_model,
+    check_train,
+    parse_variant,
+)
+from resnest_search.configuration.schema import (
     DataConfig,
     LimitsConfig,
     MeasureConfig,
@@ -25,6 +31,8 @@ from resnest_search.schema import (
     SweepConfig,
     TrainConfig,
 )
+from resnest_search.errors import UserError
+from resnest_search.metrics import METRICS
 from resnest_search.search import Candidate, Costing, Space, configured
 from resnest_search.variant import Variant
 
@@ -46,6 +54,7 @@ __all__ = [
     "within_limits",
 ]
 
+_GRACE_S = 10.0
 
 # What measures: requests in, for each its costs or the reason why there are none.
 Measure = Callable[[Sequence["CostRequest"]], "list[Costs | str]"]
@@ -102,7 +111,22 @@ def locally(
     try:
         return _in_process(requests, progress)
     except EOFError:
-        return [_alone(request) for request in requests]
+        return _one_by_one(requests, _alone)
+
+
+def _one_by_one(
+    requests: Sequence[CostRequest], measure: Callable[[CostRequest], Costs | str]
+) -> list[Costs | str]:
+    """Measure each request on its own; those of one network share what was timed first."""
+    timed: dict[str, Costs] = {}
+    found = [measure(request) for request in requests]
+    for request, costs in zip(requests, found, strict=True):
+        if not isinstance(costs, str):
+            timed.setdefault(request.timed, costs)
+    return [
+        costs if isinstance(costs, str) else costs.timed_as(timed[request.timed])
+        for request, costs in zip(requests, found, strict=True)
+    ]
 
 
 def remotely(allotment: Allotment) -> Measure:
@@ -120,7 +144,7 @@ def remotely(allotment: Allotment) -> Measure:
         try:
             found: list[Costs | str] = ray.get(task.remote(list(requests)))
         except ray.exceptions.RayError:  # the worker died: find out on which network
-            found = [_remotely_alone(task, request) for request in requests]
+            found = _one_by_one(requests, partial(_remotely_alone, task))
         return found
 
     return measure
@@ -238,6 +262,7 @@ def _costing(result: Costs | str) -> Costing:
         "latency_passes": result.passes,
         "busy_percent": result.busy_percent,
         "versions": result.versions,
+        "train_mode": result.train_mode,
     }
     if result.form:
         details["form"] = result.form
@@ -255,6 +280,7 @@ def _in_process(requests: Sequence[CostRequest], progress: Progress) -> list[Cos
         while isinstance(message := receiver.recv(), tuple):
             progress(*message)
         found: list[Costs | str] = message
+        process.join(_GRACE_S)  # a compiler has processes of its own to end
         return found
     finally:
         process.kill()
@@ -273,7 +299,14 @@ def _measure_and_send(requests: list[CostRequest], sender: Connection) -> None:
     # alone answers them.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
+    _quiet()
     sender.send(_measure_all(requests, lambda done, total: sender.send((done, total))))
+
+
+def _quiet() -> None:
+    """A compiler's advice is for who writes kernels; its errors come back as reasons."""
+    logging.getLogger("torch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"torch\b")
 
 
 def _measure_all(

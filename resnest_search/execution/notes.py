@@ -8,12 +8,12 @@ from functools import cache
 from typing import Any
 
 from resnest_search import __version__
-from resnest_search.config import question, to_record
+from resnest_search.configuration.compose import question, to_record
+from resnest_search.configuration.schema import SweepConfig
 from resnest_search.data.digest import ImageSet
 from resnest_search.execution.images import noted_images
 from resnest_search.execution.measuring import busy_warnings
 from resnest_search.metrics import COSTS
-from resnest_search.schema import SweepConfig
 from resnest_search.search import Costing, Space, Strategy, SweepStudy
 from resnest_search.search.study import now
 
@@ -54,7 +54,8 @@ def note_bounds(study: SweepStudy, config: SweepConfig, space: Space, strategy: 
     """How much the sweep may train, which a resume may raise, and so whether it is over."""
     candidates = None if space.candidates is None else len(space.candidates)
     bounds = [bound for bound in (config.search.trials, candidates) if bound is not None]
-    study.note("most_trials", min(bounds, default=0))
+    # A resume may ask for fewer than there are already.
+    study.note("most_trials", max(min(bounds), strategy.started) if bounds else 0)
     study.note("rungs", list(strategy.rungs))
     study.note("finished", strategy.finished)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from resnest_search import checks
+from resnest_search.configuration import checks
+from resnest_search.configuration.schema import DataConfig, ModelConfig, SweepConfig, TrainConfig
 from resnest_search.data import resolve
 from resnest_search.data.resolve import FOLDERS, list_images
 from resnest_search.data.scan import Listing
@@ -15,7 +16,6 @@ from resnest_search.execution.pretrained import absolute_pretrained, check_pretr
 from resnest_search.execution.resources import allot, this_machine
 from resnest_search.execution.scratch import socket_folder
 from resnest_search.execution.table import Table
-from resnest_search.schema import DataConfig, ModelConfig, SweepConfig, TrainConfig
 from resnest_search.search import Candidate, Space, configured, find_earlier
 from resnest_search.search.pruners import build_pruner
 from resnest_search.search.samplers import build_sampler
@@ -23,7 +23,7 @@ from resnest_search.search.situation import Goal
 from resnest_search.search.storage import check_storage
 from resnest_search.search.study import directions_of, reported_of
 
-__all__ = ["in_virtual_time", "prepare"]
+__all__ = ["config_of_trials", "in_virtual_time", "prepare"]
 
 _SHOWN = 12  # variants that a message lists
 
@@ -40,7 +40,8 @@ def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
     checks.check_measure(config.measure)
     checks.check_search(config.search)
     checks.check_trial(config.trial)
-    checks.check_tracking(config.tracking)
+    checks.check_keys(config)
+    config = config_of_trials(config)
     check_new_folder(config.run)
     config = dataclasses.replace(config, storage=check_storage(config.storage))
     if config.resources.address is None and not in_virtual_time(config):
@@ -77,13 +78,19 @@ def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
     return config, space
 
 
+def config_of_trials(config: SweepConfig) -> SweepConfig:
+    """The configuration as its trials are trained: a recipe's length is that of the search."""
+    train = dataclasses.replace(config.train, epochs=config.search.epochs)
+    return dataclasses.replace(config, train=train)
+
+
 def _with_data(config: SweepConfig, space: Space) -> SweepConfig:
     """The configuration with its images found, and every candidate checked against them."""
     listing = list_images(config.data) if config.data.name in FOLDERS and config.data.root else None
     config = dataclasses.replace(config, data=resolve(config.data, listing))
     _check_candidates(config, space, listing)
     check_pretrained(config, space)
-    if config.data.download:
+    if config.data.download and not config.plan:
         from resnest_search.data.download import download
 
         download(config.data)  # once, before many processes look for the files

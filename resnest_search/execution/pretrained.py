@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from resnest_search.configuration.schema import SweepConfig
 from resnest_search.errors import UserError
-from resnest_search.schema import SweepConfig
 from resnest_search.search import Space, configured
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ def check_pretrained(config: SweepConfig, space: Space) -> None:
 
 
 def _check_file(path: str) -> None:
+    if not os.path.isfile(path):
+        raise UserError(f"{_KEY}={path}: is no file")
     try:
         with open(path, "rb"):
             return

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from resnest_search.configuration.schema import ResourcesConfig
 from resnest_search.errors import UserError
-from resnest_search.schema import ResourcesConfig
 
 __all__ = ["Allotment", "Machine", "allot", "this_machine"]
 

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from resnest_search.configuration.schema import SweepConfig
 from resnest_search.execution.measuring import check_limits, within_limits
 from resnest_search.execution.notes import note_bounds, note_end, note_start, note_sweep
 from resnest_search.execution.table import Table
 from resnest_search.record import Epoch
-from resnest_search.schema import SweepConfig
 from resnest_search.search import Assignment, Candidate, Costing, Space, Strategy, SweepStudy
 from resnest_search.search.study import last_event
 

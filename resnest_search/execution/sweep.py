@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from resnest_search import checks
-from resnest_search.config import from_record, to_record
+from resnest_search.configuration import checks
+from resnest_search.configuration.compose import from_record, to_record
+from resnest_search.configuration.schema import ResumeConfig, SweepConfig
 from resnest_search.data.digest import ImageSet
 from resnest_search.errors import UserError
 from resnest_search.execution.images import check_unchanged
@@ -28,13 +29,12 @@ from resnest_search.execution.measuring import (
     within_limits,
 )
 from resnest_search.execution.notes import note_bounds, note_end, note_start, note_sweep
-from resnest_search.execution.prepare import in_virtual_time
+from resnest_search.execution.prepare import config_of_trials, in_virtual_time
 from resnest_search.execution.resources import Allotment, allot, this_machine
 from resnest_search.execution.simulator import VirtualClock, latest, recorded, simulate
 from resnest_search.execution.table import Table
 from resnest_search.files import write_atomically
 from resnest_search.redact import without_password
-from resnest_search.schema import ResumeConfig, SweepConfig
 from resnest_search.search import (
     Assignment,
     Costing,
@@ -84,10 +84,12 @@ def create(
     costings: dict[str, Costing],
     typed: str,
     images: ImageSet | None = None,
+    spent_s: float = 0.0,
 ) -> SweepRun:
     """Enter a new sweep, measured and found feasible, into a new study.
 
-    ``images`` are those that it learns from, None where a table is replayed.
+    ``images`` are those that it learns from, None where a table is replayed. ``spent_s`` are the
+    seconds that reading and measuring took: they count as the sweep's own.
 
     Raises:
         UserError: sampler or pruner do not suit the space.
@@ -97,6 +99,7 @@ def create(
     config = _without_password(config)
     note_sweep(study, config, space, costings, typed, images)
     _start_warm(study, config, space, folder, costings, images)
+    study.note("seconds", round(spent_s, 1))
     note_start(study)
     _write_config(folder, config)
     return _assemble(folder, config, space, study, costings)
@@ -140,7 +143,7 @@ def reopen(folder: Path, bounds: ResumeConfig, progress: Progress | None = None)
     notes = study.notes
     if "started" not in notes:
         raise UserError(f"run={folder}: was stopped before its first trial; start the sweep again")
-    config = from_record(notes["config"])
+    config = config_of_trials(from_record(notes["config"]))
     if bounds.storage is not None:
         config = _without_password(dataclasses.replace(config, storage=bounds.storage))
     given = {
@@ -290,6 +293,7 @@ def _assemble(
         costings,
         elapsed=clock() if clock else max(float(study.notes.get("seconds", 0.0)), latest(study)),
         clock=clock or time.monotonic,
+        virtual=clock is not None,
     )
     note_bounds(study, config, space, strategy)
     return SweepRun(folder, config, study, strategy, table, clock)

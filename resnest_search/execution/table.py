@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from resnest_search.configuration.schema import SearchConfig
 from resnest_search.errors import UserError
 from resnest_search.metrics import COSTS, TRAINED
 from resnest_search.record import Epoch
-from resnest_search.schema import SearchConfig
 from resnest_search.search import Costing, Space
 from resnest_search.variant import Variant
 

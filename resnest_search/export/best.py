@@ -15,7 +15,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from resnest_search import __version__
-from resnest_search.config import from_record
+from resnest_search.configuration.compose import from_record
+from resnest_search.configuration.schema import DataConfig, ModelConfig
 from resnest_search.data import ImageData
 from resnest_search.data import build as build_data
 from resnest_search.errors import UserError
@@ -28,14 +29,13 @@ from resnest_search.export.formats import (
 )
 from resnest_search.export.looks import Look, take_look
 from resnest_search.export.readme import readme
-from resnest_search.export.select import select_trial
+from resnest_search.export.select import described, select_trial
 from resnest_search.export.standalone import facts_digest
 from resnest_search.files import write_atomically
 from resnest_search.models.build import build as build_network
 from resnest_search.models.build import network_arguments
 from resnest_search.record import Sweep, TrialRecord
 from resnest_search.redact import public_text
-from resnest_search.schema import DataConfig, ModelConfig
 from resnest_search.search import Space, SweepStudy, configured
 from resnest_search.training import load_weights
 from resnest_search.variant import Variant
@@ -110,7 +110,8 @@ def export_best(
         shutil.rmtree(work, ignore_errors=True)
         raise
     tested = f", test {test}, {look}" if test else ""
-    first = f"Exported {trial.variant} to {target}: validation {validation}{tested}"
+    what = f"{trial.name}, {described(sweep, select)},"
+    first = f"Exported {what} to {target}: validation {validation}{tested}"
     lines = (first, *(line(name, facts) for name, facts in checked.items()), *_in_sweep(trial))
     return Export(lines, refused)
 
@@ -244,6 +245,7 @@ def _facts(
         "parameters": trial.parameters,
         "model": dataclasses.asdict(model),
         "selected_as": select,
+        "chosen_as": described(sweep, select),
         "sweep": sweep.name,
         "trial": trial.number,
         "candidate": trial.candidate,

@@ -22,6 +22,7 @@ from resnest_search.data.preprocessing import SHORTER, SQUASHED
 from resnest_search.errors import UserError
 from resnest_search.export import checker
 from resnest_search.export.formats import Format, Winner
+from resnest_search.metrics import accuracy_error
 
 __all__ = ["FILES", "Reference", "Score", "check", "doubt", "evaluate", "line"]
 
@@ -43,7 +44,7 @@ _SECONDS = 3600
 
 @dataclass(frozen=True)
 class Score:
-    """Accuracy on a set of images; a fraction, its binomial standard error, and their number."""
+    """Accuracy on a set of images; a fraction, its standard error, and their number."""
 
     accuracy: float
     standard_error: float
@@ -108,7 +109,7 @@ def evaluate(
             keep.append((images, logits))
         total += len(labels)
     p = correct / total
-    return Score(p, (p * (1 - p) / total) ** 0.5, total)
+    return Score(p, accuracy_error(p, total) or 0.0, total)
 
 
 def check(format: Format, folder: Path, reference: Reference) -> dict[str, Any]:

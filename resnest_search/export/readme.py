@@ -36,6 +36,7 @@ def readme(facts: dict[str, Any], formats: Sequence[Format]) -> str:
 # ResNeSt {facts["variant"]}
 
 Trained on {data["name"]} for {facts["epochs"]} epochs, exported by resnest-search {__version__}.
+It is {facts["chosen_as"]}.
 Validation accuracy {Score(**facts["validation"])}.
 {_tested(facts["test"], facts["test_look"])}
 {_chosen(facts["uncertainty"])}
@@ -58,11 +59,12 @@ def _files(facts: dict[str, Any]) -> str:
     side = "its shorter side" if facts["resized"] == SHORTER else "each side"
     resize, crop = facts["resize"], facts["crop"]
     cut = f", and the {crop} x {crop} pixels in its centre are kept" if resize != crop else ""
+    ground = ", ".join(str(value) for value in facts["background"])
     return f"""\
 An image file is turned as its EXIF orientation says, made {facts["colour"]} of 8 bits with
-{facts["background"]} behind what is transparent, and {side} is resized to {resize} pixels
-({facts["interpolation"]}, antialias){cut}. Run the code below in this folder, with an image
-`photo.jpg` of your own in it."""
+{ground} behind what is transparent, and {side} is resized to {resize} pixels
+({facts["interpolation"]}, antialias){cut}.
+Run the code below in this folder, with an image `photo.jpg` of your own in it."""
 
 
 def _tested(test: dict[str, Any] | None, look: dict[str, Any] | None) -> str:
@@ -96,9 +98,14 @@ def _chosen(found: dict[str, Any] | None) -> str:
     words = {"images": "validation images", "seeds": "seeds"}
     noise = " and ".join(words[source] for source in found["noise_of"])
     return (
-        f"\nOn the front with a probability of {found['front_membership']:.1%}, given the noise of "
-        f"{noise}. {doubt}\n"
+        f"\nOn the front with a probability of {_percent(found['front_membership'])}, given the "
+        f"noise of {noise}. {doubt}\n"
     )
+
+
+def _percent(share: float) -> str:
+    """As it follows from a thousand draws, which make sure of nothing."""
+    return f"{share:.0%}" if 0.01 <= share <= 0.99 else "over 99%" if share > 0.5 else "under 1%"
 
 
 def _section(format: Format, facts: dict[str, Any], shape: str) -> str:

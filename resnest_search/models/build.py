@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from resnest_search.configuration.schema import ModelConfig
 from resnest_search.models.resnest import ResNeSt
-from resnest_search.schema import ModelConfig
 from resnest_search.variant import Variant
 
 __all__ = ["build", "network_arguments"]

@@ -5,35 +5,43 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from resnest_search.metrics import METRICS
-from resnest_search.record import COMPLETE, Sweep, TrialRecord
+from resnest_search.metrics import METRICS, TRAINED
+from resnest_search.record import COMPLETE, Sweep, TrialRecord, value_text
 from resnest_search.report.reading import (
     STATES,
-    accuracy_text,
+    chosen,
     extra_parameters,
+    front,
     full_epochs,
     knee,
+    metric_text,
+    metric_title,
     on_front,
     percent,
+    shown,
     state_text,
-    stated_accuracy,
-    value_text,
+    stated,
 )
 
 __all__ = ["Column", "columns"]
 
-# a narrow terminal loses these first; the page and the CSV keep them
+# A narrow terminal loses these first; the page and the CSV keep them. The first two objectives, and
+# what tells rows apart, it never loses, or last.
 _SPARED = {
     "gmacs": 1,
     "images_per_s": 2,
     "parameters_m": 3,
     "memory_mib": 4,
-    "seed": 5,
-    "parameter": 6,
+    "latency_ms": 5,
+    "accuracy": 6,
     "seeds": 7,
     "membership": 8,
     "number": 9,
+    "seed": 10,
+    "objective": 50,  # less its place among them
+    "parameter": 60,
 }
+_ALWAYS = 2  # objectives
 
 
 @dataclass(frozen=True)
@@ -56,15 +64,7 @@ def columns(sweep: Sweep) -> list[Column]:
         Column("variant", "radix s cardinality x width d", _variant, _variant, number=False),
         *(_parameter(key) for key in extra_parameters(sweep)),
         *_seed(sweep),
-        *_costs(sweep),
-        Column(
-            METRICS["accuracy"].label,
-            "validation accuracy ± standard error, %; in parentheses: unfinished",
-            accuracy_text,
-            lambda t: stated_accuracy(t)[0],
-        ),
-        *_seeds(sweep),
-        *_membership(sweep),
+        *(column for name in shown(sweep) for column in _metric(sweep, name)),
         _epochs(full_epochs(sweep)),
         Column("state", "state, and why", state_text, _state_order, number=False),
     ]
@@ -83,17 +83,22 @@ def _state_order(trial: TrialRecord) -> float:
 
 
 def _mark(sweep: Sweep) -> Column:
-    best = knee(sweep)
+    best, middle = chosen(sweep), knee(sweep)
+    # Of a single member there is nothing to say that the star does not.
+    word = "★ knee" if middle else "★ first" if len(front(sweep)) > 1 else "★"
 
     def text(trial: TrialRecord) -> str:
         if not on_front(trial):
             return ""
-        return "★ knee" if trial is best else "★"
+        return word if trial is best else "★"
 
     def value(trial: TrialRecord) -> float:
         return -2.0 if trial is best else -1.0 if on_front(trial) else 0.0
 
-    return Column("front", "★: on the Pareto front", text, value, number=False)
+    meaning = (
+        "★: on the Pareto front; first: in the order of the objectives, where there is no knee"
+    )
+    return Column("front", meaning, text, value, number=False)
 
 
 def _parameter(key: str) -> Column:
@@ -140,22 +145,29 @@ def _membership(sweep: Sweep) -> list[Column]:
     ]
 
 
-def _costs(sweep: Sweep) -> list[Column]:
-    """Only what is known of some trial: a table of recorded curves may lack most of them."""
-    names = ("parameters_m", "gmacs", "latency_ms", "memory_mib", "images_per_s")
-    known = {name for trial in sweep.trials for name in trial.costs}
-    return [_cost(name) for name in names if name in known or not known]
-
-
-def _cost(name: str) -> Column:
+def _metric(sweep: Sweep, name: str) -> list[Column]:
+    """A metric; beside the accuracy, of how many seeds it is, and what noise leaves open."""
     metric = METRICS[name]
-    return Column(
+    meaning = metric_title(sweep, name)
+    if name == "accuracy":
+        meaning = "validation accuracy ± standard error, %"
+    if name in TRAINED:
+        meaning += "; in parentheses: unfinished"
+    column = Column(
         metric.label,
-        metric.title,
-        lambda t: metric.show(t.costs.get(name)),
-        lambda t: t.costs.get(name),
-        spared=_SPARED.get(name, 0),
+        meaning,
+        lambda t: metric_text(t, name),
+        lambda t: stated(t, name),
+        spared=_spared(sweep, name),
     )
+    return [column, *_seeds(sweep), *_membership(sweep)] if name == "accuracy" else [column]
+
+
+def _spared(sweep: Sweep, name: str) -> int:
+    if name not in sweep.objectives:
+        return _SPARED[name]
+    place = sweep.objectives.index(name)
+    return 0 if place < _ALWAYS else _SPARED["objective"] - place
 
 
 def _epochs(full: int | None) -> Column:

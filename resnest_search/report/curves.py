@@ -129,7 +129,7 @@ def _names(
             [curve[-1][0], right], [curve[-1][1], position], color=GRID, lw=0.8, clip_on=False
         )
         axes.annotate(
-            f"{trial.variant} (knee)" if trial is best else trial.variant,
+            f"{trial.name} (knee)" if trial is best else trial.name,
             (right, position),
             xytext=(4, 0),
             textcoords="offset points",

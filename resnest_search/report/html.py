@@ -11,7 +11,7 @@ import yaml
 
 from resnest_search import __version__
 from resnest_search.files import write_atomically
-from resnest_search.panels import Panel, read_panels
+from resnest_search.panels import Panel, drawn, read_panels
 from resnest_search.record import Sweep, TrialRecord
 from resnest_search.redact import public_config, public_text
 from resnest_search.report.columns import Column, columns
@@ -19,13 +19,12 @@ from resnest_search.report.curves import curves_svg
 from resnest_search.report.plots import front_svg, scatter_svg
 from resnest_search.report.reading import (
     knee,
-    knee_sentence,
-    noise_sentence,
     on_front,
     ordered,
     progress,
 )
 from resnest_search.report.svg import ACCENT, FRONT, GRID, INK, MUTED, PAPER
+from resnest_search.report.verdict import verdict
 
 __all__ = ["write_report"]
 
@@ -41,14 +40,17 @@ _THEME = {
 _HOW_TO_READ = {
     "★": "On the Pareto front: no complete trial is at least as good in every objective and "
     "better in one. Only complete trials can be on it.",
-    "knee": "The member of the front after which a little more of one objective begins to cost "
-    "much of the others.",
-    "±": "Standard error of the accuracy: √(p (1 − p) / n) for n validation images; the deviation "
+    "knee": "The member of the front with the least log(error) + mean of log(costs), so that "
+    "halving the error is worth halving every cost; of members whose accuracy noise does not tell "
+    "from that one's, the cheapest. The error is (wrong + 1) / (images + 2). A front of one or two "
+    "members has no knee: what the order of the objectives puts first is exported.",
+    "±": "Standard error of the accuracy: half the width of Wilson's interval, for n validation "
+    "images √(p (1 − p) / n + 1 / 4n²) / (1 + 1 / n), which is never 0; the deviation "
     "between seeds is in it, and the accuracy is the mean over its seeds, where some candidate was "
     "trained with several.",
-    "front %": "Probability of being on the front: its share of many draws of the validation "
+    "front %": "Probability of being on the front: its share of 1,000 draws of the validation "
     "images with replacement, the same ones for all candidates, and, where it was measured, of "
-    "the noise between seeds. Costs count as exact.",
+    "the noise between seeds. Draws show neither 0 nor 100 %. Costs count as exact.",
     "within noise": "A candidate that costs no more in any objective, and of which 95 % of the "
     "drawn differences in accuracy do not tell which is the better. It could as well be chosen.",
     "( )": "Accuracy of a training that did not end. A pruned trial is unfinished: its accuracy "
@@ -71,7 +73,7 @@ def write_report(sweep: Sweep, path: str | Path, panels: Sequence[Panel] | None 
         UserError: the shipped specification is broken.
         OSError: the file cannot be written.
     """
-    panels = read_panels() if panels is None else panels
+    panels = drawn(read_panels() if panels is None else panels, sweep)
     sections = "".join(
         _section(panel, sweep, f"panel{number}") for number, panel in enumerate(panels, start=1)
     )
@@ -108,19 +110,23 @@ def _shipped(name: str) -> str:
 
 
 def _head(sweep: Sweep) -> str:
-    verdict = "".join(
-        f"<p>{_text(line)}</p>" for line in (knee_sentence(sweep), noise_sentence(sweep)) if line
-    )
+    said = "".join(f"<p>{_text(line)}</p>" for line in verdict(sweep))
     doubts = "".join(f'<p class="doubt">{_text(line)}</p>\n' for line in sweep.warnings)
-    facts = [progress(sweep), "finished" if sweep.finished else "not finished"]
+    facts = [progress(sweep), _end(sweep)]
     if sweep.started:
         facts.append(f"started {sweep.started}")
     return f"""<header>
 <p class="name">sweep {_text(sweep.name)}</p>
 <h1>{_text(sweep.question or sweep.name)}</h1>
-<div class="verdict">{verdict}</div>
+<div class="verdict">{said}</div>
 {doubts}<p class="status">{_text(" · ".join(facts))}<br>{_text(_where(sweep.trials))}</p>
 </header>"""
+
+
+def _end(sweep: Sweep) -> str:
+    if sweep.finished:
+        return "finished"
+    return "interrupted" if sweep.interrupted else "not finished"
 
 
 def _where(trials: Sequence[TrialRecord]) -> str:
@@ -167,8 +173,8 @@ def _inline(svg: str) -> str:
         if start >= 0:
             end = svg.index('"', start + len(namespace) + 3)
             svg = svg[:start] + svg[end + 1 :]
-    for drawn, own in _THEME.items():
-        svg = svg.replace(drawn, own)
+    for painted, own in _THEME.items():
+        svg = svg.replace(painted, own)
     return svg
 
 

@@ -14,11 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from resnest_search.metrics import METRICS
-from resnest_search.record import RUNNING, Sweep, TrialRecord
+from resnest_search.record import OPEN, RUNNING, Sweep, TrialRecord
 from resnest_search.report.reading import (
     accuracy_text,
     front,
     full_epochs,
+    metric_text,
     on_front,
     progress,
     state_text,
@@ -28,7 +29,6 @@ __all__ = ["LiveTable", "measuring"]
 
 _MOST_ROWS = 25
 _FRAME = 6  # lines of a screen that are not rows: title, head, "more", footer and room to type
-_COSTS = ("latency_ms", "memory_mib")
 
 
 class LiveTable:
@@ -94,24 +94,25 @@ class LiveTable:
         table.add_column("", no_wrap=True)
         table.add_column("variant", no_wrap=True)
         table.add_column("epoch", justify="right", no_wrap=True)
-        for name in ("accuracy", *_COSTS):
+        names = _shown(sweep)
+        for name in names:
             table.add_column(METRICS[name].label, justify="right", no_wrap=True)
         table.add_column("state", no_wrap=True, overflow="ellipsis")
         for trial in rows:
-            table.add_row(*map(Text, _cells(trial, full_epochs(sweep))), style=_style(trial))
+            table.add_row(*map(Text, _cells(trial, full_epochs(sweep), names)), style=_style(trial))
         parts: list[RenderableType] = [Text(self._name, style="bold"), table]
         if hidden := len(sweep.trials) - len(rows):
             parts.append(Text(f"… and {hidden} more", style="dim"))
         return Group(*parts, Text(progress(sweep), no_wrap=True, overflow="ellipsis"))
 
     def _lines(self, sweep: Sweep) -> None:
-        ended = [t for t in sweep.trials if t.state != RUNNING and _key(t) not in self._over]
+        ended = [t for t in sweep.trials if t.state not in OPEN and _key(t) not in self._over]
         ruled_out = [trial for trial in ended if trial.number < 0]
         if ruled_out:
             self.message(_ruled_out(ruled_out))
         for trial in ended:
             if trial.number >= 0:
-                self.message(_line(trial, full_epochs(sweep)))
+                self.message(_line(trial, full_epochs(sweep), _shown(sweep)))
         self._over.update(_key(trial) for trial in ended)
         if self._clock() - self._said >= self._every:
             self._said = self._clock()
@@ -159,6 +160,11 @@ def reading() -> Iterator[Callable[[int, int], None]]:
         status.stop()
 
 
+def _shown(sweep: Sweep) -> list[str]:
+    """The objectives in their order; accuracy also where it is none of them."""
+    return list(dict.fromkeys([*sweep.objectives, "accuracy"]))
+
+
 def _key(trial: TrialRecord) -> tuple[int, str]:
     return (trial.number, trial.candidate)
 
@@ -175,13 +181,12 @@ def _visible(sweep: Sweep, most: int) -> list[TrialRecord]:
     return [*running, *members[: max(1, most - len(running) - recent)], *rest[:recent]][:most]
 
 
-def _cells(trial: TrialRecord, full: int | None) -> list[str]:
+def _cells(trial: TrialRecord, full: int | None, names: list[str]) -> list[str]:
     return [
         "★" if on_front(trial) else "",
-        trial.variant,
+        trial.name,
         f"{trial.epochs}/{full}" if full else str(trial.epochs),
-        accuracy_text(trial),
-        *(METRICS[name].show(trial.costs.get(name)) for name in _COSTS),
+        *(metric_text(trial, name) for name in names),
         state_text(trial),
     ]
 
@@ -192,17 +197,19 @@ def _style(trial: TrialRecord) -> str:
     return "" if trial.state == RUNNING else "dim"
 
 
-def _line(trial: TrialRecord, full: int | None) -> str:
+def _line(trial: TrialRecord, full: int | None, names: list[str]) -> str:
     epochs = f"{trial.epochs}/{full}" if full else str(trial.epochs)
-    parts = [f"trial {trial.number}", trial.variant, state_text(trial), f"epochs {epochs}"]
-    if trial.accuracy is not None:
-        parts.append(f"accuracy {accuracy_text(trial)} %")
-    for name, unit in zip(_COSTS, ("ms", "MiB"), strict=True):
-        if name in trial.costs:
-            parts.append(f"{METRICS[name].show(trial.costs[name])} {unit}")
+    parts = [f"trial {trial.number}", trial.name, state_text(trial), f"epochs {epochs}"]
+    for name in names:
+        if trial.metric(name) is None:
+            continue
+        if name == "accuracy":
+            parts.append(f"accuracy {accuracy_text(trial)} %")
+        else:
+            parts.append(f"{metric_text(trial, name)} {METRICS[name].unit}")
     return " · ".join([*parts, "★ on the front so far"] if on_front(trial) else parts)
 
 
 def _ruled_out(trials: list[TrialRecord]) -> str:
     first = state_text(trials[0])
-    return f"{len(trials)} ruled out before training, for example {trials[0].variant}: {first}"
+    return f"{len(trials)} ruled out before training, for example {trials[0].name}: {first}"

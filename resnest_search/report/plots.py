@@ -15,10 +15,13 @@ from resnest_search.record import COMPLETE, INFEASIBLE, PRUNED, Sweep, TrialReco
 from resnest_search.report.labels import Label, place
 from resnest_search.report.reading import (
     LIKELY,
+    chosen,
     finite,
     is_control,
     knee,
+    metric_title,
     on_front,
+    stated,
     stated_accuracy,
 )
 from resnest_search.report.svg import ACCENT, FRONT, INK, MUTED, new_figure, to_svg
@@ -70,8 +73,8 @@ def scatter_svg(sweep: Sweep, x: str, y: str, size: str = "", name: str = "scatt
 
 def _draw(sweep: Sweep, x: str, y: str, size: str, name: str, steps: bool) -> str:
     figure, axes = new_figure()
-    axes.set_xlabel(METRICS[x].title, color=INK)
-    axes.set_ylabel(METRICS[y].title, color=INK)
+    axes.set_xlabel(metric_title(sweep, x), color=INK)
+    axes.set_ylabel(metric_title(sweep, y), color=INK)
     sizes = _Sizes(sweep, size)
     points = _points(sweep, x, y, sizes)
     trained = x in TRAINED or y in TRAINED
@@ -83,7 +86,7 @@ def _draw(sweep: Sweep, x: str, y: str, size: str, name: str, steps: bool) -> st
         handles += _step_line(axes, [p for p in full if on_front(p.trial)], x, y)
     handles += _complete(axes, full, knee(sweep))
     if trained:
-        handles += _rings(axes, [p for p in full if p.trial.number in sweep.rivals])
+        handles += _rings(sweep, axes, [p for p in full if p.trial.number in sweep.rivals])
         handles += _repeats(axes, [p for p in complete if p.trial.repeat_of is not None])
     limits = _limits(complete or pruned, pruned)
     handles += _pruned(axes, pruned, limits, trained)
@@ -104,6 +107,7 @@ class _Sizes:
 
     def __init__(self, sweep: Sweep, metric: str) -> None:
         self.metric = metric
+        self.title = metric_title(sweep, metric) if metric else ""
         found = (finite(t.metric(metric)) for t in sweep.trials if t.state in (COMPLETE, PRUNED))
         values = [value for value in found if value is not None] if metric else []
         self.low, self.high = (min(values), max(values)) if values else (0.0, 0.0)
@@ -127,7 +131,7 @@ class _Sizes:
 def _points(sweep: Sweep, x: str, y: str, sizes: _Sizes) -> list[_Point]:
     points = []
     for trial in sweep.trials:
-        at = _stated(trial, x), _stated(trial, y)
+        at = stated(trial, x), stated(trial, y)
         if at[0] is None or at[1] is None:
             continue
         area = sizes.area(finite(trial.metric(sizes.metric)) if sizes.metric else None)
@@ -135,11 +139,6 @@ def _points(sweep: Sweep, x: str, y: str, sizes: _Sizes) -> list[_Point]:
         errors = _error(trial, x), _error(trial, y)
         points.append(_Point(trial, at[0] * scale[0], at[1] * scale[1], *errors, area))
     return points
-
-
-def _stated(trial: TrialRecord, metric: str) -> float | None:
-    """A candidate's mean over its seeds stands at its first trial, since the front is of means."""
-    return finite(stated_accuracy(trial)[0] if metric == "accuracy" else trial.metric(metric))
 
 
 def _error(trial: TrialRecord, metric: str) -> float:
@@ -214,8 +213,8 @@ def _complete_handles(trials: Sequence[TrialRecord], best: TrialRecord | None) -
     return handles
 
 
-def _rings(axes: Axes, points: Sequence[_Point]) -> list[Line2D]:
-    """Around what could as well be the knee."""
+def _rings(sweep: Sweep, axes: Axes, points: Sequence[_Point]) -> list[Line2D]:
+    """Around what could as well be chosen."""
     if not points:
         return []
     axes.scatter(
@@ -228,7 +227,9 @@ def _rings(axes: Axes, points: Sequence[_Point]) -> list[Line2D]:
         linewidths=1.1,
         zorder=6,
     )
-    return [_handle("o", ACCENT, "ringed: within noise of the knee, and costs no more")]
+    best = chosen(sweep)
+    name = best.name if best and knee(sweep) is None else "the knee"
+    return [_handle("o", ACCENT, f"ringed: within noise of {name}, and costs no more")]
 
 
 def _repeats(axes: Axes, points: Sequence[_Point]) -> list[Line2D]:
@@ -327,9 +328,8 @@ def _legends(axes: Axes, handles: Sequence[Line2D], sizes: _Sizes | None) -> Non
 
 
 def _size_handles(sizes: _Sizes) -> Iterable[Line2D]:
-    title = METRICS[sizes.metric].title
     for number, (text, area) in enumerate(sizes.examples()):
-        label = f"{title}: {text}" if number == 0 else text
+        label = f"{sizes.title}: {text}" if number == 0 else text
         yield Line2D(
             [], [], ls="", marker="o", mec=INK, mfc="none", ms=math.sqrt(area), label=label
         )
@@ -348,7 +348,7 @@ def _name_points(axes: Axes, points: Sequence[_Point], best: TrialRecord | None)
         at_knee = point.trial is best
         member = on_front(point.trial)
         color = ACCENT if at_knee else FRONT if member else MUTED
-        text = f"{point.trial.variant} (knee)" if at_knee else point.trial.variant
+        text = f"{point.trial.name} (knee)" if at_knee else point.trial.name
         labels.append(
             Label(
                 point.x,

@@ -9,11 +9,16 @@ from resnest_search.metrics import COSTS, METRICS
 __all__ = ["profile_table"]
 
 
-def profile_table(costs: dict[str, float]) -> Table:
-    """A row for each cost, by the names of metrics.COSTS."""
+def profile_table(costs: dict[str, float], train_mode: str) -> Table:
+    """A row for each cost, by the names of metrics.COSTS.
+
+    ``train_mode`` is the training step whose memory was measured.
+    """
+    of_step = METRICS["train_memory_mib"].title.replace(" step", f" step of {train_mode}")
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column()
     table.add_column(justify="right")
     for name in COSTS:
-        table.add_row(METRICS[name].title, METRICS[name].show(costs[name]))
+        title = of_step if name == "train_memory_mib" else METRICS[name].title
+        table.add_row(title, METRICS[name].show(costs[name]))
     return table

@@ -1,17 +1,17 @@
-"""What a sweep says: order, counts and sentences, the same in terminal, HTML and plots."""
+"""What a sweep says: order, counts and words, the same in terminal, HTML and plots."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
-from typing import Any
 
-from resnest_search.metrics import METRICS
+from resnest_search.metrics import METRICS, TRAINED
 from resnest_search.record import (
     COMPLETE,
     FAILED,
     INFEASIBLE,
+    INTERRUPTED,
+    PAUSED,
     PRUNED,
     RUNNING,
     Sweep,
@@ -23,6 +23,7 @@ __all__ = [
     "LIKELY",
     "STATES",
     "accuracy_text",
+    "chosen",
     "counts",
     "duration",
     "extra_parameters",
@@ -31,23 +32,21 @@ __all__ = [
     "full_epochs",
     "is_control",
     "knee",
-    "knee_sentence",
-    "named",
-    "noise_sentence",
+    "metric_text",
+    "metric_title",
     "on_front",
     "ordered",
     "percent",
     "progress",
-    "rivals",
+    "shown",
     "state_text",
+    "stated",
     "stated_accuracy",
-    "value_text",
 ]
 
-STATES = (COMPLETE, RUNNING, PRUNED, FAILED, INFEASIBLE)
+STATES = (COMPLETE, RUNNING, PAUSED, INTERRUPTED, PRUNED, FAILED, INFEASIBLE)
 LIKELY = 0.05  # from which on a share of the draws is worth a word
-_MOST_NAMED = 4
-_OF_VARIANT = {"radix", "cardinality", "width", "cardinality_width", "variant"}
+_BESIDE = ("parameters_m", "gmacs", "latency_ms", "memory_mib", "images_per_s")  # no objectives
 
 
 def on_front(trial: TrialRecord) -> bool:
@@ -56,26 +55,37 @@ def on_front(trial: TrialRecord) -> bool:
 
 
 def front(sweep: Sweep) -> list[TrialRecord]:
-    """The complete members of the front, fastest first; those of unknown latency last."""
-    return sorted((trial for trial in sweep.trials if on_front(trial)), key=_by_latency)
+    """The complete members of the front, in the order of ``Sweep.front``."""
+    return list(sweep.front)
+
+
+def chosen(sweep: Sweep) -> TrialRecord | None:
+    """The trial that stands for the front, and is exported; None without a front."""
+    return next((t for t in sweep.front if t.number == sweep.chosen), None)
 
 
 def knee(sweep: Sweep) -> TrialRecord | None:
-    """The trial at the knee of the front, if it has one."""
-    return next((t for t in front(sweep) if t.number == sweep.knee), None)
+    """The trial at the knee of the front; None where the front is too small to have one."""
+    return None if sweep.knee is None else chosen(sweep)
 
 
 def ordered(sweep: Sweep) -> list[TrialRecord]:
-    """Every trial: the front first, then by state, then fastest first."""
+    """Every trial: the front first, then by state, then as the front is."""
     return sorted(
         sweep.trials,
-        key=lambda t: (not on_front(t), STATES.index(t.state), *_by_latency(t)),
+        key=lambda t: (not on_front(t), STATES.index(t.state), *sweep.by_cost(t)),
     )
 
 
-def _by_latency(trial: TrialRecord) -> tuple[float, int]:
-    latency = finite(trial.costs.get("latency_ms"))
-    return (math.inf if latency is None else latency, trial.number)
+def shown(sweep: Sweep) -> list[str]:
+    """Names of the metrics that are shown: the objectives in their order, then what else is known.
+
+    Where no cost is known of any trial, as in a sweep that has none, all are named.
+    """
+    known = {name for trial in sweep.trials for name in trial.costs}
+    others = [name for name in _BESIDE if name in known or not known]
+    first = [name for name in sweep.objectives if name in TRAINED or name in known or not known]
+    return list(dict.fromkeys([*first, "accuracy", *others]))
 
 
 def finite(value: float | None) -> float | None:
@@ -104,19 +114,19 @@ def full_epochs(sweep: Sweep) -> int | None:
     return epochs if isinstance(epochs, int) else None
 
 
+def metric_title(sweep: Sweep, name: str) -> str:
+    """A metric as the name of an axis; the memory of a training step with its batch."""
+    title = METRICS[name].title
+    if name != "train_memory_mib":
+        return title
+    modes = {trial.train_mode for trial in sweep.trials} - {""}
+    of = modes.pop() if len(modes) == 1 else "each trial's own batch" if modes else ""
+    return title.replace(" step", f" step of {of}") if of else title
+
+
 def extra_parameters(sweep: Sweep) -> list[str]:
     """Keys that the space varies beside the variant, sorted."""
-    keys = {key for trial in sweep.trials for key in trial.parameters}
-    return sorted(keys - _OF_VARIANT)
-
-
-def value_text(value: Any) -> str:
-    """A parameter's value in a cell: as YAML would have it, a dash where there is none."""
-    if value is None:
-        return "–"
-    if isinstance(value, float):
-        return f"{value:g}"
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    return sorted({key for trial in sweep.trials for key in trial.extras})
 
 
 def stated_accuracy(trial: TrialRecord) -> tuple[float | None, float | None]:
@@ -139,13 +149,27 @@ def accuracy_text(trial: TrialRecord) -> str:
     return text if trial.state == COMPLETE else f"({text})"
 
 
+def stated(trial: TrialRecord, name: str) -> float | None:
+    """A metric of the trial: of the accuracy the mean over its seeds, where it stands for them."""
+    return finite(stated_accuracy(trial)[0] if name == "accuracy" else trial.metric(name))
+
+
+def metric_text(trial: TrialRecord, name: str) -> str:
+    """A metric in a cell; a trained one in parentheses where training did not end."""
+    if name == "accuracy":
+        return accuracy_text(trial)
+    text = METRICS[name].show(trial.metric(name))
+    unfinished = name in TRAINED and trial.state != COMPLETE and text != "–"
+    return f"({text})" if unfinished else text
+
+
 def percent(share: float | None) -> str:
-    """A probability in whole percent; 0 and 100 only where it is exactly that."""
+    """A probability in whole percent; never 0 or 100, of which no number of draws makes sure."""
     if share is None:
         return ""
-    if 0 < share < 0.01:
+    if share < 0.01:
         return "<1"
-    return ">99" if 0.99 < share < 1 else f"{100 * share:.0f}"
+    return ">99" if share > 0.99 else f"{100 * share:.0f}"
 
 
 def state_text(trial: TrialRecord) -> str:
@@ -153,6 +177,8 @@ def state_text(trial: TrialRecord) -> str:
     text = trial.state
     if trial.state == PRUNED and trial.pruned_at is not None:
         text += f" at epoch {trial.pruned_at}"
+    if trial.state in (PAUSED, INTERRUPTED):
+        text += f" after epoch {trial.epochs}"
     if trial.state == COMPLETE and trial.repeat_of is not None:
         text += f", repeats {trial.repeat_of}"
     if trial.reason and trial.state != COMPLETE:
@@ -174,78 +200,3 @@ def progress(sweep: Sweep) -> str:
     states = ", ".join(f"{number} {state}" for state, number in counts(sweep).items())
     budget = f" of {sweep.budget}" if sweep.budget else ""
     return f"{states or 'no trials'} · {sweep.epochs}{budget} epochs · {duration(sweep.seconds)}"
-
-
-def knee_sentence(sweep: Sweep) -> str:
-    """One sentence on the knee and its numbers, or on why there is none."""
-    trial = knee(sweep)
-    if trial is None:
-        size = len(front(sweep))
-        return f"The front has {size} member{'s' * (size != 1)} and no knee is marked."
-    parts = [f"{accuracy_text(trial)} % accuracy"]
-    for name, unit in (
-        ("latency_ms", "ms"),
-        ("memory_mib", "MiB"),
-        ("images_per_s", "img/s"),
-        ("parameters_m", "M parameters"),
-    ):
-        if name in trial.costs:
-            parts.append(f"{METRICS[name].show(trial.costs[name])} {unit}")
-    seeds = f", the mean of {trial.seeds} seeds" if trial.seeds > 1 else ""
-    return f"The knee of the front is {named(sweep, trial)}: {', '.join(parts)}{seeds}."
-
-
-def named(sweep: Sweep, trial: TrialRecord) -> str:
-    """The variant, with whatever else the sweep varies."""
-    keys = extra_parameters(sweep)
-    extra = ", ".join(f"{key} = {value_text(trial.parameters.get(key))}" for key in keys)
-    return f"{trial.variant} ({extra})" if extra else trial.variant
-
-
-def rivals(sweep: Sweep, trial: TrialRecord) -> list[TrialRecord]:
-    """Trials within noise of this one that cost no more, fastest first."""
-    return sorted((t for t in sweep.trials if t.number in trial.rivals), key=_by_latency)
-
-
-def noise_sentence(sweep: Sweep) -> str:
-    """How far noise puts the knee in doubt, and what that accounts for; or nothing."""
-    best = knee(sweep)
-    if best is None or best.membership is None:
-        return ""
-    return f"{_rivals_text(sweep, best)} {_shares_text(sweep, best)} {_sources_text(sweep)}"
-
-
-def _rivals_text(sweep: Sweep, best: TrialRecord) -> str:
-    names = [named(sweep, trial) for trial in rivals(sweep, best)]
-    if not names:
-        return "Nothing that costs as little is within noise of it."
-    if len(names) == 1:
-        return f"{names[0]} is within noise of it and costs no more."
-    return f"{_listed(names)} are within noise of it and cost no more."
-
-
-def _shares_text(sweep: Sweep, best: TrialRecord) -> str:
-    """Who would be the knee another time."""
-    others = [t for t in sweep.trials if t is not best and (t.knee_share or 0) >= LIKELY]
-    others.sort(key=lambda t: -(t.knee_share or 0))
-    shares = [f"{named(sweep, t)} in {percent(t.knee_share)} %" for t in others[:_MOST_NAMED]]
-    first = f"it would be the knee in {percent(best.knee_share)} % of cases"
-    return f"Another time {_listed([first, *shares])}."
-
-
-def _sources_text(sweep: Sweep) -> str:
-    images = "the validation images" if "images" in sweep.noise else ""
-    if sweep.seed_deviation is None:
-        return f"This is the noise of {images}; that between seeds was not measured."
-    repeated = sum(t.seeds > 1 and t.repeat_of is None for t in sweep.trials)
-    seeds = (
-        f"between seeds ({METRICS['accuracy'].show(sweep.seed_deviation)} %, from {repeated} "
-        f"candidate{'s' * (repeated != 1)})"
-    )
-    if not images:
-        return f"This is the noise {seeds}; that of the validation images is not known."
-    return f"This is the noise of {images} and {seeds}."
-
-
-def _listed(words: list[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from resnest_search.files import write_atomically
-from resnest_search.metrics import COSTS
+from resnest_search.metrics import COSTS, accuracy_interval
 from resnest_search.record import COMPLETE, Sweep, TrialRecord
 from resnest_search.redact import public_text
 from resnest_search.report.columns import Column, columns
@@ -24,12 +24,11 @@ from resnest_search.report.reading import (
     front,
     full_epochs,
     knee,
-    knee_sentence,
-    noise_sentence,
     on_front,
     ordered,
     progress,
 )
+from resnest_search.report.verdict import choice, noise, unfinished
 from resnest_search.search.storage import own_place
 from resnest_search.variant import Variant
 from resnest_search.words import command
@@ -54,6 +53,8 @@ CSV_COLUMNS: tuple[str, ...] = (
     "knee",
     "accuracy",  # fraction, after as many epochs as stated; final only where complete
     "accuracy_error",  # fraction, of the validation images
+    "accuracy_low",  # fraction; Wilson's interval of 95 %, of the validation images
+    "accuracy_high",
     "seeds",  # complete trials of the candidate
     "mean_accuracy",  # fraction, over them; only where complete
     "mean_error",  # fraction, of the images and, where it was measured, between seeds
@@ -66,6 +67,7 @@ CSV_COLUMNS: tuple[str, ...] = (
     "seconds",
     "device",
     "mode",
+    "train_mode",  # of train_memory_mib
     "versions",  # JSON
 )
 _OF_CANDIDATE = (
@@ -152,7 +154,7 @@ def trials_csv(sweep: Sweep, path: str | Path) -> None:
 
 
 def front_csv(sweep: Sweep, path: str | Path) -> None:
-    """Write the front alone, fastest first, in the columns of trials_csv.
+    """Write the front alone, in the order of the table, in the columns of trials_csv.
 
     Raises:
         OSError: the file cannot be written.
@@ -186,6 +188,7 @@ def _row(trial: TrialRecord) -> dict[str, Any]:
         "on_front": _flag(on_front(trial)),
         "accuracy": trial.accuracy,
         "accuracy_error": trial.accuracy_error,
+        **_interval(trial),
         **{name: getattr(trial, name) for name in _OF_CANDIDATE},
         "loss": trial.metric("loss"),
         "validation_images": trial.validation_images or None,
@@ -193,6 +196,7 @@ def _row(trial: TrialRecord) -> dict[str, Any]:
         "seconds": trial.seconds,
         "device": trial.device,
         "mode": trial.mode,
+        "train_mode": trial.train_mode,
         "versions": json.dumps(trial.versions, sort_keys=True),
     }
 
@@ -203,6 +207,13 @@ def _settings(variant: str) -> dict[str, int]:
     except ValueError:
         return {}
     return {"radix": parsed.radix, "cardinality": parsed.cardinality, "width": parsed.width}
+
+
+def _interval(trial: TrialRecord) -> dict[str, float | None]:
+    known = trial.accuracy is not None
+    found = accuracy_interval(trial.accuracy or 0.0, trial.validation_images) if known else None
+    low, high = found or (None, None)
+    return {"accuracy_low": low, "accuracy_high": high}
 
 
 def _flag(value: bool) -> str:
@@ -225,8 +236,10 @@ def print_closing(sweep: Sweep, console: Console | None = None) -> None:
 
 
 def _outcome(sweep: Sweep) -> RenderableType:
-    verdict = " ".join(line for line in (knee_sentence(sweep), noise_sentence(sweep)) if line)
+    verdict = " ".join(line for line in (choice(sweep), noise(sweep)) if line)
+    first = unfinished(sweep)
     return Group(
+        *([Text(first, style="bold red"), Text("")] if first else []),
         TrialTable(sweep, _MOST_ROWS),
         Text(""),
         Text(progress(sweep)),
@@ -250,7 +263,21 @@ def _files(folder: Path) -> list[tuple[str, str]]:
         "best": "exported winner",
         "wandb": "tracked runs",
     }
-    return [(what, str(folder / n)) for n, what in known.items() if (folder / n).exists()]
+    told = {"best": _exported(folder)}
+    return [
+        (what, f"{folder / name}{told.get(name, '')}")
+        for name, what in known.items()
+        if (folder / name).exists()
+    ]
+
+
+def _exported(folder: Path) -> str:
+    """What ``best/`` holds, which an earlier version, or ``select=``, may have chosen otherwise."""
+    try:
+        facts = json.loads((folder / "best" / "model.json").read_text(encoding="utf-8"))
+        return f" ({facts['variant']}, trial {facts['trial']}, select={facts['selected_as']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _commands(sweep: Sweep) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from resnest_search.schema import SearchConfig
+from resnest_search.configuration.schema import SearchConfig
 from resnest_search.search.study import SweepStudy
 
 __all__ = ["Bounds"]

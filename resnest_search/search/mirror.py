@@ -136,6 +136,10 @@ class Mirror(BaseStorage):
     def remove_session(self) -> None:
         self.backend.remove_session()
 
+    def read_again(self, trial_id: int) -> None:
+        """Take note of what was written to the database beside this storage."""
+        self._read(trial_id)
+
     def _ids(self, study_id: int) -> list[int]:
         """Ids of a study's trials by number."""
         if study_id not in self._trials:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,28 @@ from optuna.trial import FrozenTrial, TrialState
 
 from resnest_search.metrics import COSTS, METRICS, TRAINED
 from resnest_search.pareto import non_dominated
-from resnest_search.record import COMPLETE, INFEASIBLE, RUNNING, Sweep, TrialRecord
-from resnest_search.search.pareto import knee
+from resnest_search.record import (
+    COMPLETE,
+    INFEASIBLE,
+    INTERRUPTED,
+    MOST_WITHOUT_KNEE,
+    PAUSED,
+    RUNNING,
+    Sweep,
+    TrialRecord,
+)
+from resnest_search.search.knee import first_in_order, knee
 from resnest_search.search.study import SweepStudy, curve_of, paused_because
 from resnest_search.search.uncertainty import CandidateResult, Uncertainty, estimate
 
-__all__ = ["candidate_results", "placed", "read_sweep", "record_of", "with_uncertainty"]
+__all__ = [
+    "candidate_results",
+    "candidate_values",
+    "placed",
+    "read_sweep",
+    "record_of",
+    "with_uncertainty",
+]
 
 _STATES = {
     TrialState.COMPLETE: COMPLETE,
@@ -30,19 +47,26 @@ _STATES = {
 }
 
 
-def read_sweep(study: SweepStudy, folder: Path, uncertainty: bool = True) -> Sweep:
-    """The sweep as the study has it now, with its front and knee.
+def read_sweep(
+    study: SweepStudy, folder: Path, uncertainty: bool = True, at_work: bool = True
+) -> Sweep:
+    """The sweep as the study has it now, with its front, and what is chosen of it.
 
     Args:
         study: of the sweep.
         folder: the run's.
-        uncertainty: also estimate what noise leaves open, which takes a tenth of a second.
+        uncertainty: also estimate what noise leaves open, which takes a tenth of a second, and
+            choose, which needs that.
+        at_work: whether a driver may be at work on it; else what is not over was interrupted.
     """
     notes = study.notes
-    trials, middle = placed([record_of(trial) for trial in study.trials()], study.objectives)
+    records = [record_of(trial) for trial in study.trials()]
+    if not at_work:
+        records = [_interrupted(record) for record in records]
+    trials = placed(records, study.objectives)
     ruled_out = [_ruled_out(entry) for entry in notes.get("infeasible", [])]
-    epochs = int(notes.get("config", {}).get("search", {}).get("epochs", 0))
-    bound = notes.get("config", {}).get("search", {}).get("budget")
+    search = notes.get("config", {}).get("search", {})
+    most = int(search.get("epochs", 0)) * (1 + int(search.get("repeats", 0)))  # of a candidate
     sweep = Sweep(
         name=notes.get("name", ""),
         question=notes.get("question", ""),
@@ -50,12 +74,12 @@ def read_sweep(study: SweepStudy, folder: Path, uncertainty: bool = True) -> Swe
         config=notes.get("config", {}),
         objectives=study.objectives,
         trials=(*trials, *ruled_out),
-        knee=middle,
         rungs=tuple(notes.get("rungs", ())),
-        budget=bound or epochs * int(notes.get("most_trials", 0)),
+        budget=search.get("budget") or most * int(notes.get("most_trials", 0)),
         started=notes.get("started", ""),
         seconds=float(notes.get("seconds", 0.0)),
         finished=bool(notes.get("finished", False)),
+        at_work=at_work,
         command=notes.get("command", ""),
         versions=notes.get("versions", {}),
         images=notes.get("images", {}).get("digest"),
@@ -64,30 +88,34 @@ def read_sweep(study: SweepStudy, folder: Path, uncertainty: bool = True) -> Swe
     return with_uncertainty(sweep) if uncertainty else sweep
 
 
-def placed(
-    trials: Sequence[TrialRecord], objectives: Sequence[str]
-) -> tuple[list[TrialRecord], int | None]:
-    """The trials with means over seeds and the front of these means; the number at its knee.
+def placed(trials: Sequence[TrialRecord], objectives: Sequence[str]) -> list[TrialRecord]:
+    """The trials with means over seeds and the front of these means.
 
     Of several seeds of a candidate the first complete trial stands for all.
     """
     repeats = _repeats(trials)
-    members, middle = _front(list(repeats.values()), objectives)
-    return [_placed(trial, repeats.get(trial.candidate, []), members) for trial in trials], middle
+    members = _front(list(repeats.values()), objectives)
+    return [_placed(trial, repeats.get(trial.candidate, []), members) for trial in trials]
 
 
 def with_uncertainty(sweep: Sweep) -> Sweep:
-    """The sweep with what noise leaves open: memberships, knee shares, rivals, errors of means.
+    """The sweep with what noise leaves open, and with what is chosen of its front.
 
-    Unchanged where no noise is known, and where accuracy is not the one trained objective:
+    Noise is left aside where none is known, and where accuracy is not the one trained objective:
     of a loss the noise is not recorded, and without either the front is exact.
     """
     trained = [name for name in sweep.objectives if name in TRAINED]
     results = candidate_results(sweep.trials, sweep.objectives)
     if trained != ["accuracy"] or not results:
-        return sweep
+        return dataclasses.replace(sweep, chosen=_chosen(sweep))
     found = estimate(results)
     numbers = {result.identity: result.number for result in results}
+    middle = None if found.knee is None else numbers[found.knee]
+    sweep = dataclasses.replace(
+        sweep,
+        chosen=_chosen(sweep, middle),
+        alike=tuple(numbers[identity] for identity in found.alike),
+    )
     known = {
         "images": any(result.images for result in results),
         "seeds": found.seed_deviation is not None,
@@ -95,7 +123,9 @@ def with_uncertainty(sweep: Sweep) -> Sweep:
     noise = tuple(source for source, measured in known.items() if measured)
     if not noise:
         return sweep
-    trials = tuple(_judged(trial, found, numbers) for trial in sweep.trials)
+    trials = tuple(
+        _judged(trial, found, numbers, with_knee=sweep.knee is not None) for trial in sweep.trials
+    )
     return dataclasses.replace(
         sweep, trials=trials, noise=noise, seed_deviation=found.seed_deviation
     )
@@ -104,9 +134,12 @@ def with_uncertainty(sweep: Sweep) -> Sweep:
 def candidate_results(
     trials: Iterable[TrialRecord], objectives: Sequence[str]
 ) -> list[CandidateResult]:
-    """What `uncertainty` asks, of each candidate with a complete trial, by their numbers."""
+    """What `uncertainty` asks, of each candidate with a complete trial, by their numbers.
+
+    A candidate of which a cost is not known is on no front, and not among them.
+    """
     costs = [name for name in objectives if name != "accuracy"]
-    return [
+    found = [
         CandidateResult(
             identity=group[0].candidate,
             number=group[0].number,
@@ -119,19 +152,41 @@ def candidate_results(
         for group in _repeats(trials).values()
         if all(trial.curve for trial in group)
     ]
+    return [result for result in found if not any(map(math.isnan, result.costs))]
+
+
+def candidate_values(
+    trials: Iterable[FrozenTrial], objectives: Sequence[str]
+) -> dict[int, list[float] | None]:
+    """What Optuna is to show of candidates with several complete trials, by their numbers.
+
+    The first has the means over the seeds, the others None: Optuna's front is that of ``placed``.
+    """
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    seeds = Counter(trial.user_attrs["candidate"] for trial in complete)
+    several = [trial for trial in complete if seeds[trial.user_attrs["candidate"]] > 1]
+    found: dict[int, list[float] | None] = dict.fromkeys(trial.number for trial in several)
+    for group in _repeats(map(record_of, several)).values():
+        means = [_mean(group, name) for name in objectives]
+        found[group[0].number] = [
+            -mean if METRICS[name].maximize else mean
+            for name, mean in zip(objectives, means, strict=True)
+        ]
+    return found
 
 
 def record_of(trial: FrozenTrial) -> TrialRecord:
     """A trial as a plain record; where it stands among the others is not in it."""
     facts = trial.user_attrs
     curve = tuple(curve_of(trial))
+    paused = paused_because(trial)
     return TrialRecord(
         number=trial.number,
         candidate=facts["candidate"],
         variant=facts["variant"],
         parameters=facts["parameters"],
-        state=_STATES[trial.state],
-        reason=facts.get("reason", "") if trial.state.is_finished() else "",
+        state=PAUSED if paused else _STATES[trial.state],
+        reason=paused or _why(trial),
         curve=curve,
         validation_images=curve[-1].images if curve else 0,
         costs={name: facts[name] for name in COSTS if name in facts},
@@ -139,13 +194,22 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
         seed=facts["seed"],
         device=facts["device"],
         mode=facts["mode"],
+        train_mode=facts.get("train_mode", ""),
         versions=facts.get("versions", {}),
         seconds=sum(entry.seconds for entry in curve[int(facts.get("inherited", 0)) :]),
         lost=int("diverged" in facts),
         inherited=int(facts.get("inherited", 0)),
         latency_passes=int(facts.get("latency_passes", 0)),
-        paused=paused_because(trial),
     )
+
+
+def _why(trial: FrozenTrial) -> str:
+    return str(trial.user_attrs.get("reason", "")) if trial.state.is_finished() else ""
+
+
+def _interrupted(trial: TrialRecord) -> TrialRecord:
+    """A trial that nobody is at work on."""
+    return dataclasses.replace(trial, state=INTERRUPTED) if trial.state == RUNNING else trial
 
 
 def _ruled_out(entry: dict[str, Any]) -> TrialRecord:
@@ -163,18 +227,34 @@ def _repeats(trials: Iterable[TrialRecord]) -> dict[str, list[TrialRecord]]:
     return groups
 
 
-def _front(
-    repeats: Sequence[Sequence[TrialRecord]], objectives: Sequence[str]
-) -> tuple[set[int], int | None]:
-    """Numbers of the first trials of the candidates on the front, and of the one at the knee."""
+def _front(repeats: Sequence[Sequence[TrialRecord]], objectives: Sequence[str]) -> set[int]:
+    """Numbers of the first trials of the candidates on the front."""
     if not repeats:
-        return set(), None
+        return set()
     points = np.array([[_mean(group, name) for name in objectives] for group in repeats])
-    on_front = np.flatnonzero(_on_front(points))
-    if not len(on_front):
-        return set(), None
-    middle = repeats[int(on_front[knee(points[on_front])])][0].number
-    return {repeats[i][0].number for i in on_front.tolist()}, middle
+    return {repeats[i][0].number for i in np.flatnonzero(_on_front(points)).tolist()}
+
+
+def _chosen(sweep: Sweep, middle: int | None = None) -> int | None:
+    """Number of the trial that stands for the front: its knee, where there is anything to choose.
+
+    Of a front of one or two members it is what the order of the objectives puts first.
+
+    Args:
+        sweep: with its front.
+        middle: the number at the knee, where noise was asked; worked out without noise if not.
+    """
+    groups = _repeats(sweep.trials)
+    members = [groups[trial.candidate] for trial in sweep.trials if trial.on_front]
+    if not members:
+        return None
+    points = np.array([[_mean(group, name) for name in sweep.objectives] for group in members])
+    if len(members) <= MOST_WITHOUT_KNEE:
+        return members[first_in_order(points)][0].number
+    if middle is None:
+        images = [group[0].validation_images for group in members]
+        middle = members[knee(points, sweep.objectives, images)][0].number
+    return middle
 
 
 def _on_front(points: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -209,7 +289,9 @@ def _placed(trial: TrialRecord, group: Sequence[TrialRecord], members: set[int])
     )
 
 
-def _judged(trial: TrialRecord, found: Uncertainty, numbers: dict[str, int]) -> TrialRecord:
+def _judged(
+    trial: TrialRecord, found: Uncertainty, numbers: dict[str, int], with_knee: bool
+) -> TrialRecord:
     """The trial with what noise leaves open of its candidate."""
     if trial.state != COMPLETE or trial.candidate not in numbers:
         return trial
@@ -219,7 +301,7 @@ def _judged(trial: TrialRecord, found: Uncertainty, numbers: dict[str, int]) -> 
     return dataclasses.replace(
         trial,
         membership=found.membership[trial.candidate],
-        knee_share=found.knee_share[trial.candidate],
+        knee_share=found.knee_share[trial.candidate] if with_knee else None,
         rivals=tuple(numbers[rival] for rival in found.rivals[trial.candidate]),
     )
 

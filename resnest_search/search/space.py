@@ -8,7 +8,7 @@ import itertools
 import json
 import math
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from resnest_search.configuration.schema import DataConfig, ModelConfig, SweepConfig, TrainConfig
 from resnest_search.errors import UserError
-from resnest_search.schema import DataConfig, ModelConfig, SweepConfig, TrainConfig
 from resnest_search.variant import Variant
 
 __all__ = ["Candidate", "Space", "configured"]
@@ -39,6 +39,9 @@ _NEUTRAL = {
     *("data.augment", "data.train_images", "data.workers"),
     *("model.dropout", "model.zero_init_last_gamma"),
 }
+# What changes a training step alone, not what is exported and timed.
+_OF_TRAINING = {"train.batch_size", "train.precision", "train.channels_last"}
+_OF_TRAINING |= {"model.dropblock", "model.pretrained"}
 _SECTIONS: dict[str, type[Any]] = {"model": ModelConfig, "data": DataConfig, "train": TrainConfig}
 
 
@@ -59,9 +62,12 @@ class Candidate:
     @property
     def network(self) -> str:
         """Identity of what decides the costs: candidates that share it are measured once."""
-        return Candidate(
-            self.variant, tuple((k, v) for k, v in self.parameters if k not in _NEUTRAL)
-        ).identity
+        return self.without(_NEUTRAL)
+
+    def without(self, keys: Container[str]) -> str:
+        """Identity of what is left where some keys do not count."""
+        left = tuple((key, value) for key, value in self.parameters if key not in keys)
+        return Candidate(self.variant, left).identity
 
     @property
     def others(self) -> dict[str, Any]:
@@ -93,6 +99,8 @@ class Space:
         }
         costly = [key for key in self._choices if key not in _NEUTRAL]
         self.networks: tuple[Candidate, ...] = self._enumerate(costly)
+        timed = {candidate.without(_OF_TRAINING) for candidate in self.networks}
+        self.timed = len(timed)  # networks that a latency is measured of
         finite = all(isinstance(values, list) for values in self._choices.values())
         self.candidates = self._enumerate(list(self._choices)) if finite else None
 

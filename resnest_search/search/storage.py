@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +20,7 @@ from urllib.parse import quote
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage, get_storage
+from optuna.trial import TrialState
 from sqlalchemy.engine import URL, make_url
 
 from resnest_search.errors import UserError
@@ -30,6 +31,7 @@ from resnest_search.search.mirror import Mirror
 __all__ = [
     "RECORD",
     "Place",
+    "amend",
     "check_storage",
     "connect",
     "let_go",
@@ -45,6 +47,9 @@ _NAME = "sweep"
 _VALID = (
     "valid: a URL such as postgresql+psycopg2://user@host/database, "
     "or null for study.db in the run's folder"
+)
+_NEW_VALUE = sqlalchemy.text(
+    "UPDATE trial_values SET value = :value WHERE trial_id = :trial AND objective = :objective"
 )
 _PATIENCE_S = 30  # for a server's first answer, and for a SQLite file that another program holds
 
@@ -183,6 +188,39 @@ def write_ahead(storage: BaseStorage) -> Iterator[None]:
         let_go(storage)
         with contextlib.suppress(sqlalchemy.exc.OperationalError):  # a reader, or a full disk
             _set_journal(engine, "DELETE")
+
+
+def amend(
+    storage: BaseStorage, trial_id: int, values: Sequence[float] | None, attributes: dict[str, Any]
+) -> None:
+    """Give a complete trial other values, or system attributes, which Optuna has no word for.
+
+    Its moments stay as they are, so that nothing seems to have been trained longer than it was.
+    """
+    backend = storage.backend if isinstance(storage, Mirror) else storage
+    with _open_to_changes(backend):
+        for key, value in attributes.items():
+            backend.set_trial_system_attr(trial_id, key, value)
+        if values is not None and not isinstance(backend, RDBStorage):
+            backend.set_trial_state_values(trial_id, TrialState.COMPLETE, values)
+    if values is not None and isinstance(backend, RDBStorage):
+        with backend.engine.begin() as connection:
+            for objective, value in enumerate(values):
+                row = {"value": value, "trial": trial_id, "objective": objective}
+                connection.execute(_NEW_VALUE, row)
+    if isinstance(storage, Mirror):
+        storage.read_again(trial_id)
+
+
+@contextlib.contextmanager
+def _open_to_changes(backend: BaseStorage) -> Iterator[None]:
+    """Let finished trials be written meanwhile."""
+    name = BaseStorage.check_trial_is_updatable.__name__
+    setattr(backend, name, lambda trial_id, state: None)
+    try:
+        yield
+    finally:
+        delattr(backend, name)
 
 
 def trouble(error: BaseException, folder: Path) -> str | None:

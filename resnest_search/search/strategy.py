@@ -15,9 +15,9 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from resnest_search.configuration.schema import SearchConfig
 from resnest_search.metrics import TRAINED
 from resnest_search.record import Epoch
-from resnest_search.schema import SearchConfig
 from resnest_search.search.bounds import Bounds
 from resnest_search.search.costing import Costing
 from resnest_search.search.facts import (
@@ -28,6 +28,7 @@ from resnest_search.search.facts import (
 )
 from resnest_search.search.pool import Pool
 from resnest_search.search.pruners import build_pruner
+from resnest_search.search.read import candidate_values
 from resnest_search.search.repeats import wanted_repeat
 from resnest_search.search.samplers import build_sampler
 from resnest_search.search.situation import Goal, Situation
@@ -69,6 +70,8 @@ class Strategy:
         costings: of every network of the space, by ``Candidate.network``.
         elapsed: seconds that earlier drivers of this sweep spent.
         clock: seconds now, for ``hours`` and for the moments that the study keeps.
+        virtual: whether that clock stands still between drivers, so that an epoch that was in
+            flight when one was killed costs nothing and is replayed whatever bound is met since.
 
     Raises:
         UserError: sampler or pruner do not suit the space or the objectives.
@@ -83,8 +86,10 @@ class Strategy:
         *,
         elapsed: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
+        virtual: bool = False,
     ) -> None:
         self.study = study
+        self._virtual = virtual
         self._space = space
         self._config = config
         self._pruner = build_pruner(
@@ -124,6 +129,7 @@ class Strategy:
         self._pool = Pool(space, costings, {trial.user_attrs["candidate"] for trial in trials})
         self._exhausted = False
         self._enter_failures()
+        self._restate(trials)
 
     @property
     def elapsed(self) -> float:
@@ -136,6 +142,11 @@ class Strategy:
         return len(self._live)
 
     @property
+    def started(self) -> int:
+        """How many candidates were started; further seeds of one are none."""
+        return self._started_trials
+
+    @property
     def finished(self) -> bool:
         """Whether every trial is over and nothing is left to train, now or later."""
         return not (self._live or self._interrupted or self._paused) and self._nothing_is_left()
@@ -143,14 +154,20 @@ class Strategy:
     def next(self) -> Assignment | None:
         """A trial to train, or None.
 
-        First those that were interrupted, then those that an earlier, smaller bound stopped,
+        First those that were interrupted, unless a bound is met by now, which stops them where
+        they stand; then those that an earlier, smaller bound stopped,
         then the step that sampler and pruner find best: a new candidate, or a trial that was
         paused. Last, further seeds of the candidates that noise leaves in doubt.
         """
         while self._interrupted:
             number = self._interrupted.pop(0)
-            if not self._settled(number):
-                return self._assignment(number)
+            if self._settled(number):
+                continue
+            reason = self._bounds.met(self._spent + len(self._live))
+            if reason and not self._virtual:
+                self._stop(number, self.study.trial(number).last_step or 0, reason)
+                continue
+            return self._assignment(number)
         # Nothing is begun with epochs that those at work need to come to their end.
         if self._bounds.met(self._spent + sum(map(self._bounds.left, self._live))):
             return None
@@ -259,15 +276,34 @@ class Strategy:
         reason = self._bound_met()
         if not reason:
             return False
-        self.study.set(number, "bound", epoch)  # a resume with a larger one may continue it
+        self._stop(number, epoch, reason)
+        return True
+
+    def _stop(self, number: int, epoch: int, reason: str) -> None:
+        """End a trial at a bound; a resume with a larger one may continue it."""
+        self.study.set(number, "bound", epoch)
         self.study.set(number, "pruned_at", epoch)
         self._end(number, TrialState.PRUNED, reason)
-        return True
 
     def _complete(self, number: int, epoch: Epoch) -> None:
         trial = self.study.trial(number)
         values = [self._objective(trial, name, epoch) for name in self._config.objectives]
         self._end(number, TrialState.COMPLETE, f"trained all {epoch.epoch} epochs", values)
+        if "repeat" in trial.user_attrs:
+            candidate = trial.user_attrs["candidate"]
+            alike = [t for t in self.study.trials() if t.user_attrs["candidate"] == candidate]
+            self._restate(alike)
+
+    def _restate(self, trials: Sequence[FrozenTrial]) -> None:
+        """Let the study show each candidate of several seeds once, with its means.
+
+        Also of an earlier run, whose version did not, or that was killed just before.
+        """
+        for number, values in candidate_values(trials, self._config.objectives).items():
+            if values is None:
+                self.study.set_aside(number)
+            else:
+                self.study.restate(number, values)
 
     def _bound_met(self) -> str:
         """The bound that ends a trial after its epoch; empty for none."""

@@ -20,7 +20,13 @@ from resnest_search.metrics import METRICS, TRAINED
 from resnest_search.record import Epoch
 from resnest_search.redact import without_password
 from resnest_search.search.space import Candidate, Space
-from resnest_search.search.storage import connect, let_go, recorded_place, write_ahead
+from resnest_search.search.storage import (
+    amend,
+    connect,
+    let_go,
+    recorded_place,
+    write_ahead,
+)
 
 __all__ = [
     "SweepStudy",
@@ -34,6 +40,9 @@ __all__ = [
 ]
 
 _NAME = "sweep"
+# By this Optuna leaves a trial out of `best_trials`: above 0 is infeasible. A further seed of a
+# candidate is none of its own.
+_ANOTHER_SEED = {"constraints": [1.0]}
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 # Names of metrics are how a pruner knows its objectives; they have been "experimental" since 3.2.
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -156,6 +165,7 @@ class SweepStudy:
             params=space.optuna_parameters(candidate),
             distributions=dict(space.distributions),
             user_attrs=dict(attributes),
+            system_attrs=_ANOTHER_SEED if "repeat" in attributes else {},
         )
         trial_id = self._storage.create_new_trial(self._id, template_trial=template)
         return self._storage.get_trial_number_from_id(trial_id)
@@ -177,6 +187,7 @@ class SweepStudy:
             params=old.params,
             distributions=old.distributions,
             user_attrs=facts,
+            system_attrs=_ANOTHER_SEED if "repeat" in facts else {},
             intermediate_values=old.intermediate_values,
         )
         trial_id = self._storage.create_new_trial(self._id, template_trial=template)
@@ -223,6 +234,19 @@ class SweepStudy:
         trial_id = self._trial_id(number)
         self._storage.set_trial_user_attr(trial_id, "reason", reason)
         self._storage.set_trial_state_values(trial_id, state, values)
+
+    def restate(self, number: int, values: list[float]) -> None:
+        """Give a complete trial the values of its candidate, such as means over several seeds.
+
+        Its own results stay in its curve. Without effect where it has these values.
+        """
+        if self.trial(number).values != values:
+            amend(self._storage, self._trial_id(number), values, {})
+
+    def set_aside(self, number: int) -> None:
+        """Let Optuna take a complete trial for no candidate of its own, once."""
+        if not self.trial(number).system_attrs.keys() & _ANOTHER_SEED.keys():
+            amend(self._storage, self._trial_id(number), None, _ANOTHER_SEED)
 
     def _trial_id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._id, number)

@@ -11,6 +11,10 @@ Costs are taken as exact; accuracy has two sources of noise, and both are drawn 
   three seeds are too few to be drawn from: two that happen to agree would look exact. Where no
   candidate has two seeds this noise is not measured, and left out.
 
+The knee of each draw is that of `search/knee.py`: the least of log(error) + mean of log(costs)
+on the draw's front, or what is cheaper there and not told from it in accuracy. Which pairs are told
+apart is settled once, from all draws: the interval of 95 % of their drawn differences holds no 0.
+
 Trainings of different seeds also disagree on single images, which is in both sources: what is
 stated errs on the side of noise (as bootstraps of two factors do; Owen, 2007).
 """
@@ -27,6 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnest_search.answers import unpack
+from resnest_search.metrics import accuracy_error
+from resnest_search.search.knee import log_costs, log_error
 
 __all__ = ["DRAWS", "CandidateResult", "Uncertainty", "contested", "estimate"]
 
@@ -80,6 +86,8 @@ class Uncertainty:
         errors: standard error of the mean accuracy; None where no noise is known.
         seed_deviation: standard deviation of accuracy between seeds, pooled; None where no
             candidate has two.
+        knee: of the front of the mean accuracies; None where there is no candidate.
+        alike: on that front, too, and not told from the knee in accuracy, but no cheaper.
     """
 
     membership: dict[str, float]
@@ -87,6 +95,8 @@ class Uncertainty:
     rivals: dict[str, tuple[str, ...]]
     errors: dict[str, float | None]
     seed_deviation: float | None
+    knee: str | None = None
+    alike: tuple[str, ...] = ()
 
 
 def estimate(
@@ -114,7 +124,13 @@ def estimate(
         seeds = np.array([len(result.accuracies) for result in ordered])
         drawn += rng.normal(0.0, deviation / np.sqrt(seeds)[:, None], drawn.shape)
     members = _members(drawn, costs)
-    knees = np.bincount(_knees(drawn, costs, members), minlength=len(names)) / draws
+    rule = _Rule(log_costs(costs), np.array([result.images for result in ordered]), drawn)
+    knees = np.bincount(rule.knees(drawn, members), minlength=len(names)) / draws
+    means = np.array([[result.accuracy] for result in ordered])
+    front = _members(means, costs)
+    (middle,) = rule.knees(means, front)
+    (least,) = rule.least(means, front)
+    alike = np.flatnonzero(front[:, 0] & rule.alike(middle) & rule.alike(least))
     return Uncertainty(
         membership=dict(zip(names, members.mean(axis=1).tolist(), strict=True)),
         knee_share=dict(zip(names, knees.tolist(), strict=True)),
@@ -124,6 +140,8 @@ def estimate(
             for result, sheet in zip(ordered, sheets, strict=True)
         },
         seed_deviation=deviation,
+        knee=names[middle],
+        alike=tuple(names[index] for index in alike if index != middle),
     )
 
 
@@ -232,16 +250,54 @@ def _members(drawn: Floats, costs: Floats) -> Flags:
     return members
 
 
-def _knees(drawn: Floats, costs: Floats, members: Flags) -> NDArray[np.int64]:
-    """The candidate that ``pareto.knee`` names in each draw, (draws,), of all draws at once."""
-    distance = np.zeros(drawn.shape)
-    for objective in (-drawn, *costs.T[:, :, None]):
-        values = np.broadcast_to(objective, drawn.shape)
-        low = np.where(members, values, np.inf).min(axis=0)
-        high = np.where(members, values, -np.inf).max(axis=0)
-        distance += ((values - low) / np.where(high > low, high - low, 1.0)) ** 2
-    nearest: NDArray[np.int64] = np.argmin(np.where(members, np.sqrt(distance), np.inf), axis=0)
-    return nearest
+class _Rule:
+    """Names the knee of fronts, given what the draws tell apart.
+
+    Args:
+        burden: mean logarithm of the costs of each candidate, (candidates,).
+        images: behind each accuracy, (candidates,).
+        drawn: accuracies, (candidates, draws).
+    """
+
+    def __init__(self, burden: Floats, images: NDArray[np.int64], drawn: Floats) -> None:
+        self._burden = burden
+        self._images = images
+        self._drawn = drawn
+        self._alike: dict[int, Flags] = {}
+
+    def alike(self, index: int) -> Flags:
+        """Whose accuracy is not told from the candidate's, itself included, (candidates,)."""
+        if index not in self._alike:
+            self._alike[index] = _alike(self._drawn[index], self._drawn)
+        return self._alike[index]
+
+    def least(self, accuracies: Floats, members: Flags) -> NDArray[np.int64]:
+        """Of each column's members that with the least sum, (columns,), noise left aside."""
+        total = log_error(accuracies, self._images[:, None]) + self._burden[:, None]
+        found: NDArray[np.int64] = np.argmin(np.where(members, total, np.inf), axis=0)
+        return found
+
+    def knees(self, accuracies: Floats, members: Flags) -> NDArray[np.int64]:
+        """The knee of each column's members, (columns,); both are (candidates, columns)."""
+        least = self.least(accuracies, members)
+        found = least.copy()
+        for index in np.unique(least):
+            column = np.flatnonzero(least == index)
+            open_ = members[:, column] & self.alike(int(index))[:, None]
+            # What is as cheap is no cheaper: it does not take the place of the least.
+            price = np.where(open_, self._burden[:, None], np.inf)
+            cheapest = np.argmin(price, axis=0)
+            cheaper = price[cheapest, np.arange(len(column))] < self._burden[index]
+            found[column] = np.where(cheaper, cheapest, index)
+        return found
+
+
+def _alike(own: Floats, others: Floats) -> Flags:
+    """Which accuracies (n, draws) are not told from these (draws,): their differences hold 0."""
+    gaps = own - others
+    rarer = np.minimum((gaps <= 0).mean(axis=1), (gaps >= 0).mean(axis=1))
+    found: Flags = rarer >= _ALPHA / 2
+    return found
 
 
 def _rivals(results: Sequence[CandidateResult], drawn: Floats) -> dict[str, tuple[str, ...]]:
@@ -253,20 +309,18 @@ def _rivals(results: Sequence[CandidateResult], drawn: Floats) -> dict[str, tupl
         affordable = (costs <= costs[index] + slack).all(axis=1)
         affordable[index] = False
         others = np.flatnonzero(affordable)
-        gaps = drawn[index] - drawn[others]
-        rarer = np.minimum((gaps <= 0).mean(axis=1), (gaps >= 0).mean(axis=1))
-        alike = others[rarer >= _ALPHA / 2]
+        alike = others[_alike(drawn[index], drawn[others])]
         rivals[result.identity] = tuple(results[i].identity for i in alike)
     return rivals
 
 
 def _error(result: CandidateResult, sheet: _Sheet | None, deviation: float | None) -> float | None:
-    """Standard error of the mean accuracy, from the images and between seeds."""
+    """Standard error of the mean accuracy, from the images and between seeds; never 0."""
     variances = []
-    if sheet is not None:
-        variances.append(float(np.var(sheet.right / sheet.seeds)) / result.images)
-    elif result.images and 0 <= result.accuracy <= 1:
-        variances.append(result.accuracy * (1 - result.accuracy) / result.images)
+    if result.images:
+        spread = None if sheet is None else float(np.var(sheet.right / sheet.seeds))
+        of_images = accuracy_error(result.accuracy, result.images, spread)
+        variances.append((of_images or 0.0) ** 2)
     if deviation is not None:
         variances.append(deviation**2 / len(result.accuracies))
-    return math.sqrt(math.fsum(variances)) if variances else None
+    return math.sqrt(math.fsum(variances)) or None

@@ -11,10 +11,10 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from resnest_search.configuration.schema import SweepConfig
 from resnest_search.errors import UserError
 from resnest_search.metrics import TRAINED
 from resnest_search.record import Epoch
-from resnest_search.schema import SweepConfig
 from resnest_search.search.costing import Costing
 from resnest_search.search.space import Candidate, Space, configured
 from resnest_search.search.study import SweepStudy, curve_of
@@ -115,7 +115,9 @@ def _of_folder(
     config: SweepConfig, space: Space, folder: Path, table: str | None, images: str | None
 ) -> tuple[list[Earlier], int]:
     """The trials of a folder that can be used, and how many complete ones cannot."""
-    from resnest_search.config import from_record  # with Hydra, which no worker needs
+    from resnest_search.configuration.compose import (
+        from_record,  # with Hydra, which no worker needs
+    )
 
     try:
         study = SweepStudy.open(folder)

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from resnest_search.schema import TrainConfig
+from resnest_search.configuration.schema import TrainConfig
 
 __all__ = ["learning_rate_factor", "make_optimizer", "peak_learning_rate"]
 

@@ -11,7 +11,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resnest_search.schema import TrainConfig
+from resnest_search.configuration.schema import TrainConfig
 from resnest_search.training.recipe import learning_rate_factor, make_optimizer
 
 __all__ = ["Classification"]

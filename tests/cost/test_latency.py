@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from resnest_search.configuration.schema import MeasureConfig
 from resnest_search.cost.busy import CpuWatch, Load, busy_percent, cpus_of_process, idlest_cpus
 from resnest_search.cost.latency import Timing, deploy, time_network
-from resnest_search.schema import MeasureConfig
 
 FEW = MeasureConfig(warmup=2, repeats=15)
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 import yaml
 
+from resnest_search.configuration.schema import MeasureConfig, ModelConfig
 from resnest_search.cost import CostRequest, Costs, OutOfMemory, measure, measure_all
 from resnest_search.cost.machine import device_name, resolve_device
 from resnest_search.cost.memory import mapped_to_out_of_memory
 from resnest_search.metrics import COSTS
-from resnest_search.schema import MeasureConfig, ModelConfig
 
 MODES = sorted((Path(__file__).parents[2] / "conf" / "measure").glob("*.yaml"))
 QUICK = MeasureConfig(warmup=1, repeats=6, device="cpu")
@@ -21,8 +21,8 @@ QUICK = MeasureConfig(warmup=1, repeats=6, device="cpu")
 
 def request(variant="2s1x64d", mode=QUICK, **changes):
     values = {"channels": 3, "classes": 10, "image_size": 8, "train_batch": 4}
-    model = ModelConfig(stem_width=4, planes=[16, 16])
-    return CostRequest(variant, model, measure=mode, **{**values, **changes})
+    values["model"] = ModelConfig(stem_width=4, planes=[16, 16])
+    return CostRequest(variant, measure=mode, **{**values, **changes})
 
 
 def test_every_cost_has_a_number():
@@ -166,7 +166,7 @@ def test_one_failure_leaves_the_others():
     assert first.passes == last.passes == 6
     assert impossible.startswith("variant 3s1x64d is impossible")
     assert large.startswith("out of memory")
-    assert calls == [(i, 8) for i in range(1, 9)]
+    assert calls == [(i, 4 + 8) for i in range(1, 13)]
 
 
 @pytest.mark.parametrize(("repeats", "rounds"), [(1, 3), (5, 3), (6, 1)])
@@ -174,6 +174,47 @@ def test_rounds_share_the_passes(repeats, rounds):
     mode = dataclasses.replace(QUICK, repeats=repeats)
     (costs,) = measure_all([request(mode=mode)], rounds=rounds)
     assert costs.passes == repeats
+
+
+def test_what_only_training_tells_apart_is_timed_once():
+    """Half the networks would be faster than the other half by nothing but noise."""
+    sizes, precisions = (4, 8, 2**28, 1), ("fp32", "bf16")
+    requests = [
+        *(request(train_batch=size) for size in sizes),
+        *(request(train_precision=precision) for precision in precisions),
+        request(model=ModelConfig(stem_width=4, planes=[16, 16], dropblock=0.1, pretrained="a.pt")),
+        request("1s1x64d"),
+    ]
+    calls = []
+    *found, other = measure_all(requests, rounds=2, progress=lambda *call: calls.append(call))
+    assert calls[-1] == (len(requests) + 2 * 2,) * 2
+    huge, single = found[2], found[3]
+    assert huge.startswith("out of memory")
+    assert "more than 1 value" in single
+    same = [costs for costs in found if isinstance(costs, Costs)]
+    assert len(same) == 5
+    for name in set(COSTS) - {"train_memory_mib"}:
+        assert len({costs.values[name] for costs in same}) == 1, name
+    assert other.values["latency_ms"] != same[0].values["latency_ms"]
+    small, large, *_ = same
+    assert small.values["train_memory_mib"] < large.values["train_memory_mib"]
+    assert (small.train_mode, large.train_mode) == (
+        "4 images of 8x8, fp32",
+        "8 images of 8x8, fp32",
+    )
+    for costs, asked in zip(found, requests, strict=False):
+        if isinstance(costs, Costs):
+            alone = measure(asked).values["train_memory_mib"]
+            assert costs.values["train_memory_mib"] == alone
+
+
+@pytest.mark.parametrize("change", [{"variant": "1s1x64d"}, {"channels": 1}, {"classes": 11}])
+def test_another_network_is_timed_apart(change):
+    assert request().timed == request(train_batch=8, train_channels_last=True).timed
+    assert request().timed != request(**change).timed
+    assert request().timed != request(mode=dataclasses.replace(QUICK, batch=2)).timed
+    sized = dataclasses.replace(QUICK, image_size=8)
+    assert request(mode=sized, image_size=16).timed == request().timed
 
 
 def test_repeats_of_zero_are_a_reason():

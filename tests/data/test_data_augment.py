@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from resnest_search.configuration.schema import AUGMENTS
 from resnest_search.data.augment import augment, shifted
-from resnest_search.data.resolve import AUGMENTS
 from resnest_search.data.sources import seeded
 from resnest_search.errors import UserError
 

@@ -9,9 +9,8 @@ import pytest
 import torch
 import yaml
 
+from resnest_search.configuration.schema import DATA_SETS, DataConfig
 from resnest_search.data import build
-from resnest_search.data.resolve import DATA_SETS
-from resnest_search.schema import DataConfig
 
 FOLDER = Path(__file__).parents[2] / "conf" / "data"
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from resnest_search.configuration.schema import DataConfig
 from resnest_search.data import build, decode
 from resnest_search.errors import UserError
-from resnest_search.schema import DataConfig
 
 SHAPE = (6, 8)
 
@@ -123,8 +123,13 @@ def test_half_transparent_is_half_the_background(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("mode", "suffix"), [("1", "png"), ("CMYK", "jpg"), ("YCbCr", "tif")])
 def test_other_modes_are_converted(tmp_path: Path, mode: str, suffix: str) -> None:
-    Image.new("RGB", (16, 16), "white").convert(mode).save(tmp_path / f"a.{suffix}")
-    assert (pixels(tmp_path / f"a.{suffix}") > 250).all()
+    path = tmp_path / f"a.{suffix}"
+    Image.new("RGB", (16, 16), "white").convert(mode).save(path)
+    try:
+        Image.open(path).load()
+    except OSError:
+        pytest.skip("Pillow before 13 cannot read the YCbCr TIFF that it wrote")
+    assert (pixels(path) > 250).all()
 
 
 def test_damaged_files_are_named_whole(tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from resnest_search.configuration.schema import DataConfig
 from resnest_search.data import build, digest, resolve
 from resnest_search.data.digest import ImageSet, difference
 from resnest_search.data.reading import current_set, read_images
 from resnest_search.errors import UserError
-from resnest_search.schema import DataConfig
 
 
 @pytest.fixture(autouse=True)
@@ -224,7 +224,7 @@ def test_reading_needs_neither_torch_nor_torchvision(write_folders, tmp_path: Pa
     root = write_folders(train=4)
     program = (
         "import sys; from resnest_search.data.reading import read_images; "
-        "from resnest_search.schema import DataConfig; "
+        "from resnest_search.configuration.schema import DataConfig; "
         f"read_images(DataConfig(name='image_folder', root={str(root)!r}), lambda *_: None); "
         "print([m for m in ('torch', 'torchvision', 'sklearn') if m in sys.modules])"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import time
 from pathlib import Path
@@ -10,12 +11,12 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from resnest_search.configuration.schema import DataConfig
 from resnest_search.data import ImageData, build
 from resnest_search.data.augment import Augment
 from resnest_search.data.loading import BatchLoader, ImageBatches
 from resnest_search.data.sampling import EvaluationSampler
 from resnest_search.errors import UserError
-from resnest_search.schema import DataConfig
 
 
 def digits(seed: int = 0, workers: int = 0, batch_size: int = 32, **values) -> ImageData:
@@ -83,8 +84,11 @@ def test_no_batch_is_waited_for_for_ever() -> None:
     loader = BatchLoader(batches, EvaluationSampler(8, 8), workers=1, patience_s=1)
     with pytest.raises(UserError, match=r"data\.workers: 1 loader processes gave no batch in 1 s"):
         next(iter(loader))
+    del loader  # which ends its processes, after having waited for them
+    gc.collect()
     for process in multiprocessing.active_children():
-        process.kill()
+        process.join(10)
+        assert process.exitcode is not None
 
 
 def test_a_batch_is_no_larger_than_the_set_over_all_ranks() -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from resnest_search.configuration.schema import DataConfig
 from resnest_search.data import build, resolve
 from resnest_search.errors import UserError
-from resnest_search.schema import DataConfig
 
 
 def refusal(**values: object) -> str:
@@ -25,18 +25,18 @@ def refusal(**values: object) -> str:
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({"name": "mnist"}, "data.name: 'mnist' is none of digits, fashion_mnist"),
-        ({"augment": "mirror"}, "data.augment: 'mirror' is none of none, shift"),
-        ({"channels": 2}, "data.channels: 2 is neither 1"),
-        ({"image_size": 0}, "data.image_size: 0 is less than 1"),
-        ({"workers": -1}, "data.workers: -1 is less than 0"),
-        ({"split_seed": -1}, "data.split_seed: -1 is less than 0"),
+        ({"name": "mnist"}, "data.name=mnist: valid: digits, fashion_mnist"),
+        ({"augment": "mirror"}, "data.augment=mirror: valid: none, shift"),
+        ({"channels": 2}, "data.channels=2: valid: 1, 3"),
+        ({"image_size": 0}, "data.image_size=0: valid: a number of at least 1"),
+        ({"workers": -1}, "data.workers=-1: valid: a number of at least 0"),
+        ({"split_seed": -1}, "data.split_seed=-1: valid: a number of at least 0"),
         ({"mean": [0.1, 0.2], "std": [1.0]}, "data.mean: [0.1, 0.2] has not one value per channel"),
         ({"mean": [0.1]}, "data.std: [] beside data.mean=[0.1]; valid: both or neither"),
         ({"std": [0.1]}, "data.mean: [] beside data.std=[0.1]; valid: both or neither"),
         ({"background": [256]}, "data.background: [256]; valid: one grey from 0 to 255"),
         ({"background": [0, 0]}, "data.background: [0, 0]; valid: one grey from 0 to 255"),
-        ({"unreadable": "drop"}, "data.unreadable: 'drop' is none of refuse, skip"),
+        ({"unreadable": "drop"}, "data.unreadable=drop: valid: refuse, skip"),
         ({"train_images": 9}, "data.train_images: 9 is not possible; digits leaves 10 to"),
         ({"mean": [0.5], "std": [0.0]}, "data.std: [0.0] holds a value that is not above 0"),
         ({"classes": 7}, "data.classes: 7, but digits has 10 classes"),
@@ -105,7 +105,7 @@ def test_a_download_that_fails_is_a_users_error(tmp_path: Path, monkeypatch) -> 
 def test_resolving_imports_nothing_heavy() -> None:
     program = (
         "import sys; from resnest_search.data import resolve; "
-        "from resnest_search.schema import DataConfig; resolve(DataConfig()); "
+        "from resnest_search.configuration.schema import DataConfig; resolve(DataConfig()); "
         "print([m for m in ('torch', 'numpy', 'sklearn', 'PIL') if m in sys.modules])"
     )
     result = subprocess.run(

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torchvision.datasets import ImageFolder
 
+from resnest_search.configuration.schema import DataConfig
 from resnest_search.data import build
 from resnest_search.data.module import ImageData
 from resnest_search.data.scan import scan
 from resnest_search.errors import UserError
-from resnest_search.schema import DataConfig
 
 
 def counts(data: ImageData) -> tuple[int, int, int]:

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from resnest_search.configuration.schema import DataConfig
 from resnest_search.data.counts import Available, plan_counts
 from resnest_search.data.sources import ArraySource, Sources
 from resnest_search.data.split import split_sources, stratified_pick
 from resnest_search.errors import UserError
-from resnest_search.schema import DataConfig
 
 LABELS = st.lists(st.integers(0, 6), min_size=1, max_size=80).map(np.array)
 

@@ -14,6 +14,13 @@ from tables import SIX, rows_of, write
 sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
 from synthetic import everything
 
+from resnest_search.configuration.schema import (
+    MethodConfig,
+    ModelConfig,
+    ResourcesConfig,
+    SearchConfig,
+    SweepConfig,
+)
 from resnest_search.execution.driver import cluster, run_trials
 from resnest_search.execution.replay import ReplayTrainable, replays
 from resnest_search.execution.resources import Allotment
@@ -26,13 +33,6 @@ from resnest_search.execution.simulator import (
     simulated,
 )
 from resnest_search.execution.table import Table
-from resnest_search.schema import (
-    MethodConfig,
-    ModelConfig,
-    ResourcesConfig,
-    SearchConfig,
-    SweepConfig,
-)
 from resnest_search.search import SweepStudy
 
 HALVING = MethodConfig("pareto_halving", {"first_rung": 1, "reduction_factor": 2})

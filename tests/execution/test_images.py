@@ -14,13 +14,7 @@ from command_line import ROOT
 from PIL import Image
 
 from resnest_search.answers import pack
-from resnest_search.data import build
-from resnest_search.errors import UserError
-from resnest_search.execution.images import find_images
-from resnest_search.execution.prepare import prepare
-from resnest_search.execution.sweep import SweepRun, create, make_run, reopen
-from resnest_search.record import Epoch, Sweep
-from resnest_search.schema import (
+from resnest_search.configuration.schema import (
     DataConfig,
     MethodConfig,
     ModelConfig,
@@ -28,6 +22,12 @@ from resnest_search.schema import (
     SearchConfig,
     SweepConfig,
 )
+from resnest_search.data import build
+from resnest_search.errors import UserError
+from resnest_search.execution.images import find_images
+from resnest_search.execution.prepare import prepare
+from resnest_search.execution.sweep import SweepRun, create, make_run, reopen
+from resnest_search.record import Epoch, Sweep
 from resnest_search.search import Assignment, Costing, SweepStudy, read_sweep
 
 

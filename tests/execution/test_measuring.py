@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
+from pathlib import Path
 
 import psutil
 import pytest
 
+from resnest_search.configuration.schema import LimitsConfig, MeasureConfig, ModelConfig
 from resnest_search.cost import CostRequest, Costs
 from resnest_search.errors import UserError
 from resnest_search.execution.measuring import (
@@ -17,7 +20,6 @@ from resnest_search.execution.measuring import (
     within_limits,
 )
 from resnest_search.metrics import COSTS
-from resnest_search.schema import LimitsConfig, MeasureConfig, ModelConfig
 from resnest_search.search import Costing
 
 
@@ -51,7 +53,7 @@ def test_one_that_cannot_be_measured_leaves_the_others_alone() -> None:
     assert "out of memory" in found[1]
     assert isinstance(found[2], str)
     assert "radix x cardinality = 3" in found[2]
-    assert seen[-1] == (9, 9)
+    assert seen[-1] == (12, 12)
 
 
 def test_where_the_process_dies_each_network_gets_its_own() -> None:
@@ -67,9 +69,13 @@ def test_where_the_process_dies_each_network_gets_its_own() -> None:
                 killed.append(child.pid)
                 os.kill(child.pid, signal.SIGKILL)
 
-    found = locally([request(), request("2s1x64d")], kill_once)
+    larger = dataclasses.replace(request(), train_batch=8)
+    found = locally([request(), request("2s1x64d"), larger], kill_once)
     assert killed
     assert all(isinstance(costs, Costs) for costs in found)
+    first, _, last = (costs.values for costs in found if isinstance(costs, Costs))
+    assert last["latency_ms"] == first["latency_ms"], "one network, timed once"
+    assert last["train_memory_mib"] > first["train_memory_mib"]
 
 
 def test_a_limit_rules_out_what_breaks_it_and_names_it() -> None:
@@ -112,6 +118,19 @@ def test_a_busy_device_is_said_and_an_idle_one_is_not() -> None:
     lines = busy_warnings({"a": costing(1.0, 1.0, 60.4), "b": costing(1.0, 1.0, 1.0)})
     assert len(lines) == 1
     assert "60 % busy while 1 of 2 networks" in lines[0]
+
+
+def test_a_compiler_is_not_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # what is known is not compiled
+    asked = request("0s1x64d")
+    compiled = dataclasses.replace(asked.measure, compile=True)
+    (found,) = locally([dataclasses.replace(asked, measure=compiled)])
+    assert isinstance(found, Costs), found
+    assert "compiled" in found.mode
+    assert any(tmp_path.iterdir())
+    assert capfd.readouterr() == ("", "")
 
 
 def test_nothing_is_left_behind() -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from resnest_search.configuration.schema import MethodConfig, SearchConfig, SweepConfig
 from resnest_search.errors import UserError
 from resnest_search.execution.prepare import prepare
-from resnest_search.schema import MethodConfig, SearchConfig, SweepConfig
 from resnest_search.search import Space
 
 V = ["1s1x64d"]
@@ -69,3 +69,10 @@ def test_what_can_be_trained_passes() -> None:
     )
     assert isinstance(space, Space)
     assert config.data.classes == 10
+
+
+def test_the_recipe_on_record_is_as_long_as_its_trials() -> None:
+    asked = sweep({}, epochs=2)
+    assert asked.train.epochs == 9
+    config, _ = prepare(asked)
+    assert (config.search.epochs, config.train.epochs) == (2, 2)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from tables import SIX, Row, rows_of, write
 
+from resnest_search.configuration.schema import LimitsConfig, ModelConfig, SearchConfig
 from resnest_search.errors import UserError
 from resnest_search.execution.table import COLUMNS, Table
-from resnest_search.schema import LimitsConfig, ModelConfig, SearchConfig
 from resnest_search.search import Space
 from resnest_search.variant import Variant
 

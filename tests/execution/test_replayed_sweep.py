@@ -10,7 +10,7 @@ from command_line import rows, study
 from tables import SIX, rows_of, write
 
 from resnest_search import __main__ as program
-from resnest_search.config import run_command
+from resnest_search.configuration.compose import run_command
 from resnest_search.errors import UserError
 from resnest_search.search import Strategy
 

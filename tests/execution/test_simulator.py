@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -17,6 +16,13 @@ from hypothesis import strategies as st
 from optuna.storages import InMemoryStorage
 from tables import SIX, Row, rows_of, write
 
+from resnest_search.configuration.schema import (
+    LimitsConfig,
+    MethodConfig,
+    ModelConfig,
+    SearchConfig,
+    SweepConfig,
+)
 from resnest_search.errors import UserError
 from resnest_search.execution.simulator import (
     Arrival,
@@ -28,7 +34,6 @@ from resnest_search.execution.simulator import (
     simulated,
 )
 from resnest_search.execution.table import Table
-from resnest_search.schema import LimitsConfig, MethodConfig, ModelConfig, SearchConfig, SweepConfig
 from resnest_search.search import Costing, Space, Strategy, SweepStudy, read_sweep
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -152,11 +157,9 @@ def test_a_budget_bounds_a_simulated_sweep() -> None:
 
 def test_hours_are_virtual() -> None:
     table = table_of(seeds=(0,), seconds=_frozen(dict.fromkeys(SIX, 1800.0)))
-    begun = time.monotonic()
     study, clock = run(config_of(hours=3.0), table)
     assert clock() == 3 * 3600
     assert sum(len(trial.intermediate_values) for trial in study.trials()) == 6
-    assert time.monotonic() - begun < 60
 
 
 def test_a_limit_rules_out_before_the_first_epoch() -> None:
@@ -311,6 +314,7 @@ class Lives:
                 self.costings,
                 elapsed=clock(),
                 clock=clock,
+                virtual=True,
             )
             simulate(strategy, self.table, clock, self.workers)
         except Killed:

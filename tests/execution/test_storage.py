@@ -24,11 +24,11 @@ from optuna.trial import TrialState
 from tables import SIX, rows_of, write
 
 from resnest_search import __main__ as program
-from resnest_search.config import run_command
+from resnest_search.configuration.compose import run_command
+from resnest_search.configuration.schema import DataConfig, ModelConfig, TrainConfig
 from resnest_search.errors import UserError
 from resnest_search.execution.training_thread import TrainingThread
 from resnest_search.execution.tune_bridge import StrategyScheduler
-from resnest_search.schema import DataConfig, ModelConfig, TrainConfig
 from resnest_search.search import storage
 from resnest_search.search.storage import RECORD, check_storage, trouble
 from resnest_search.training import Report, Run

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from resnest_search.configuration.schema import DataConfig, ModelConfig, TrainConfig
 from resnest_search.execution.resources import Allotment
 from resnest_search.execution.trainable import TrialTrainable
 from resnest_search.execution.workers import Workers
 from resnest_search.record import Epoch
-from resnest_search.schema import DataConfig, ModelConfig, TrainConfig
 from resnest_search.training import Report, Run
 
 

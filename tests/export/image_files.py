@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from resnest_search.configuration.schema import DataConfig
 from resnest_search.data import ImageData, build
-from resnest_search.schema import DataConfig
 
 __all__ = ["data_of", "image_folder"]
 

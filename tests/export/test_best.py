@@ -16,11 +16,12 @@ import pytest
 import torch
 from finished_run import COMPLETE, INFEASIBLE, PRUNED
 
+from resnest_search.configuration.schema import DataConfig
 from resnest_search.data import build as build_data
 from resnest_search.errors import UserError
 from resnest_search.export import export_best, select_trial
+from resnest_search.export.select import described
 from resnest_search.record import Sweep
-from resnest_search.schema import DataConfig
 from resnest_search.search import SweepStudy, read_sweep
 from resnest_search.training import CHECKPOINT
 
@@ -62,7 +63,7 @@ def test_exported_network_needs_torch_alone_and_has_the_recorded_accuracy(
     finished: Path, tmp_path: Path
 ) -> None:
     sweep = read_sweep(SweepStudy.open(finished), finished)
-    winner = next(t for t in sweep.trials if t.number == sweep.knee)
+    winner = next(t for t in sweep.trials if t.number == sweep.chosen)
     batches = list(build_data(DataConfig(**sweep.config["data"]), 64, 0).val_dataloader())
     images, labels = (torch.cat(part) for part in zip(*batches, strict=True))
     torch.save({"images": images, "labels": labels}, tmp_path / "images.pt")
@@ -94,7 +95,7 @@ def test_facts_beside_the_model_are_those_of_the_study(finished: Path) -> None:
     ]
     facts = json.loads((best / "model.json").read_text())
     sweep = read_sweep(SweepStudy.open(finished), finished)
-    winner = next(t for t in sweep.trials if t.number == sweep.knee)
+    winner = next(t for t in sweep.trials if t.number == sweep.chosen)
     assert facts["variant"] == winner.variant
     assert facts["trial"] == winner.number
     assert facts["epochs"] == 4
@@ -112,14 +113,17 @@ def test_facts_beside_the_model_are_those_of_the_study(finished: Path) -> None:
 def test_facts_say_how_sure_the_choice_is_and_what_is_within_noise_of_it(finished: Path) -> None:
     facts = json.loads((finished / "best" / "model.json").read_text())["uncertainty"]
     sweep = read_sweep(SweepStudy.open(finished), finished)
-    winner = next(t for t in sweep.trials if t.number == sweep.knee)
+    winner = next(t for t in sweep.trials if t.number == sweep.chosen)
     assert facts["front_membership"] == winner.membership
     assert facts["knee_share"] == sweep.knee_share
     assert facts["noise_of"] == ["images"]
     assert facts["mean_error"] == winner.mean_error == pytest.approx(winner.accuracy_error)
     assert [rival["trial"] for rival in facts["rivals"]] == list(sweep.rivals)
     text = (finished / "best" / "README.md").read_text()
-    assert f"On the front with a probability of {winner.membership:.1%}" in text
+    share = winner.membership
+    said = "over 99%" if share > 0.99 else "under 1%" if share < 0.01 else f"{share:.0%}"
+    assert f"On the front with a probability of {said}, given" in text
+    assert f"It is {described(sweep, 'knee')}." in text
     for rival in facts["rivals"]:
         assert rival["variant"] in text
 
@@ -137,10 +141,26 @@ def test_select_never_picks_the_best_of_several_seeds(copied: Sweep) -> None:
     assert select_trial(sweep, "accuracy") == select_trial(copied, "accuracy")
 
 
+def test_a_small_front_is_not_praised_for_its_knee(copied: Sweep) -> None:
+    complete = [t for t in copied.trials if t.state == "complete"]
+
+    def of(size: int) -> Sweep:
+        members = [dataclasses.replace(t, on_front=n < size) for n, t in enumerate(complete)]
+        return dataclasses.replace(copied, trials=tuple(members), chosen=members[0].number)
+
+    assert described(of(1), "knee") == "the only one on the front"
+    order = "the first in the order accuracy, latency_ms, memory_mib on a front of 2"
+    assert described(of(2), "knee") == f"{order}, which has no knee"
+    assert described(of(3), "knee") == "the knee of the front"
+    assert select_trial(of(2), "knee").number == complete[0].number
+    assert described(of(2), "latency") == "the fastest of the front"
+    assert described(of(2), complete[0].variant) == "chosen by name"
+
+
 def test_select_picks_what_it_says(copied: Sweep) -> None:
     complete = [t for t in copied.trials if t.state == "complete"]
     assert {t.variant for t in complete} == set(COMPLETE)
-    assert select_trial(copied, "knee").number == copied.knee
+    assert select_trial(copied, "knee").number == copied.chosen
     assert select_trial(copied, "accuracy").accuracy == max(t.accuracy or 0 for t in complete)
     for name, cost in (("latency", "latency_ms"), ("memory", "memory_mib")):
         assert select_trial(copied, name).costs[cost] == min(t.costs[cost] for t in complete)
@@ -158,7 +178,7 @@ def test_any_complete_trial_can_replace_the_best(copied: Sweep, select: str) -> 
     assert facts["selected_as"] == select
     assert facts["validation"]["accuracy"] == pytest.approx(chosen.accuracy)
     first, second, _ = said.splitlines()
-    assert chosen.variant in first
+    assert f"Exported {chosen.name}, " in first
     assert second.strip().startswith("source: model.py")
     assert "max difference 0, top-1 agreement 100.00%" in second
     assert sorted(path.name for path in Path(copied.folder).glob("*best*")) == ["best"]

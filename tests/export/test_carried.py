@@ -17,13 +17,13 @@ from image_files import data_of, image_folder
 from test_classify import validation
 from test_source import SMALL, randomised
 
+from resnest_search.configuration.schema import DataConfig
 from resnest_search.data import ImageData, build, decode
 from resnest_search.errors import UserError
 from resnest_search.export.check import BATCH, FILES, Reference, check, doubt, evaluate
 from resnest_search.export.formats import FORMATS, Winner
 from resnest_search.models.build import build as build_network
 from resnest_search.models.build import network_arguments
-from resnest_search.schema import DataConfig
 from resnest_search.variant import Variant
 
 VARIANT = "2s1x64d"

@@ -19,13 +19,13 @@ from test_source import SMALL, imported, randomised
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
+from resnest_search.configuration.schema import DataConfig
 from resnest_search.data import ImageData, build
 from resnest_search.data.images import centred
 from resnest_search.data.pixels import recoloured, squashed, tensor_of
 from resnest_search.export.formats import FORMATS, Winner
 from resnest_search.models.build import build as build_network
 from resnest_search.models.build import network_arguments
-from resnest_search.schema import DataConfig
 from resnest_search.variant import Variant
 
 VARIANT = "2s1x64d"

@@ -17,6 +17,7 @@ import torch
 import yaml
 from torch import nn
 
+from resnest_search.configuration.schema import ModelConfig
 from resnest_search.data.augment import Augment
 from resnest_search.data.loading import ImageBatches
 from resnest_search.data.preprocessing import SHORTER, Preprocessing, shorter_side
@@ -24,7 +25,6 @@ from resnest_search.data.sampling import Batch
 from resnest_search.data.sources import MemoryImages
 from resnest_search.export.formats.source import model_source
 from resnest_search.models.build import build, network_arguments
-from resnest_search.schema import ModelConfig
 from resnest_search.variant import Variant
 
 ROOT = Path(__file__).parents[2]

@@ -17,13 +17,13 @@ from PIL import Image
 from test_source import ROOT, SMALL, preprocessing, randomised
 from torchvision.transforms.v2 import functional as F
 
+from resnest_search.configuration.schema import ModelConfig
 from resnest_search.data.images import centred
 from resnest_search.data.pixels import squashed
 from resnest_search.data.preprocessing import SQUASHED, shorter_side
 from resnest_search.export.formats import FORMATS, Winner
 from resnest_search.export.formats.timm import cannot_express, crop_share, pretrained_config
 from resnest_search.models.build import build, network_arguments
-from resnest_search.schema import ModelConfig
 from resnest_search.variant import Variant
 
 FAST = ModelConfig(**yaml.safe_load((ROOT / "conf" / "model" / "resnest50_fast.yaml").read_text()))

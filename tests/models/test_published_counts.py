@@ -9,9 +9,9 @@ import torch
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
+from resnest_search.configuration.schema import ModelConfig
 from resnest_search.models import ResNeSt, build
 from resnest_search.models.build import network_arguments
-from resnest_search.schema import ModelConfig
 from resnest_search.variant import Variant
 
 CONFIGS = sorted((Path(__file__).parents[2] / "conf" / "model").glob("*.yaml"))

@@ -76,7 +76,7 @@ def make_sweep(trials: list[TrialRecord], **changes) -> Sweep:
         replace(t, on_front=t in done and not any(_beats(o, t) for o in done)) for t in trials
     ]
     front = sorted((t for t in marked if t.on_front), key=lambda t: t.costs.get("latency_ms", 0))
-    knee = front[len(front) // 2].number if front else None
+    middle = front[len(front) // 2].number if front else None
     sweep = Sweep(
         name="radix_card",
         question="Is it better to spend a latency on radix or on cardinality?",
@@ -88,7 +88,7 @@ def make_sweep(trials: list[TrialRecord], **changes) -> Sweep:
         },
         objectives=("accuracy", "latency_ms", "memory_mib"),
         trials=tuple(marked),
-        knee=knee,
+        chosen=middle,
         rungs=RUNGS,
         budget=20 * EPOCHS,
         started="2026-01-02T03:04:05+00:00",
@@ -135,8 +135,7 @@ def doubtful() -> Sweep:
     trials += [_trained(7, "2s1x64d", 1, 0.960, 2.40), _trained(8, "2s1x64d", 2, 0.968, 2.40)]
     trials += [_trained(9, "1s1x64d", 1, 0.956, 1.95), make_trial(10, "4s4x24d", PRUNED)]
     objectives = ("accuracy", "latency_ms", "memory_mib")
-    found, knee = placed(trials, objectives)
-    return with_uncertainty(replace(make_sweep(trials), trials=tuple(found), knee=knee))
+    return with_uncertainty(replace(make_sweep(trials), trials=tuple(placed(trials, objectives))))
 
 
 def _trained(number: int, variant: str, seed: int, accuracy: float, latency: float) -> TrialRecord:

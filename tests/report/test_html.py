@@ -142,7 +142,9 @@ def test_home_folders_addresses_and_secrets_stay_out(tmp_path, monkeypatch):
 
 def test_an_empty_sweep_has_a_page(tmp_path):
     _, parsed = page(make_sweep([]), tmp_path)
-    assert "no trial has both numbers yet" in parsed.text
+    assert "The front has 0 members" in parsed.text
+    assert "Every trial" not in parsed.text
+    assert not any(name == "role" for name, _ in parsed.attributes)  # no figure
 
 
 def test_a_thousand_trials_make_a_page_that_opens(tmp_path):

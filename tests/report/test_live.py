@@ -4,7 +4,7 @@ from io import StringIO
 from rich.console import Console
 from sample_sweeps import make_sweep, make_trial, mixed
 
-from resnest_search.record import FAILED, INFEASIBLE, PRUNED, RUNNING
+from resnest_search.record import FAILED, INFEASIBLE, PAUSED, PRUNED, RUNNING
 from resnest_search.report.live import LiveTable
 
 
@@ -55,6 +55,26 @@ def test_candidates_that_were_ruled_out_share_a_line():
     (line,) = plain([make_sweep(out)])
     assert line.startswith("30 ruled out before training")
     assert "over the limit" in line
+
+
+def test_a_pause_is_no_end_and_keys_that_vary_are_named():
+    keys = {"variant": "1s1x16d", "train.learning_rate": 0.05}
+    paused = make_trial(0, "1s1x16d", PAUSED, reason="others promise more")
+    ended = make_trial(1, "1s1x16d", parameters=keys)
+    (line,) = plain([make_sweep([paused, ended])])
+    assert line.startswith("trial 1 · 1s1x16d (train.learning_rate=0.05) · complete · ")
+    shown = on_terminal(make_sweep([paused, ended]))
+    assert "paused after epoch 0: others promise" in shown
+    assert "running" not in shown
+
+
+def test_a_line_has_the_objectives_in_their_order():
+    sweep = replace(make_sweep([make_trial(0, "1s1x16d")]), objectives=("images_per_s", "loss"))
+    (line,) = plain([sweep])
+    trial = sweep.trials[0]
+    rate, loss = trial.costs["images_per_s"], trial.curve[-1].loss
+    assert f"9/9 · {rate:.0f} img/s · {loss:.3f} loss · accuracy " in line
+    assert "MiB" not in line
 
 
 def test_progress_is_told_every_ten_seconds_at_most():

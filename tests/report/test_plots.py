@@ -52,6 +52,21 @@ def test_the_front_names_its_members_and_the_knee():
         assert name in found
 
 
+@pytest.mark.parametrize(
+    ("modes", "said"),
+    [
+        (("64 images of 32x32, fp32",) * 2, "training step of 64 images of 32x32, fp32, MiB"),
+        (("64 images of 32x32, fp32", "8 images of 32x32, fp32"), "each trial's own batch, MiB"),
+        (("", ""), "peak memory of a training step, MiB"),
+    ],
+)
+def test_the_memory_of_a_training_step_names_its_batch(modes, said):
+    trials = [make_trial(n, "2s1x64d", train_mode=mode) for n, mode in enumerate(modes)]
+    sweep = make_sweep(trials)
+    assert any(said in text for text in texts(scatter_svg(sweep, "train_memory_mib", "accuracy")))
+    assert any(said in text for text in texts(scatter_svg(sweep, "gmacs", "train_memory_mib")))
+
+
 def test_pruned_trials_are_said_to_be_unfinished_and_have_no_name():
     sweep = make_sweep([make_trial(0, "1s1x16d"), make_trial(2, "2s1x24d", PRUNED)])
     found = texts(front_svg(sweep))
@@ -61,7 +76,7 @@ def test_pruned_trials_are_said_to_be_unfinished_and_have_no_name():
 
 def test_a_pruned_trial_marked_as_front_is_still_drawn_as_pruned():
     wrong = replace(make_trial(2, "2s1x24d", PRUNED), on_front=True)
-    sweep = replace(make_sweep([make_trial(0, "1s1x16d")]), knee=2)
+    sweep = replace(make_sweep([make_trial(0, "1s1x16d")]), chosen=2)
     found = texts(front_svg(replace(sweep, trials=(*sweep.trials, wrong))))
     assert not any("2s1x24d" in text for text in found)
     assert "knee of the front" not in found
@@ -101,11 +116,11 @@ def test_nan_is_left_out():
 
 
 def test_curves_mark_rungs_and_where_a_pruned_training_ended():
-    sweep = make_sweep([make_trial(0, "1s1x16d"), make_trial(2, "2s1x24d", PRUNED)])
-    found = texts(curves_svg(sweep))
+    complete = [make_trial(n, v) for n, v in enumerate(("1s1x16d", "2s1x40d", "2s2x64d"))]
+    found = texts(curves_svg(make_sweep([*complete, make_trial(3, "2s1x24d", PRUNED)])))
     assert "rung" in found
     assert "pruned, training ended here" in found
-    assert "1s1x16d (knee)" in found
+    assert "2s1x40d (knee)" in found
 
 
 def test_curves_of_a_thousand_trials_are_thinned_and_say_so():

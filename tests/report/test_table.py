@@ -7,10 +7,10 @@ import pytest
 from rich.console import Console
 from sample_sweeps import EPOCHS, doubtful, make_sweep, make_trial, mixed
 
-from resnest_search.metrics import COSTS
-from resnest_search.record import COMPLETE, FAILED, PRUNED
+from resnest_search.metrics import COSTS, METRICS
+from resnest_search.record import COMPLETE, FAILED, INTERRUPTED, PAUSED, PRUNED, Epoch
 from resnest_search.report.columns import columns
-from resnest_search.report.reading import accuracy_text, noise_sentence, percent
+from resnest_search.report.reading import accuracy_text, percent
 from resnest_search.report.table import (
     CSV_COLUMNS,
     TrialTable,
@@ -19,6 +19,7 @@ from resnest_search.report.table import (
     print_closing,
     trials_csv,
 )
+from resnest_search.report.verdict import choice, noise, unfinished, verdict
 
 
 def printed(renderable, width=100):
@@ -56,7 +57,7 @@ def test_only_the_knee_is_called_so():
 
 def test_a_pruned_trial_is_never_on_the_front_even_if_its_record_says_so():
     wrong = replace(make_trial(2, "2s1x24d", PRUNED), on_front=True)
-    sweep = replace(make_sweep([make_trial(0, "1s1x16d")]), knee=2)
+    sweep = replace(make_sweep([make_trial(0, "1s1x16d")]), chosen=2)
     sweep = replace(sweep, trials=(*sweep.trials, wrong))
     line = row_of(printed(TrialTable(sweep)), "2s1x24d")
     assert "★" not in line
@@ -69,7 +70,7 @@ def test_an_unfinished_accuracy_is_in_parentheses_and_a_finished_one_is_not():
     text = printed(TrialTable(sweep))
     assert "(" not in row_of(text, "1s1x16d")
     pruned = sweep.trials[1]
-    error = (pruned.accuracy * (1 - pruned.accuracy) / 500) ** 0.5
+    error = (pruned.accuracy * (1 - pruned.accuracy) / 500 + 1 / 500**2 / 4) ** 0.5 * 500 / 501
     assert f"({100 * pruned.accuracy:.2f} ± {100 * error:.2f})" in row_of(text, "2s1x24d")
     assert "training did not end" in text
 
@@ -176,7 +177,7 @@ def test_closing_offers_only_what_makes_sense(tmp_path):
     assert "resume" not in text
     assert "export" not in text
     assert "wandb" not in text
-    assert "no knee" in text
+    assert "The front has 0 members, and there is no knee." in text
 
 
 def test_a_bound_that_ended_the_sweep_is_offered_twice_as_large():
@@ -222,12 +223,12 @@ def test_the_table_says_how_probable_a_place_on_the_front_is():
     text = printed(TrialTable(sweep), width=200)
     assert "front %" in text.splitlines()[0]
     best = next(trial for trial in sweep.trials if trial.number == sweep.knee)
-    assert f" {100 * best.membership:.0f} " in row_of(text, "★ knee")
+    assert f" {percent(best.membership)} " in row_of(text, "★ knee")
     assert "front %" not in printed(TrialTable(mixed()), width=200)
 
 
 def test_probabilities_are_rounded_but_never_to_certainty():
-    shares = {0.0: "0", 0.004: "<1", 0.47: "47", 0.996: ">99", 1.0: "100", None: ""}
+    shares = {0.0: "<1", 0.004: "<1", 0.47: "47", 0.996: ">99", 1.0: ">99", None: ""}
     assert {share: percent(share) for share in shares} == shares
 
 
@@ -253,9 +254,112 @@ def test_closing_names_what_is_within_noise_of_the_knee_and_what_noise_that_is()
     text = " ".join(printed(closing(sweep), width=1000).split())
     (rival,) = (trial for trial in sweep.trials if trial.number in sweep.rivals)
     assert f"{rival.variant} is within noise of it and costs no more." in text
-    assert f"it would be the knee in {100 * sweep.knee_share:.0f} % of cases, " in text
+    assert f"it would be the knee in {percent(sweep.knee_share)} % of cases" in text
     deviation = f"{100 * sweep.seed_deviation:.2f} %, from 2 candidates"
-    assert f"This is the noise of the validation images and between seeds ({deviation})." in text
+    assert (
+        f"This is the noise of the 500 validation images and between seeds ({deviation})." in text
+    )
+
+
+def test_what_was_passed_over_for_its_costs_is_named():
+    sweep = doubtful()
+    dearer = [trial.variant for trial in sweep.front if trial.number in sweep.alike]
+    assert dearer == ["2s1x40d"]
+    assert "Noise does not tell its accuracy from that of 2s1x40d, on average dearer." in noise(
+        sweep
+    )
+    assert "Noise does not" not in noise(replace(sweep, alike=()))
+
+
+def test_a_front_of_one_or_two_members_has_nothing_to_choose():
+    one = make_sweep([make_trial(0, "1s1x16d")])
+    assert choice(one).startswith("The front has 1 member, so that there is nothing to choose: 1s1")
+    text = printed(TrialTable(one))
+    assert ("knee" in text, "first" in text) == (False, False)
+    trials = [make_trial(0, "1s1x16d"), make_trial(1, "4s4x64d")]
+    two = replace(make_sweep(trials), chosen=1)
+    assert "no knee to choose: 4s4x64d comes first in the order of the objectives (accuracy, " in (
+        choice(two)
+    )
+    assert "Beside it: 1s1x16d, with " in choice(two)
+    assert "knee" not in printed(TrialTable(two))
+    assert "4s4x64d" in row_of(printed(TrialTable(two)), "★ first")
+
+
+def test_no_accuracy_is_without_error():
+    """Of eight of eight Wilson's interval is 67.56 to 100."""
+    curve = (Epoch(9, 1.0, 0.1, 0.1, 0.4),)
+    trials = [
+        make_trial(n, v, curve=curve, validation_images=8)
+        for n, v in enumerate(("1s1x16d", "2s1x40d", "4s4x64d"))
+    ]
+    sweep = make_sweep(trials)
+    assert "100.00 ± 5.56 % accuracy (95 % interval 67.56 to 100.00)" in choice(sweep)
+    assert "± 0.00" not in printed(TrialTable(sweep))
+
+
+def test_a_sweep_that_was_interrupted_says_so_first():
+    done = mixed()
+    assert unfinished(done) == ""
+    cut = replace(done, finished=False, at_work=False)
+    first = f"Interrupted: not finished. What follows is where it stood after {cut.epochs} of "
+    assert verdict(cut)[0].startswith(first)
+    assert printed(closing(cut), width=300).startswith(first)
+    at_work = replace(done, finished=False)
+    assert verdict(at_work)[0].startswith("Not finished: still at work.")
+    assert not printed(closing(done)).startswith("Interrupted")
+
+
+def test_what_waits_is_called_paused_and_what_nobody_is_at_interrupted():
+    trials = [
+        make_trial(0, "1s1x16d"),
+        make_trial(1, "2s1x16d", PAUSED, reason="others promise more", curve=_curve(3)),
+        make_trial(2, "4s1x16d", INTERRUPTED, curve=_curve(2)),
+    ]
+    text = printed(closing(make_sweep(trials)), width=200)
+    assert "paused after epoch 3: others promise more" in text
+    assert "interrupted after epoch 2" in text
+    assert "1 complete, 1 paused, 1 interrupted" in text
+    assert "running" not in text
+
+
+def _curve(epochs):
+    return tuple(Epoch(n, 0.5, 1.0, 1.0, 0.4) for n in range(1, epochs + 1))
+
+
+@pytest.mark.parametrize(
+    ("objectives", "heads"),
+    [
+        (("memory_mib", "accuracy"), ["MiB", "acc %", "#P M", "GMACs", "ms", "img/s"]),
+        (("loss", "images_per_s"), ["loss", "img/s", "acc %", "#P M", "GMACs", "ms", "MiB"]),
+        (("train_memory_mib",), ["train MiB", "acc %", "#P M", "GMACs", "ms", "MiB", "img/s"]),
+    ],
+)
+def test_the_objectives_come_first_in_their_order(objectives, heads):
+    sweep = replace(mixed(), objectives=objectives)
+    found = [column.head for column in columns(sweep)]
+    assert found == ["front", "#", "variant", *heads, "epochs", "state"]
+    said = [choice(sweep).index(METRICS[name].unit) for name in objectives]
+    assert said == sorted(said)
+    narrow = printed(TrialTable(sweep), 60).splitlines()[0]
+    assert all(METRICS[name].label in narrow for name in objectives[:2])
+
+
+def test_a_line_names_the_keys_that_vary_beside_the_variant():
+    given = {"variant": "1s1x16d", "train.learning_rate": 0.05, "model.depths": [1, 2]}
+    trial = make_trial(0, "1s1x16d", parameters=given)
+    assert trial.name == "1s1x16d (model.depths=[1, 2], train.learning_rate=0.05)"
+    assert trial.name in choice(make_sweep([trial]))
+
+
+def test_what_best_holds_is_said_whatever_chose_it(tmp_path):
+    sweep = replace(mixed(), folder=str(tmp_path))
+    (tmp_path / "best").mkdir()
+    facts = {"variant": "9s9x9d", "trial": 7, "selected_as": "knee"}
+    (tmp_path / "best" / "model.json").write_text(json.dumps(facts))
+    assert f"{tmp_path}/best (9s9x9d, trial 7, select=knee)" in printed(closing(sweep), width=300)
+    (tmp_path / "best" / "model.json").write_text("[]")
+    assert f"{tmp_path}/best\n" in printed(closing(sweep), width=300).replace(" \n", "\n")
 
 
 def test_several_rivals_are_named_fastest_first_and_none_is_said():
@@ -263,19 +367,19 @@ def test_several_rivals_are_named_fastest_first_and_none_is_said():
 
     def said(*numbers):
         trials = [replace(t, rivals=numbers) if t.number == sweep.knee else t for t in sweep.trials]
-        return noise_sentence(replace(sweep, trials=tuple(trials)))
+        return noise(replace(sweep, trials=tuple(trials)))
 
-    assert said(1, 5, 0).startswith("1s1x40d, 0s2x40d and 1s1x64d are within noise of it and cost")
-    assert said().startswith("Nothing that costs as little is within noise of it.")
+    assert "1s1x40d, 0s2x40d and 1s1x64d are within noise of it and cost no more." in said(1, 5, 0)
+    assert "Nothing that costs as little is within noise of it." in said()
 
 
 def test_noise_that_was_not_measured_is_said_to_be():
     sweep = doubtful()
     images = replace(sweep, noise=("images",), seed_deviation=None)
-    assert noise_sentence(images).endswith("that between seeds was not measured.")
+    assert noise(images).endswith("that between seeds was not measured.")
     seeds = replace(sweep, noise=("seeds",))
-    assert noise_sentence(seeds).endswith("that of the validation images is not known.")
-    assert noise_sentence(mixed()) == ""
+    assert noise(seeds).endswith("that of the validation images is not known.")
+    assert noise(mixed()) == ""
 
 
 def test_csv_holds_what_noise_leaves_open(tmp_path):

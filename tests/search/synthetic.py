@@ -9,9 +9,9 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from resnest_search.configuration.schema import MethodConfig, ModelConfig, SearchConfig
 from resnest_search.metrics import COSTS
 from resnest_search.record import Epoch
-from resnest_search.schema import MethodConfig, ModelConfig, SearchConfig
 from resnest_search.search import Assignment, Candidate, Costing, Space, Strategy, SweepStudy
 
 SMALL = ModelConfig(depths=[1, 1], planes=[32, 64])

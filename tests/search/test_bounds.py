@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 from synthetic import SIX, Workers, diverges_at, make_config, make_space, make_strategy
 
+from resnest_search.configuration.schema import MethodConfig
 from resnest_search.record import Epoch
-from resnest_search.schema import MethodConfig
 from resnest_search.search import SweepStudy, read_sweep
 
 FULL = make_config(pruner=MethodConfig("none"))

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from resnest_search.configuration.schema import MethodConfig
 from resnest_search.errors import UserError
-from resnest_search.schema import MethodConfig
 from resnest_search.search.pruners import ParetoHalvingPruner, build_pruner
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")

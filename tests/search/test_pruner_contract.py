@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,8 +16,8 @@ from hypothesis import strategies as st
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from resnest_search.configuration.schema import MethodConfig
 from resnest_search.metrics import METRICS
-from resnest_search.schema import MethodConfig
 from resnest_search.search.pruners import PausingPruner, build_pruner
 
 pytestmark = [
@@ -351,20 +349,3 @@ def test_a_trial_that_nobody_has_entered_is_judged_all_the_same(name: str) -> No
     before = repr(study.optuna.get_trials())
     study.pruner.prune(study.optuna, stranger)
     assert repr(study.optuna.get_trials()) == before
-
-
-@every
-def test_thousands_of_trials(name: str) -> None:
-    study = Study(PRUNERS[name])
-    rows = rows_of(13, 3000)
-    for number, row in enumerate(rows):
-        state = TrialState.COMPLETE if number % 30 == 0 else TrialState.PRUNED
-        cut = {e: v for e, v in row.curve.items() if state == TrialState.COMPLETE or e <= 1}
-        study.optuna.add_trial(template(replace(row, curve=cut), state))
-    seconds = []
-    for row in rows_of(14, 12):
-        trial = study.add(replace(row, curve={1: row.curve[1]}))
-        began = time.thread_time()
-        study.pruner.prune(study.optuna, trial)
-        seconds.append(time.thread_time() - began)
-    assert statistics.median(seconds) < 0.25  # of a busy machine

@@ -23,9 +23,19 @@ from synthetic import (
 )
 
 from resnest_search.answers import pack
+from resnest_search.configuration.schema import MethodConfig
 from resnest_search.errors import UserError
-from resnest_search.record import COMPLETE, FAILED, INFEASIBLE, PRUNED, RUNNING, Epoch, TrialRecord
-from resnest_search.schema import MethodConfig
+from resnest_search.record import (
+    COMPLETE,
+    FAILED,
+    INFEASIBLE,
+    INTERRUPTED,
+    PAUSED,
+    PRUNED,
+    RUNNING,
+    Epoch,
+    TrialRecord,
+)
 from resnest_search.search import Candidate, SweepStudy, read_sweep
 from resnest_search.search.read import candidate_results, placed, record_of
 from resnest_search.search.uncertainty import estimate
@@ -69,7 +79,7 @@ def test_the_front_is_that_of_plain_optuna(tmp_path: Path) -> None:
     front = {trial.number for trial in sweep.front}
     assert front == plain_front(plain) == {trial.number for trial in plain.best_trials}
     assert front
-    assert sweep.knee in front
+    assert sweep.chosen in front
     assert {trial.number for trial in sweep.trials if trial.on_front} == front
 
 
@@ -112,10 +122,9 @@ def test_whose_costs_are_not_known_is_on_no_front() -> None:
     study = sweep_of(("1s1x32d", 0, 0.95), ("4s1x64d", 0, 0.9))
     first, second = (record_of(trial) for trial in study.trials())
     first = dataclasses.replace(first, costs={})
-    trials, _ = placed([first, second], study.objectives)
-    assert [trial.on_front for trial in trials] == [False, True]
-    trials, middle = placed([first], study.objectives)
-    assert (trials[0].on_front, middle) == (False, None)
+    assert [t.on_front for t in placed([first, second], study.objectives)] == [False, True]
+    assert [t.on_front for t in placed([first], study.objectives)] == [False]
+    assert [r.number for r in candidate_results([first, second], study.objectives)] == [1]
 
 
 def test_a_sweep_that_runs_shows_what_it_has() -> None:
@@ -226,7 +235,7 @@ def test_the_front_is_of_means_over_seeds() -> None:
     sweep = read_sweep(study, Path("runs"))
     fast, slow, again = sweep.trials
     assert [trial.on_front for trial in sweep.trials] == [True, False, False]
-    assert sweep.knee == 0
+    assert (sweep.chosen, sweep.knee) == (0, None)
     assert slow.mean_accuracy == again.mean_accuracy == pytest.approx(0.89)
     assert (slow.accuracy, again.accuracy) == (0.92, 0.86)
     assert [trial.seeds for trial in sweep.trials] == [1, 2, 2]
@@ -287,8 +296,38 @@ def test_memberships_rivals_and_errors_are_those_of_the_estimate() -> None:
     assert sweep.trials[1].rivals == (0,)
     assert sweep.noise == ("images", "seeds")
     assert sweep.seed_deviation == found.seed_deviation == pytest.approx(0.0025 / 2**0.5)
-    middle = sweep.trials[sweep.knee or 0]
-    assert (sweep.rivals, sweep.knee_share) == (middle.rivals, middle.knee_share)
+    assert (sweep.chosen, sweep.knee) == (0, 0)
+    assert (sweep.rivals, sweep.knee_share) == ((), sweep.trials[0].knee_share)
+
+
+def test_a_front_of_two_has_no_knee_and_one_of_three_has() -> None:
+    rows = [("1s1x32d", 0, 0.60), ("2s1x32d", 0, 0.90), ("4s1x32d", 0, 0.905)]
+    for objectives, chosen in (["accuracy", "latency_ms"], 1), (["latency_ms", "accuracy"], 0):
+        sweep = read_sweep(sweep_of(*rows[:2], objectives=objectives), Path("runs"))
+        assert (sweep.chosen, sweep.knee, sweep.knee_share) == (chosen, None, None)
+    for objectives in (["accuracy", "latency_ms"], ["latency_ms", "accuracy"]):
+        sweep = read_sweep(sweep_of(*rows, objectives=objectives), Path("runs"))
+        assert (sweep.chosen, sweep.knee, sweep.alike) == (1, 1, (2,))
+        trials = [sweep.trials[number] for number in (0, 1, 2)]
+        assert sum(trial.knee_share or 0 for trial in trials) == pytest.approx(1)
+
+
+def test_a_front_of_losses_has_a_knee_without_noise() -> None:
+    rows = [("1s1x32d", 0, 0.60), ("2s1x32d", 0, 0.90), ("4s1x32d", 0, 0.905)]
+    sweep = read_sweep(sweep_of(*rows, objectives=["loss", "latency_ms"]), Path("runs"))
+    assert (sweep.chosen, sweep.knee, sweep.alike, sweep.noise) == (1, 1, (), ())
+
+
+def test_what_waits_is_paused_and_what_nobody_is_at_was_interrupted() -> None:
+    strategy = make_strategy()
+    study = strategy.study
+    for _ in range(2):
+        assert strategy.next() is not None
+    study.pause(0, at=1.0, reason="others promise more")
+    paused, running = read_sweep(study, Path("runs")).trials
+    assert (paused.state, paused.reason, running.state) == (PAUSED, "others promise more", RUNNING)
+    paused, interrupted = read_sweep(study, Path("runs"), at_work=False).trials
+    assert (paused.state, interrupted.state, interrupted.reason) == (PAUSED, INTERRUPTED, "")
 
 
 def test_one_seed_has_the_error_of_its_images() -> None:
@@ -302,7 +341,8 @@ def test_a_sweep_that_is_redrawn_estimates_nothing() -> None:
     whole = read_sweep(study, Path("runs"))
     assert {trial.membership for trial in quick.trials} == {None}
     assert [t.on_front for t in quick.trials] == [t.on_front for t in whole.trials]
-    assert (quick.knee, quick.rivals, quick.knee_share) == (whole.knee, (), None)
+    assert (quick.chosen, quick.rivals, quick.knee_share) == (None, (), None)
+    assert whole.chosen == 1
 
 
 def test_a_record_without_answers_is_read() -> None:

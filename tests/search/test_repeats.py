@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import sqlite3
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from optuna.trial import TrialState
 from synthetic import SIX, Workers, costs_of, make_config, make_space, make_strategy
 
+from resnest_search.configuration.schema import MethodConfig, SweepConfig
+from resnest_search.execution.notes import note_bounds
 from resnest_search.record import Epoch
-from resnest_search.schema import MethodConfig
-from resnest_search.search import Candidate, read_sweep
+from resnest_search.search import Candidate, SweepStudy, read_sweep
 
 
 def level(candidate: Candidate) -> float:
@@ -125,3 +128,85 @@ def test_repeats_count_against_the_budget_and_a_resume_goes_on_with_them() -> No
     )
     Workers(second, flat, checkpoints=checkpoints).run()
     assert read_sweep(first.study, Path()).epochs == spent
+
+
+@pytest.mark.parametrize("most", [None, 1])
+def test_further_seeds_stay_within_the_epochs_that_are_promised(most: int | None) -> None:
+    """``epochs`` of ``budget`` is what a person reads while the sweep runs."""
+    search = make_config(repeats=2, trials=5, pruner=MethodConfig("none"))
+    strategy = make_strategy(config=search)
+    Workers(strategy, flat).run()
+    config = SweepConfig(search=dataclasses.replace(search, trials=most or search.trials))
+    strategy.study.note("config", dataclasses.asdict(config))
+    note_bounds(strategy.study, config, make_space(), strategy)
+    sweep = read_sweep(strategy.study, Path())
+    assert any(trial.repeat_of is not None for trial in sweep.trials)
+    assert 5 * 4 < sweep.epochs <= sweep.budget == 5 * 4 * 3
+
+
+@dataclasses.dataclass
+class Lucky:
+    """The first seed of a variant does better than any that follows, so that the front changes."""
+
+    variant: str
+    times: Counter[tuple[str, int]] = dataclasses.field(default_factory=Counter)
+
+    def __call__(self, candidate: Candidate, epoch: int) -> Epoch:
+        self.times[str(candidate.variant), epoch] += 1
+        first = self.times[str(candidate.variant), epoch] == 1
+        luck = 0.0009 if str(candidate.variant) == self.variant and first else 0.0
+        return dataclasses.replace(flat(candidate, epoch), accuracy=level(candidate) + luck)
+
+
+def with_seeds(folder: Path) -> SweepStudy:
+    """A finished sweep, in a file, in which the last variant was lucky at first."""
+    config = make_config(repeats=2, epochs=2, pruner=MethodConfig("none"))
+    study = SweepStudy.create(f"sqlite:///{folder / 'study.db'}", config.objectives)
+    strategy = make_strategy(study, config=config)
+    Workers(strategy, Lucky(SIX[4])).run()
+    assert strategy.finished
+    return study
+
+
+def shown(folder: Path) -> optuna.Study:
+    """The study as anybody sees it who knows Optuna alone."""
+    return optuna.load_study(study_name="sweep", storage=f"sqlite:///{folder / 'study.db'}")
+
+
+def test_optuna_has_the_same_front_as_we_have(tmp_path: Path) -> None:
+    study = with_seeds(tmp_path)
+    sweep = read_sweep(study, tmp_path)
+    found = shown(tmp_path)
+    assert {t.number for t in found.best_trials} == {t.number for t in sweep.front}
+    assert any(trial.seeds > 1 for trial in sweep.front)
+    records = {trial.number: trial for trial in sweep.trials}
+    for trial in found.trials:
+        record = records[trial.number]
+        if record.repeat_of is None:
+            assert trial.values[0] == pytest.approx(record.mean_accuracy)
+            assert trial.values[1:] == [record.costs["latency_ms"], record.costs["memory_mib"]]
+        else:
+            assert trial.values[0] == record.accuracy, "a further seed keeps its own"
+        assert trial.intermediate_values[2] == record.accuracy
+        later = [t for t in found.trials if t.number > trial.number]
+        assert all(trial.datetime_complete <= other.datetime_complete for other in later)
+    before = {t.number: t.values for t in study.trials()}
+    assert before == {t.number: t.values for t in found.trials}, "the writer knows what is there"
+
+
+def test_a_study_of_an_earlier_version_has_it_once_it_is_resumed(tmp_path: Path) -> None:
+    """There each seed was a candidate of its own, with its own values."""
+    study = with_seeds(tmp_path)
+    right = {t.number for t in shown(tmp_path).best_trials}
+    study.close()
+    with sqlite3.connect(tmp_path / "study.db") as database:
+        database.execute("DELETE FROM trial_system_attributes WHERE key = 'constraints'")
+        for trial in shown(tmp_path).trials:
+            database.execute(
+                "UPDATE trial_values SET value = ? WHERE objective = 0 AND trial_id = ?",
+                (trial.intermediate_values[2], trial._trial_id),
+            )
+    assert {t.number for t in shown(tmp_path).best_trials} != right
+    config = make_config(repeats=2, epochs=2, pruner=MethodConfig("none"))
+    assert make_strategy(SweepStudy.open(tmp_path), config=config).finished
+    assert {t.number for t in shown(tmp_path).best_trials} == right

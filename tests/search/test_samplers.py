@@ -23,8 +23,8 @@ from synthetic import (
     make_strategy,
 )
 
+from resnest_search.configuration.schema import MethodConfig
 from resnest_search.errors import UserError
-from resnest_search.schema import MethodConfig
 from resnest_search.search import Candidate, Space, SweepStudy
 from resnest_search.search.samplers import build_sampler
 from resnest_search.search.situation import Goal

@@ -24,7 +24,7 @@ from optuna.pruners import (
 )
 from optuna.trial import TrialState, create_trial
 
-from resnest_search.schema import MethodConfig
+from resnest_search.configuration.schema import MethodConfig
 from resnest_search.search.pruners import SingleObjectivePruner, build_pruner
 from resnest_search.search.pruners.plain import report, should_prune
 

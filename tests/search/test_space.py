@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from optuna.distributions import FloatDistribution, IntDistribution
 from synthetic import SMALL, make_space
 
+from resnest_search.configuration.schema import ModelConfig, SweepConfig
+from resnest_search.configuration.shipped import shipped_folder
 from resnest_search.errors import UserError
-from resnest_search.schema import ModelConfig, SweepConfig
 from resnest_search.search import Candidate, Space, configured
-from resnest_search.shipped import shipped_folder
 from resnest_search.variant import Variant
 
 RATES = {"train.learning_rate": [0.05, 0.1]}
@@ -120,6 +120,14 @@ def test_network_is_shared_by_what_costs_the_same() -> None:
     a, b = (c for c in space.candidates if str(c.variant) == "1s1x64d" and c.others["model.avd"])
     assert a.identity != b.identity
     assert a.network == b.network
+
+
+def test_a_latency_is_measured_once_for_what_only_training_tells_apart() -> None:
+    train = {"batch_size": [32, 64], "precision": ["fp32", "bf16"]}
+    model = {"dropblock": [0.0, 0.1], "avd": [True, False]}
+    space = make_space(variant=["1s1x64d", "2s1x64d"], train=train, model=model)
+    assert len(space.networks) == 2 * 4 * 4
+    assert space.timed == 2 * 2
 
 
 # Keys and values

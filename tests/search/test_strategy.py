@@ -31,8 +31,8 @@ from synthetic import (
     make_strategy,
 )
 
+from resnest_search.configuration.schema import MethodConfig, SearchConfig
 from resnest_search.record import Epoch
-from resnest_search.schema import MethodConfig, SearchConfig
 from resnest_search.search import Candidate, Space, Strategy, SweepStudy, read_sweep
 from resnest_search.search.study import paused_because
 
@@ -329,6 +329,33 @@ def test_hours_of_earlier_drivers_count() -> None:
     assert strategy.elapsed == 7200.0
     assert strategy.finished
     assert strategy.next() is None
+
+
+@pytest.mark.parametrize("reports", [1, 3, 5])
+@pytest.mark.parametrize("spent", [{"hours": 2.0}, {"budget": 1}])
+@several
+def test_a_resume_whose_bound_is_spent_trains_nothing(
+    workers: int, spent: dict[str, Any], reports: int
+) -> None:
+    first = make_strategy(config=make_config(pruner=NO_PRUNER))
+    checkpoints: dict[int, list[Epoch]] = {}
+    Workers(first, count=workers, checkpoints=checkpoints).run(reports=reports)
+    assert first.live, "a kill leaves trials at work"
+    config = make_config(**spent, pruner=NO_PRUNER)
+    second = make_strategy(first.study, config=config, elapsed=7200.0, clock=lambda: 55.0)
+    idle = Workers(second, count=workers, checkpoints=checkpoints).run()
+    assert idle.trained == []
+    assert second.finished
+    for trial in first.study.trials():
+        assert trial.state.is_finished()
+        if trial.state == TrialState.PRUNED:
+            assert "is spent" in trial.user_attrs["reason"] or "hours" in trial.user_attrs["reason"]
+            assert trial.user_attrs["pruned_at"] == len(trial.intermediate_values)
+    third = make_strategy(first.study, config=make_config(pruner=NO_PRUNER))
+    Workers(third, count=workers, checkpoints=checkpoints).run()
+    complete = [t for t in first.study.trials() if t.state == TrialState.COMPLETE]
+    assert len({t.user_attrs["candidate"] for t in complete}) == len(complete) == 6
+    assert read_sweep(first.study, Path()).epochs == 6 * 4, "and no epoch is trained twice"
 
 
 def test_a_larger_bound_carries_a_finished_sweep_on() -> None:

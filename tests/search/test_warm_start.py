@@ -9,10 +9,8 @@ import pytest
 from optuna.trial import TrialState
 from synthetic import OBJECTIVES, SIX, Workers, learns, make_config, make_costings, make_strategy
 
-from resnest_search.config import to_record
-from resnest_search.errors import UserError
-from resnest_search.record import Epoch
-from resnest_search.schema import (
+from resnest_search.configuration.compose import to_record
+from resnest_search.configuration.schema import (
     DataConfig,
     MethodConfig,
     ModelConfig,
@@ -21,6 +19,8 @@ from resnest_search.schema import (
     TrainConfig,
     TrialConfig,
 )
+from resnest_search.errors import UserError
+from resnest_search.record import Epoch
 from resnest_search.search import (
     Candidate,
     Space,

@@ -12,11 +12,7 @@ import torch
 from torch import nn
 from training_runs import MODEL, make_run, numbers, train
 
-from resnest_search.errors import UserError
-from resnest_search.execution.prepare import prepare
-from resnest_search.execution.pretrained import absolute_pretrained, check_pretrained
-from resnest_search.models.build import build
-from resnest_search.schema import (
+from resnest_search.configuration.schema import (
     DataConfig,
     MethodConfig,
     ModelConfig,
@@ -24,6 +20,10 @@ from resnest_search.schema import (
     SearchConfig,
     SweepConfig,
 )
+from resnest_search.errors import UserError
+from resnest_search.execution.prepare import prepare
+from resnest_search.execution.pretrained import absolute_pretrained, check_pretrained
+from resnest_search.models.build import build
 from resnest_search.search import Space
 from resnest_search.training import CHECKPOINT, load_weights
 from resnest_search.variant import Variant

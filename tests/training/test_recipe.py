@@ -15,8 +15,8 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from training_runs import EPOCHS, MODEL, RECIPE, STEPS, make_run, train
 
+from resnest_search.configuration.schema import TrainConfig
 from resnest_search.models.build import build
-from resnest_search.schema import TrainConfig
 from resnest_search.training.recipe import (
     learning_rate_factor,
     make_optimizer,

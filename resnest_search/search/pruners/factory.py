@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import optuna
 from optuna.pruners import BasePruner
 
+from resnest_search.configuration.schema import MethodConfig
 from resnest_search.errors import UserError
-from resnest_search.schema import MethodConfig
 from resnest_search.search.pruners.base import PausingPruner
 from resnest_search.search.pruners.front_probability import FrontProbabilityPruner
 from resnest_search.search.pruners.keep_all import KeepAllPruner

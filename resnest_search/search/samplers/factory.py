@@ -11,9 +11,9 @@ from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
+from resnest_search.configuration.schema import MethodConfig
 from resnest_search.errors import UserError
 from resnest_search.metrics import TRAINED
-from resnest_search.schema import MethodConfig
 from resnest_search.search.samplers.known_cost import KnownCostSampler
 from resnest_search.search.samplers.ordered import OrderedSampler
 from resnest_search.search.samplers.quasi_random import QuasiRandomSampler

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import resnest_search
-from resnest_search.config import (
+from resnest_search.configuration.compose import (
     COMMANDS,
     from_record,
     question,
@@ -20,10 +20,10 @@ from resnest_search.config import (
     sweep_files,
     to_record,
 )
+from resnest_search.configuration.schema import LimitsConfig, MethodConfig, ModelConfig, SweepConfig
+from resnest_search.configuration.shipped import shipped_folder
 from resnest_search.errors import UserError
-from resnest_search.schema import LimitsConfig, MethodConfig, ModelConfig, SweepConfig
 from resnest_search.search import Space
-from resnest_search.shipped import shipped_folder
 
 SWEEPS = sorted(path.stem for path in shipped_folder("sweeps").glob("*.yaml"))
 OPTIONS = {

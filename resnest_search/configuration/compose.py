@@ -27,9 +27,9 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from resnest_search import schema
+from resnest_search.configuration import schema
+from resnest_search.configuration.shipped import shipped_folder
 from resnest_search.errors import UserError
-from resnest_search.shipped import shipped_folder
 from resnest_search.words import quoted
 
 __all__ = ["COMMANDS", "from_record", "question", "run_command", "sweep_files", "to_record"]

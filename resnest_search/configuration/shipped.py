@@ -17,7 +17,7 @@ def shipped_folder(name: str, package: Path | None = None) -> Path:
     Raises:
         FileNotFoundError: neither exists, so the installation is broken.
     """
-    package = package or Path(__file__).resolve().parent
+    package = package or Path(__file__).resolve().parents[1]
     beside = package.parent / name
     # An installed package stands among others, so a mere folder of that name proves nothing.
     if (package.parent / "pyproject.toml").is_file() and beside.is_dir():

@@ -1,0 +1,1 @@
+"""What may be said to a run: the typed schema, how words become it, and what is refused."""

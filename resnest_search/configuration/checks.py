@@ -1,0 +1,102 @@
+"""Values of the right type that make no sense: refused with their key, before any work."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from resnest_search.configuration.schema import (
+    MeasureConfig,
+    ModelConfig,
+    SearchConfig,
+    TrainConfig,
+    TrialConfig,
+    Valid,
+)
+from resnest_search.errors import UserError
+from resnest_search.metrics import METRICS, TRAINED
+from resnest_search.variant import Variant
+
+__all__ = [
+    "check_keys",
+    "check_measure",
+    "check_model",
+    "check_search",
+    "check_train",
+    "check_trial",
+    "parse_variant",
+]
+
+
+def parse_variant(text: str, model: ModelConfig) -> Variant:
+    """The variant of a command, possible on the model's stages.
+
+    Raises:
+        UserError: it is malformed or impossible; names the rule.
+    """
+    try:
+        return Variant.parse(text).check(model.planes)
+    except ValueError as error:
+        raise UserError(f"variant={text}: model={model.name}: {error}") from None
+
+
+def check_keys(section: Any, prefix: str = "") -> None:
+    """Each key of a section, and of those within it, by what the schema says of it alone.
+
+    Raises:
+        UserError: a value, or an entry of a list, is none of the valid ones.
+    """
+    for entry in dataclasses.fields(section):
+        name, value = f"{prefix}{entry.name}", getattr(section, entry.name)
+        if dataclasses.is_dataclass(value):
+            check_keys(value, f"{name}.")
+        elif valid := entry.metadata["valid"]:
+            _check(name, value, valid)
+
+
+def _check(name: str, value: Any, valid: Valid) -> None:
+    for one in value if isinstance(value, list) else [value]:
+        if one is not None and not valid.holds(one):
+            raise UserError(f"{name}={one}: valid: {valid.words}")
+
+
+def check_model(model: ModelConfig) -> None:
+    """Raises UserError where the network cannot be built with any variant."""
+    check_keys(model, "model.")
+    if not model.depths or len(model.depths) != len(model.planes):
+        raise UserError(
+            f"model.depths={model.depths}: valid: one number for each of "
+            f"model.planes={model.planes}"
+        )
+
+
+def check_train(train: TrainConfig) -> None:
+    """Raises UserError where the recipe cannot be followed."""
+    check_keys(train, "train.")
+
+
+def check_measure(measure: MeasureConfig) -> None:
+    """Raises UserError where nothing can be measured so."""
+    check_keys(measure, "measure.")
+
+
+def check_search(search: SearchConfig) -> None:
+    """Raises UserError where objectives or bounds make no sense."""
+    check_keys(search, "search.")
+    if not search.objectives:
+        raise UserError(f"search.objectives=[]: valid: one or more of {', '.join(METRICS)}")
+    if len(set(search.objectives)) < len(search.objectives):
+        raise UserError(f"search.objectives={search.objectives}: names one twice")
+    trained = [name for name in search.objectives if name in TRAINED]
+    if search.repeats and trained != ["accuracy"]:
+        raise UserError(
+            f"search.repeats={search.repeats}: needs accuracy as the one trained objective, not "
+            f"search.objectives={search.objectives}; valid: 0, or objectives with accuracy"
+        )
+
+
+def check_trial(trial: TrialConfig) -> None:
+    """Raises UserError where no trial can come by its epochs so."""
+    check_keys(trial, "trial.")
+    if trial.name == "table" and trial.path is None:
+        raise UserError("trial.path=null: valid: a CSV of recorded curves")

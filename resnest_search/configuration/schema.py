@@ -1,0 +1,466 @@
+"""What a run may be told: the typed schema of conf/ as plain dataclasses.
+
+Standard library alone. Everything that crosses to a worker process is made of these.
+Each key is written once, with one line of help and what is valid: the command line's help,
+docs/configuration.md and the checks all read it here. Units stand in the names.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import typing
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any
+
+from resnest_search.metrics import METRICS
+
+__all__ = [
+    "AUGMENTS",
+    "DATA_SETS",
+    "DataConfig",
+    "ExportConfig",
+    "Key",
+    "LimitsConfig",
+    "MeasureConfig",
+    "MethodConfig",
+    "ModelConfig",
+    "ProfileConfig",
+    "ReportConfig",
+    "ResourcesConfig",
+    "ResumeConfig",
+    "SearchConfig",
+    "SweepConfig",
+    "TrainCommandConfig",
+    "TrainConfig",
+    "TrialConfig",
+    "Valid",
+    "keys",
+]
+
+DATA_SETS = ("digits", "fashion_mnist", "cifar10", "image_folder", "imagenet")
+AUGMENTS = ("none", "shift", "crop_flip", "resized_crop", "autoaugment")
+_PRECISIONS = ("fp32", "bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class Valid:
+    """What a value, or each entry of a list, must be: in words, and as a test of it."""
+
+    words: str
+    holds: Callable[[Any], bool] = lambda value: True
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of the schema, by its dotted name."""
+
+    name: str
+    kind: Any  # its type
+    help: str
+    valid: Valid | None
+    default: Any
+
+
+def keys(section: type[Any], prefix: str = "") -> Iterator[Key]:
+    """Every key of a section and of those within it; a mapping or a list is one key.
+
+    Raises:
+        KeyError: a field has no line of help.
+    """
+    kinds = typing.get_type_hints(section)
+    for entry in dataclasses.fields(section):
+        name, kind = f"{prefix}{entry.name}", kinds[entry.name]
+        if dataclasses.is_dataclass(kind):
+            yield from keys(typing.cast("type[Any]", kind), f"{name}.")
+        else:
+            default = entry.default_factory() if callable(entry.default_factory) else entry.default
+            yield Key(name, kind, entry.metadata["help"], entry.metadata["valid"], default)
+
+
+def _key(default: Any, help: str, valid: Valid | str | None = None) -> Any:
+    """A field of the schema. Words alone, where what is valid is decided elsewhere."""
+    rule = Valid(valid) if isinstance(valid, str) else valid
+    metadata = {"help": help, "valid": rule}
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: copy.copy(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def _one_of(*names: Any) -> Valid:
+    return Valid(", ".join(str(name) for name in names), lambda value: value in names)
+
+
+def _at_least(least: float) -> Valid:
+    return Valid(f"a number of at least {least}", lambda value: least <= value < inf)
+
+
+def _share() -> Valid:
+    return Valid("at least 0, below 1", lambda value: 0 <= value < 1)
+
+
+def _above(least: float) -> Valid:
+    return Valid(f"above {least}", lambda value: least < value < inf)
+
+
+def _whole(least: int) -> Valid:
+    def holds(value: Any) -> bool:
+        return type(value) is int and value >= least
+
+    return Valid(f"whole numbers of at least {least}", holds)
+
+
+@dataclass
+class ModelConfig:
+    """The network around the variant."""
+
+    name: str = _key("small", "What the network is called, in tables and messages.")
+    stem: str = _key(
+        "small",
+        "Before the stages: small is one 3x3 at stride 1; deep three 3x3 at stride 2, then a pool.",
+        _one_of("small", "deep"),
+    )
+    stem_width: int = _key(
+        32, "Channels of the deep stem's first two 3x3; it ends at twice that.", _at_least(1)
+    )
+    depths: list[int] = _key([1, 1], "Blocks of each stage.", _whole(1))
+    planes: list[int] = _key([32, 64], "Width of each stage, which ends at 4 x planes.", _whole(1))
+    avg_down: bool = _key(True, "Shortcuts shrink by an average pool, then a 1x1 at stride 1.")
+    avd: bool = _key(True, "A 3x3 average pool does the down-sampling of a block.")
+    avd_first: bool = _key(
+        True, "That pool stands before the 3x3 (ResNeSt-fast) instead of after it."
+    )
+    radix0: str = _key(
+        "resnet_d",
+        "What radix 0 means: resnet_d is a strided 3x3; avd pools like the other radices.",
+        _one_of("resnet_d", "avd"),
+    )
+    zero_init_last_gamma: bool = _key(True, "The last batch norm of each block starts at zero.")
+    dropout: float = _key(0.0, "Dropout before the classifier.", _share())
+    dropblock: float = _key(0.0, "DropBlock in the last two stages.", _share())
+    pretrained: str | None = _key(
+        None,
+        "Weights to start from.",
+        "a file of the authors, of timm or of this project; null: none",
+    )
+
+
+@dataclass
+class DataConfig:
+    """Images, their split into training, validation and test, and what is done to them."""
+
+    name: str = _key("digits", "The data set, or how its files lie.", _one_of(*DATA_SETS))
+    root: str | None = _key(
+        None, "Folder of the images.", "a folder; null: none is needed, or ~/.cache/resnest-search"
+    )
+    download: bool = _key(False, "Fetch CIFAR-10 or Fashion-MNIST where the root lacks it.")
+    image_size: int = _key(8, "Side in pixels of the square that the network sees.", _at_least(1))
+    channels: int = _key(3, "Of the images: 1 is grey, 3 is RGB.", _one_of(1, 3))
+    classes: int | None = _key(
+        None, "How many classes there must be.", "null: counted from the folders"
+    )
+    mean: list[float] = _key(
+        [], "Subtracted from images in 0 to 1.", "one value, one per channel, or [] beside std=[]"
+    )
+    std: list[float] = _key(
+        [], "Images are divided by it.", "above 0: one value, one per channel, or [] beside mean=[]"
+    )
+    background: list[int] = _key(
+        [255], "Put behind transparent pixels.", "0 to 255: one grey, or one value per channel"
+    )
+    augment: str = _key("none", "How training images are varied.", _one_of(*AUGMENTS))
+    train_images: int | None = _key(
+        None, "Images to train on.", "at most what there are; null: all that validation leaves"
+    )
+    val_images: int | None = _key(
+        None,
+        "Images to validate on, held out of training, by class.",
+        "null: the data set's own, or a tenth of the training images",
+    )
+    test_images: int | None = _key(
+        None, "Images of the one test of an exported network.", "null: the data set's own, if any"
+    )
+    split_seed: int = _key(0, "Decides which images are held out.", _at_least(0))
+    workers: int = _key(0, "Loader processes of each training process.", _at_least(0))
+    check: bool = _key(True, "Read every image once before anything is measured.")
+    unreadable: str = _key(
+        "refuse",
+        "What becomes of images that this cannot read: skip leaves them out and counts them.",
+        _one_of("refuse", "skip"),
+    )
+    skip: list[str] = _key(
+        [], "Files that are left out; filled by unreadable=skip.", "paths below root"
+    )
+
+
+@dataclass
+class TrainConfig:
+    """The recipe."""
+
+    name: str = _key("quick", "What the recipe is called.")
+    epochs: int = _key(9, "Length of a training, unless search.epochs says other.", _at_least(1))
+    batch_size: int = _key(
+        64,
+        "Images of an optimizer step, over all workers of a trial.",
+        _at_least(2),  # one image has no batch statistics
+    )
+    learning_rate: float = _key(
+        0.1, "Peak for 256 images of batch; it is scaled by batch_size / 256.", _at_least(0)
+    )
+    momentum: float = _key(0.9, "Nesterov momentum of SGD.", _share())
+    weight_decay: float = _key(1e-4, "Of weights; biases and norms have none.", _at_least(0))
+    warmup_epochs: float = _key(
+        1.0,
+        "Epochs in which the rate rises linearly; then it falls to zero as a cosine.",
+        _at_least(0),
+    )
+    label_smoothing: float = _key(0.0, "Share of a label spread over all classes.", _share())
+    mixup: float = _key(0.0, "Alpha of mixup's Beta distribution; 0 is off.", _at_least(0))
+    precision: str = _key("fp32", "Of training; the others are mixed.", _one_of(*_PRECISIONS))
+    channels_last: bool = _key(False, "Train in the memory format NHWC.")
+    compile: bool = _key(False, "Train the network as torch.compile makes it.")
+
+
+@dataclass
+class MeasureConfig:
+    """The mode in which cost is measured: latency is a property of the variant and of this."""
+
+    name: str = _key("eager", "What the mode is called.")
+    batch: int = _key(1, "Images of a forward pass.", _at_least(1))
+    image_size: int | None = _key(None, "Side in pixels; null: the data's.", _at_least(1))
+    precision: str = _key("fp32", "Of the forward pass.", _one_of(*_PRECISIONS))
+    channels_last: bool = _key(False, "Measure in the memory format NHWC.")
+    compile: bool = _key(False, "Measure the network as torch.compile makes it.")
+    form: str = _key(
+        "plain",
+        "Plain is the network as exported; fast has norms folded and the fastest form of each 3x3.",
+        _one_of("plain", "fast"),
+    )
+    warmup: int = _key(10, "Passes before the first timed one.", _at_least(0))
+    repeats: int = _key(150, "Timed passes.", _at_least(1))
+    threads: int = _key(1, "Threads of a CPU.", _at_least(1))
+    device: str | None = _key(
+        None, "Where; null: cuda where a trial has a GPU, else cpu.", _one_of("cpu", "cuda")
+    )
+
+
+@dataclass
+class MethodConfig:
+    """A sampler or pruner: its name and its own parameters."""
+
+    name: str = _key("", "Which one; chosen with its parameters by the group of that name.")
+    args: dict[str, Any] = _key({}, "Its own parameters.", "those of the group's files; Optuna's")
+
+
+@dataclass
+class LimitsConfig:
+    """Bounds on measured costs; what breaks one is infeasible and never trained."""
+
+    latency_ms: float | None = _key(None, "Most of the median latency, in ms.", _above(0))
+    latency_p95_ms: float | None = _key(
+        None, "Most of the 95th percentile of latency, in ms.", _above(0)
+    )
+    images_per_s: float | None = _key(None, "Least images per second.", _above(0))
+    memory_mib: float | None = _key(None, "Most memory of inference, in MiB.", _above(0))
+    train_memory_mib: float | None = _key(
+        None, "Most memory of a training step, in MiB.", _above(0)
+    )
+    parameters_m: float | None = _key(None, "Most parameters, in millions.", _above(0))
+    gmacs: float | None = _key(
+        None, "Most multiply-accumulates of an image, in billions.", _above(0)
+    )
+
+
+@dataclass
+class SearchConfig:
+    """What varies, what is sought, and how much may be spent on it."""
+
+    space: dict[str, Any] = _key(
+        {},
+        "What varies: for each key a list of values, or {low, high, log, step}; {…} replaces all.",
+        "variant; radix and cardinality_width; radix, cardinality and width; keys of model, data, "
+        "train",
+    )
+    objectives: list[str] = _key(
+        ["accuracy", "latency_ms", "memory_mib"],
+        "What the front is of; what comes first is what ties are broken by.",
+        _one_of(*METRICS),
+    )
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+    trials: int | None = _key(
+        None, "Most candidates; null: every one of a finite space.", _at_least(1)
+    )
+    epochs: int = _key(9, "Full length of a trial; that of train.epochs.", _at_least(1))
+    budget: int | None = _key(
+        None, "Most training epochs of the whole sweep; null: no bound.", _at_least(1)
+    )
+    hours: float | None = _key(None, "Most wall-clock time; null: no bound.", _above(0))
+    seed: int = _key(0, "Of order, weights and batches.", _at_least(0))
+    repeats: int = _key(
+        0,
+        "Most further seeds of a candidate that noise leaves in doubt on the front.",
+        _at_least(0),
+    )
+    warm_start: list[str] = _key([], "Earlier runs to learn from.", "folders of runs")
+    sampler: MethodConfig = field(default_factory=MethodConfig)
+    pruner: MethodConfig = field(default_factory=MethodConfig)
+
+
+@dataclass
+class TrialConfig:
+    """How a trial comes by its epochs."""
+
+    name: str = _key(
+        "train", "It trains, or replays recorded curves (table).", _one_of("train", "table")
+    )
+    path: str | None = _key(None, "The recorded curves; a table needs them.", "a CSV file")
+    engine: str = _key(
+        "simulator",
+        "How a table is replayed: in virtual time, or through Ray Tune.",
+        _one_of("simulator", "ray"),
+    )
+    workers: int = _key(1, "Virtual workers of the simulator.", _at_least(1))
+
+
+@dataclass
+class ResourcesConfig:
+    """What a trial gets, and on which machines."""
+
+    address: str | None = _key(
+        None, "Of a running Ray cluster.", "auto, or HOST:PORT; null: this machine"
+    )
+    gpus_per_trial: float | None = _key(
+        None,
+        "GPUs of a trial, over all its workers.",
+        "a fraction of one, or a whole number; null: 1 where there is one",
+    )
+    workers_per_trial: int | None = _key(
+        None,
+        "Processes that train a trial together.",
+        "at least 1; null: gpus_per_trial, rounded up, at least 1",
+    )
+    cpus_per_worker: int = _key(1, "CPU cores of each of them.", "at least 1")
+
+
+def _tracking() -> Any:
+    return _key(
+        "offline",
+        "W&B: runs to upload later, an upload as the sweep goes, or nothing.",
+        _one_of("offline", "online", "none"),
+    )
+
+
+def _storage() -> Any:
+    return _key(
+        None, "Where the study's database is now.", "a URL of a database; null: as recorded"
+    )
+
+
+def _run() -> Any:
+    return _key(None, "The run.", "its folder, with its study.db")
+
+
+def _plan() -> Any:
+    return _key(False, "Print what it would cost, and end before anything begins.")
+
+
+def _verbose() -> Any:
+    return _key(False, "Let Ray, Lightning and the others say what they have to say.")
+
+
+@dataclass
+class SweepConfig:
+    """The sweep command."""
+
+    sweep: str = _key("", "The question, which names what varies.", "a file of sweeps/")
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
+    resources: ResourcesConfig = field(default_factory=ResourcesConfig)
+    trial: TrialConfig = field(default_factory=TrialConfig)
+    tracking: str = _tracking()
+    storage: str | None = _key(
+        None, "Database of the study.", "a URL of Optuna's; null: study.db in the run's folder"
+    )
+    run: str | None = _key(
+        None, "Where the results go.", "a new folder; null: runs/<sweep>/<start time>"
+    )
+    plan: bool = _plan()
+    verbose: bool = _verbose()
+
+
+@dataclass
+class TrainCommandConfig:
+    """The train command: one variant, to its full length."""
+
+    variant: str = _key("2s1x64d", "What is trained.", "RsKxWd: radix, cardinality, width")
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
+    resources: ResourcesConfig = field(default_factory=ResourcesConfig)
+    seed: int = _key(0, "Of weights and batches.", _at_least(0))
+    tracking: str = _tracking()
+    run: str | None = _key(
+        None, "Where the results go.", "a new folder; null: runs/train/<start time>"
+    )
+    plan: bool = _plan()
+    verbose: bool = _verbose()
+
+
+@dataclass
+class ProfileConfig:
+    """The profile command: costs of one variant, without training."""
+
+    variant: str = _key("2s1x64d", "What is measured.", "RsKxWd: radix, cardinality, width")
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
+    verbose: bool = _verbose()
+
+
+@dataclass
+class ResumeConfig:
+    """The resume command: the run's own configuration, with larger bounds where given."""
+
+    run: str | None = _run()
+    trials: int | None = _key(None, "Most candidates now; null: as recorded.", _at_least(1))
+    budget: int | None = _key(
+        None, "Most training epochs of the whole sweep now; null: as recorded.", _at_least(1)
+    )
+    hours: float | None = _key(
+        None, "Most wall-clock time of the whole sweep now; null: as recorded.", _above(0)
+    )
+    storage: str | None = _storage()
+    verbose: bool = _verbose()
+
+
+@dataclass
+class ReportConfig:
+    """The report command."""
+
+    run: str | None = _run()
+    storage: str | None = _storage()
+    verbose: bool = _verbose()
+
+
+@dataclass
+class ExportConfig:
+    """The export command."""
+
+    run: str | None = _run()
+    select: str = _key(
+        "knee",
+        "Which network: the knee, or the best by one objective, or a variant.",
+        "knee, accuracy, latency, memory, a variant, or a candidate's hash",
+    )
+    format: list[str] = _key(
+        ["source"], "What is written; source always is.", "source, torch_export, onnx, timm"
+    )
+    storage: str | None = _storage()
+    verbose: bool = _verbose()

@@ -1,0 +1,170 @@
+"""What a sweep would cost, before anything begins: counts, bounds and exact arithmetic."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from resnest_search.configuration.schema import SearchConfig, SweepConfig
+from resnest_search.execution.resources import allot, this_machine
+from resnest_search.execution.table import Table
+from resnest_search.search import Candidate, Space, configured
+
+__all__ = ["bill"]
+
+_MIB = 2**20
+_KEPT = 8  # bytes of a checkpoint for each parameter: float32, and its momentum
+
+
+def bill(config: SweepConfig, space: Space) -> list[str]:
+    """The lines of a bill for a sweep that `prepare` has checked.
+
+    Every number is a count, a bound or exact arithmetic; what nobody has measured is said to be
+    unknown.
+    """
+    trials = _trials(config.search, space)
+    rows = [
+        ("candidates", _candidates(config.search, space, trials)),
+        ("epochs", _epochs(config.search, trials)),
+        ("measuring", _measuring(config, space)),
+        ("hours", _hours(config, space, trials)),
+        ("disk", _disk(config, space, trials)),
+    ]
+    return [f"{name:12}{line}" for name, line in rows]
+
+
+def _trials(search: SearchConfig, space: Space) -> int | None:
+    """The most candidates that are trained; None where only epochs or hours bound them."""
+    listed = None if space.candidates is None else len(space.candidates)
+    bounds = [bound for bound in (search.trials, listed) if bound is not None]
+    return min(bounds, default=None)
+
+
+def _candidates(search: SearchConfig, space: Space, trials: int | None) -> str:
+    if space.candidates is None:
+        known = f"at most {trials}" if trials is not None else "as many as the bounds allow"
+        return f"{known}, of a space with a range"
+    if trials != len(space.candidates):
+        return f"at most {trials} of {len(space.candidates)} (search.trials)"
+    limited = any(bound is not None for bound in vars(search.limits).values())
+    return f"{trials}, every one of the space{' that meets search.limits' if limited else ''}"
+
+
+def _most_epochs(search: SearchConfig, trials: int | None) -> int | None:
+    """The most epochs that are trained; None where they are not bounded."""
+    whole = None if trials is None else trials * search.epochs * (1 + search.repeats)
+    return min((n for n in (whole, search.budget) if n is not None), default=None)
+
+
+def _epochs(search: SearchConfig, trials: int | None) -> str:
+    most = _most_epochs(search, trials)
+    if most is None:
+        return f"bounded by search.hours alone, {search.epochs} a trial at most"
+    if most == search.budget:
+        return f"at most {most} (search.budget), {search.epochs} a trial at most"
+    seeds = f" x {1 + search.repeats} seeds where noise asks for them" if search.repeats else ""
+    fewer = "" if search.pruner.name == "none" else "; what the pruner stops is trained for fewer"
+    return f"at most {most}: {_count(trials or 0, 'trial')} x {search.epochs}{seeds}{fewer}"
+
+
+def _measuring(config: SweepConfig, space: Space) -> str:
+    if config.trial.name == "table":
+        return "none: costs are those of the table"
+    passes = config.measure.repeats
+    return f"{_count(space.timed, 'network')} before the first epoch, {passes} timed passes of each"
+
+
+def _hours(config: SweepConfig, space: Space, trials: int | None) -> str:
+    if config.trial.name == "table":
+        return _recorded(config, space, trials)
+    slots = ""
+    if config.resources.address is None:
+        at_once = allot(config.resources, this_machine()).slots
+        slots = f"; {_count(at_once, 'trial')} at once on this machine"
+    if config.search.hours is not None:
+        return (
+            f"at most {config.search.hours:g} (search.hours), and then the rest of the epochs at "
+            f"work{slots}"
+        )
+    return f"not known, since no epoch has been timed here{slots}"
+
+
+def _recorded(config: SweepConfig, space: Space, trials: int | None) -> str:
+    """Of a table each epoch's seconds are on record."""
+    table = Table.read(config.trial.path or "")
+    seconds = [
+        sum(epoch.seconds for epoch in table.curve(candidate.variant, seed)[: config.search.epochs])
+        for candidate in space.candidates or ()
+        for seed in table.seeds(candidate.variant)[: 1 + config.search.repeats]
+    ]
+    trials = None if trials is None else trials * (1 + config.search.repeats)
+    most = sum(sorted(seconds, reverse=True)[:trials])
+    return (
+        f"at most {most / 3600:.3g} virtual ones of one worker: the seconds that the table records"
+    )
+
+
+def _disk(config: SweepConfig, space: Space, trials: int | None) -> str:
+    free, place = _room(config.run)
+    room = f"{free / _MIB:,.0f} MiB are free at {place}"
+    if config.trial.name == "table":
+        return f"no checkpoints; {room}"
+    sizes = _checkpoints(config, space)
+    small, large = min(sizes) / _MIB, max(sizes) / _MIB
+    each = f"{small:.3g}" if f"{small:.3g}" == f"{large:.3g}" else f"{small:.3g} to {large:.3g}"
+    each += " MiB of weights and momentum"
+    if trials is None:
+        return f"a checkpoint of {each} a trial; {room}"
+    trials *= 1 + config.search.repeats
+    whole = sum(sorted(sizes, reverse=True)[:trials])
+    whole += max(0, trials - len(sizes)) * max(sizes)
+    short = "" if whole < free else ": TOO FEW"
+    return (
+        f"at most {whole / _MIB:.3g} MiB: {_count(trials, 'checkpoint')} of {each}; {room}{short}"
+    )
+
+
+def _checkpoints(config: SweepConfig, space: Space) -> list[int]:
+    """Bytes of each candidate's checkpoint, or of each network's where a space has a range."""
+    found: dict[tuple[str, str], int] = {}
+    sizes = []
+    for candidate in space.candidates or space.networks:
+        model, _, _ = configured(config, candidate)
+        key = (str(candidate.variant), repr(model))
+        if key not in found:
+            found[key] = _checkpoint(config, candidate)
+        sizes.append(found[key])
+    return sizes
+
+
+def _checkpoint(config: SweepConfig, candidate: Candidate) -> int:
+    """Bytes of weights, momentum and running statistics; the network is never allocated."""
+    import torch
+
+    from resnest_search.models import build
+
+    model, data, _ = configured(config, candidate)
+    with torch.device("meta"):
+        network = build(
+            candidate.variant, model, in_channels=data.channels, num_classes=data.classes or 1
+        )
+    kept = sum(_KEPT * parameter.numel() for parameter in network.parameters())
+    return kept + sum(b.numel() * b.element_size() for b in network.buffers())
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def _room(run: str | None) -> tuple[int, Path]:
+    """Bytes that are free where the run would lie, and the folder that was asked."""
+    folder = Path(run or "runs").absolute()
+    place = next(place for place in _upwards(folder) if place.is_dir())
+    state = os.statvfs(place)
+    return state.f_bavail * state.f_frsize, place
+
+
+def _upwards(folder: Path) -> Iterator[Path]:
+    yield folder
+    yield from folder.parents

@@ -1,0 +1,144 @@
+"""What a sweep comes to, in sentences: did it end, what is chosen, how much of it is noise."""
+
+from __future__ import annotations
+
+from resnest_search.metrics import METRICS, accuracy_interval
+from resnest_search.record import Sweep, TrialRecord
+from resnest_search.report.reading import (
+    LIKELY,
+    accuracy_text,
+    chosen,
+    front,
+    knee,
+    percent,
+    shown,
+)
+
+__all__ = ["choice", "noise", "unfinished", "verdict"]
+
+_MOST_NAMED = 4
+
+
+def verdict(sweep: Sweep) -> list[str]:
+    """All that is said, a line each."""
+    return [line for line in (unfinished(sweep), choice(sweep), noise(sweep)) if line]
+
+
+def unfinished(sweep: Sweep) -> str:
+    """That a sweep was interrupted, or is at work still; nothing where it is finished."""
+    if sweep.finished:
+        return ""
+    budget = f" of {sweep.budget}" if sweep.budget else ""
+    spent = f"after {sweep.epochs}{budget} epochs"
+    if not sweep.interrupted:
+        return f"Not finished: still at work. What follows is where it stands {spent}."
+    return f"Interrupted: not finished. What follows is where it stood {spent}."
+
+
+def choice(sweep: Sweep) -> str:
+    """What stands for the front, with its numbers; or why nothing does."""
+    members, best = front(sweep), chosen(sweep)
+    if best is None:
+        return f"The front has {_members(len(members))}, and there is no knee."
+    if knee(sweep) is not None:
+        return f"The knee of the front is {best.name}: {_numbers(sweep, best)}."
+    if len(members) == 1:
+        return (
+            f"The front has 1 member, so that there is nothing to choose: {best.name}, with "
+            f"{_numbers(sweep, best)}."
+        )
+    order = ", ".join(METRICS[name].noun for name in sweep.objectives)
+    others = "; ".join(f"{t.name}, with {_numbers(sweep, t)}" for t in members if t is not best)
+    return (
+        f"The front has {_members(len(members))}, so that there is no knee to choose: {best.name} "
+        f"comes first in the order of the objectives ({order}) and is taken, with "
+        f"{_numbers(sweep, best)}. Beside it: {others}."
+    )
+
+
+def noise(sweep: Sweep) -> str:
+    """How far noise puts the choice in doubt, and what that accounts for; or nothing."""
+    best = chosen(sweep)
+    if best is None or best.membership is None:
+        return ""
+    lines = [
+        _alike_text(sweep),
+        _rivals_text(sweep, best),
+        _shares_text(sweep, best),
+        _sources_text(sweep, best),
+    ]
+    return " ".join(line for line in lines if line)
+
+
+def _members(count: int) -> str:
+    return f"{count} member{'s' * (count != 1)}"
+
+
+def _numbers(sweep: Sweep, trial: TrialRecord) -> str:
+    """The objectives in their order, then what else is known."""
+    parts = []
+    for name in shown(sweep):
+        if name == "accuracy":
+            parts.append(f"{accuracy_text(trial)} % accuracy{_interval(trial)}")
+        elif trial.metric(name) is not None:
+            parts.append(METRICS[name].say(trial.metric(name)))
+    seeds = f", the mean of {trial.seeds} seeds" if trial.seeds > 1 else ""
+    return ", ".join(parts) + seeds
+
+
+def _interval(trial: TrialRecord) -> str:
+    """Of one training: a mean over seeds has another noise."""
+    if trial.seeds > 1 or trial.accuracy is None:
+        return ""
+    found = accuracy_interval(trial.accuracy, trial.validation_images)
+    if found is None:
+        return ""
+    low, high = (METRICS["accuracy"].show(end) for end in found)
+    return f" (95 % interval {low} to {high})"
+
+
+def _alike_text(sweep: Sweep) -> str:
+    """What was passed over for being dearer, where its accuracy is not told from the knee's."""
+    names = [trial.name for trial in front(sweep) if trial.number in sweep.alike]
+    if not names or knee(sweep) is None:
+        return ""
+    return f"Noise does not tell its accuracy from that of {_listed(names)}, on average dearer."
+
+
+def _rivals_text(sweep: Sweep, best: TrialRecord) -> str:
+    rivals = sorted((t for t in sweep.trials if t.number in best.rivals), key=sweep.by_cost)
+    names = [trial.name for trial in rivals]
+    if not names:
+        return "Nothing that costs as little is within noise of it."
+    if len(names) == 1:
+        return f"{names[0]} is within noise of it and costs no more."
+    return f"{_listed(names)} are within noise of it and cost no more."
+
+
+def _shares_text(sweep: Sweep, best: TrialRecord) -> str:
+    """Who would be the knee another time."""
+    if best.knee_share is None:
+        return f"Another time it would be on the front in {percent(best.membership)} % of cases."
+    others = [t for t in sweep.trials if t is not best and (t.knee_share or 0) >= LIKELY]
+    others.sort(key=lambda t: -(t.knee_share or 0))
+    shares = [f"{t.name} in {percent(t.knee_share)} %" for t in others[:_MOST_NAMED]]
+    first = f"it would be the knee in {percent(best.knee_share)} % of cases"
+    return f"Another time {_listed([first, *shares])}."
+
+
+def _sources_text(sweep: Sweep, best: TrialRecord) -> str:
+    images = f"the {best.validation_images} validation images" if "images" in sweep.noise else ""
+    if sweep.seed_deviation is None:
+        return f"This is the noise of {images}; that between seeds was not measured."
+    repeated = sum(t.seeds > 1 and t.repeat_of is None for t in sweep.trials)
+    seeds = (
+        f"between seeds ({METRICS['accuracy'].show(sweep.seed_deviation)} %, from {repeated} "
+        f"candidate{'s' * (repeated != 1)})"
+    )
+    if not images:
+        return f"This is the noise {seeds}; that of the validation images is not known."
+    return f"This is the noise of {images} and {seeds}."
+
+
+def _listed(words: list[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -1,0 +1,108 @@
+"""The bill of a sweep: every number of it is a bound that a sweep keeps, and nothing is begun."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from command_line import ONE_AT_A_TIME, SMALL, run, study, sweep_file
+from tables import SIX, rows_of, write
+
+from resnest_search.configuration.schema import (
+    LimitsConfig,
+    MethodConfig,
+    ModelConfig,
+    SearchConfig,
+    SweepConfig,
+)
+from resnest_search.execution.plan import bill
+from resnest_search.execution.prepare import prepare
+from resnest_search.training import CHECKPOINT
+
+THREE = ["1s1x64d", "2s1x64d", "4s1x64d"]
+
+
+def lines(**search: object) -> dict[str, str]:
+    """The bill by its first words."""
+    given = {
+        "space": {"variant": THREE},
+        "sampler": MethodConfig("random"),
+        "pruner": MethodConfig("none"),
+    }
+    config = SweepConfig(
+        model=ModelConfig(depths=[1, 1], planes=[32, 64]),
+        search=SearchConfig(**{**given, **search}),  # type: ignore[arg-type]
+    )
+    return dict(line.split(maxsplit=1) for line in bill(*prepare(config)))  # type: ignore[misc]
+
+
+def test_a_plan_is_kept_and_begins_nothing(tmp_path: Path) -> None:
+    sweep_file(tmp_path, {"variant": THREE[:2]})
+    words = ("sweep=tiny", *SMALL, ONE_AT_A_TIME, "train.epochs=1", "run=out")
+    planned = run(tmp_path, *words, "plan=true")
+    assert (planned.code, planned.err) == (0, "")
+    assert not (tmp_path / "out").exists()
+    assert "2, every one of the space" in planned.out
+    assert "at most 2: 2 trials x 1" in planned.out
+    done = run(tmp_path, *words)
+    assert done.code == 0, done
+    assert sum(len(trial.intermediate_values) for trial in study(tmp_path / "out").trials) <= 2
+    found = re.search(r"2 checkpoints of ([\d.]+) to ([\d.]+) MiB", planned.out)
+    assert found
+    files = (tmp_path / "out" / "trials" / number / CHECKPOINT for number in "01")
+    sizes = [file.stat().st_size / 2**20 for file in files]
+    assert [float(size) for size in found.groups()] == pytest.approx(sizes, rel=0.2)
+    assert float(found[1]) < sizes[0]
+
+
+def test_a_training_has_a_plan_too(tmp_path: Path) -> None:
+    done = run(tmp_path, "train", "variant=1s1x64d", "plan=true", "run=out")
+    assert done.code == 0, done
+    assert "1 trial x 9" in done.out
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("search", "name", "said"),
+    [
+        ({}, "epochs", "at most 27: 3 trials x 9"),
+        ({"repeats": 2}, "epochs", "at most 81: 3 trials x 9 x 3 seeds"),
+        ({"repeats": 2, "budget": 40}, "epochs", "at most 40 (search.budget)"),
+        ({"budget": 40}, "epochs", "at most 27: 3 trials x 9"),
+        ({"trials": 2}, "candidates", "at most 2 of 3 (search.trials)"),
+        ({"limits": LimitsConfig(latency_ms=1.0)}, "candidates", "that meets search.limits"),
+        ({}, "hours", "not known"),
+        ({"hours": 2.0}, "hours", "at most 2 (search.hours)"),
+        ({"trials": 2}, "disk", "2 checkpoints"),
+        ({"repeats": 1}, "disk", "6 checkpoints"),
+    ],
+)
+def test_each_line_is_a_bound(search: dict[str, object], name: str, said: str) -> None:
+    assert said in lines(**search)[name]
+
+
+def test_what_only_training_tells_apart_is_one_network_to_measure() -> None:
+    space = {"variant": THREE, "train.batch_size": [32, 64]}
+    found = lines(space=space)
+    assert found["candidates"].startswith("6,")
+    assert found["measuring"].startswith("3 networks")
+
+
+def test_a_range_has_no_end_of_its_own() -> None:
+    space = {"variant": THREE, "train.learning_rate": {"low": 0.01, "high": 1.0}}
+    assert "at most 5, of a space with a range" in lines(space=space, trials=5)["candidates"]
+    found = lines(space=space, hours=1.0)
+    assert "bounded by search.hours alone" in found["epochs"]
+    assert "a trial;" in found["disk"]
+
+
+def test_a_table_knows_its_seconds(tmp_path: Path) -> None:
+    seconds = dict(zip(SIX, [100.0, 200.0, 300.0, 400.0, 500.0, 600.0], strict=True))
+    path = write(tmp_path / "table.csv", rows_of(seconds=seconds))
+    sweep_file(tmp_path, {"variant": list(SIX)}, trials=2)
+    words = ("trial=table", f"trial.path={path}", "train.epochs=3", "run=out", "plan=true")
+    done = run(tmp_path, "sweep=tiny", *words)
+    assert done.code == 0, done
+    assert f"at most {3 * (600 + 500) / 3600:.3g} virtual" in done.out
+    assert "no checkpoints" in done.out
