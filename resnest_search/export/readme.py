@@ -59,11 +59,12 @@ def _files(facts: dict[str, Any]) -> str:
     side = "its shorter side" if facts["resized"] == SHORTER else "each side"
     resize, crop = facts["resize"], facts["crop"]
     cut = f", and the {crop} x {crop} pixels in its centre are kept" if resize != crop else ""
+    ground = ", ".join(str(value) for value in facts["background"])
     return f"""\
 An image file is turned as its EXIF orientation says, made {facts["colour"]} of 8 bits with
-{facts["background"]} behind what is transparent, and {side} is resized to {resize} pixels
-({facts["interpolation"]}, antialias){cut}. Run the code below in this folder, with an image
-`photo.jpg` of your own in it."""
+{ground} behind what is transparent, and {side} is resized to {resize} pixels
+({facts["interpolation"]}, antialias){cut}.
+Run the code below in this folder, with an image `photo.jpg` of your own in it."""
 
 
 def _tested(test: dict[str, Any] | None, look: dict[str, Any] | None) -> str:

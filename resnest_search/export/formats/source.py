@@ -39,7 +39,7 @@ from model import build, classify, load_images, preprocess
 
 print(classify("photo.jpg"))  # the likeliest classes with their probabilities; needs Pillow
 network = build(pretrained=True).eval()
-inputs = load_images("photo.jpg", "other.png")  # as validation saw them, for the network
+inputs = load_images("photo.jpg")  # of one file or several, as validation saw them
 images = torch.rand(1, {shape})  # in [0, 1]; or uint8
 classes = network(preprocess(images)).argmax(1)
 maps = network.features()(preprocess(images))  # of each stage, for detection or segmentation
