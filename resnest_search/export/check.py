@@ -62,6 +62,7 @@ class Reference:
         images: a .npy file of float32 ``(N, C, H, W)``, as the network takes them.
         files: of the first of these images.
         logits: of these images, float32 ``(N, classes)``.
+        batch: images of each pass that made them; the last may have had fewer.
         threads: of torch while they were made.
         metadata: what each format should say of classes and preprocessing, by name.
     """
@@ -69,6 +70,7 @@ class Reference:
     images: Path
     files: tuple[Path, ...]
     logits: torch.Tensor
+    batch: int
     threads: int
     metadata: dict[str, Any]
 
@@ -84,7 +86,8 @@ class Reference:
         np.save(images, torch.cat([batch for batch, _ in seen]).numpy())
         logits = torch.cat([logits for _, logits in seen])
         metadata = {name: json.loads(text) for name, text in winner.metadata.items()}
-        return cls(images, tuple(files), logits, torch.get_num_threads(), metadata)
+        batch, threads = len(seen[0][0]), torch.get_num_threads()
+        return cls(images, tuple(files), logits, batch, threads, metadata)
 
 
 @torch.inference_mode()
@@ -240,7 +243,7 @@ def _answers(format: Format, folder: Path, reference: Reference) -> _Answers:
         "folder": str(folder.resolve()),
         "images": str(reference.images.resolve()),
         "files": [str(path.resolve()) for path in reference.files],
-        "batch": BATCH,
+        "batch": reference.batch,
         "threads": reference.threads,
         "watch": busy.__file__,
     }

@@ -93,6 +93,18 @@ def test_every_format_carries_what_validation_did(
     assert facts["busy_percent"] is None or 0 <= facts["busy_percent"] <= 100
 
 
+@pytest.mark.parametrize("threads", [1, 5])
+def test_passes_are_repeated_as_they_were_made(made: Made, tmp_path: Path, threads: int) -> None:
+    # Sums are added in another order with other threads or batches: the last bit falls otherwise.
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        reference = reference_of(made.data, made.winner, tmp_path)
+    finally:
+        torch.set_num_threads(before)
+    assert dataclasses.replace(made, reference=reference).check("source")["max_difference"] == 0
+
+
 READ = {
     "torch_export": """
 import torch
