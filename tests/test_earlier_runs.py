@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
-from optuna.trial import TrialState
-
-sys.path.insert(0, str(Path(__file__).parent / "execution"))
 from command_line import ROOT, rows, run, study
+from optuna.trial import TrialState
 
 RUNS = sorted((ROOT / "tests" / "fixtures").glob("run-*"))
 

@@ -1,11 +1,7 @@
 import re
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent / "report"))
 from sample_sweeps import mixed
 
 from resnest_search.configuration.shipped import shipped_folder

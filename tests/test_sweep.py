@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import math
 import shutil
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import yaml
-from optuna.study import StudyDirection
-from optuna.trial import TrialState
-
-sys.path.insert(0, str(Path(__file__).parent / "execution"))
-sys.path.insert(0, str(Path(__file__).parent / "export"))
 from command_line import (
     ONE_AT_A_TIME,
     SMALL,
@@ -26,9 +20,9 @@ from command_line import (
     study,
     sweep_file,
 )
-
-sys.path.insert(0, str(Path(__file__).parent))
 from finished_run import COMPLETE, INFEASIBLE, LIMIT_M, PRUNED, SECRETS, finished_run
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
 from wandb_files import configuration
 
 from resnest_search.metrics import COSTS

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from optuna.trial import TrialState
-
-sys.path.insert(0, str(Path(__file__).parent / "execution"))
-sys.path.insert(0, str(Path(__file__).parent / "export"))
 from command_line import (
     ONE_AT_A_TIME,
     SMALL,
@@ -23,6 +18,7 @@ from command_line import (
     study,
     sweep_file,
 )
+from optuna.trial import TrialState
 
 EPOCHS = 4
 

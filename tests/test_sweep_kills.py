@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import TrialState
-
-sys.path.insert(0, str(Path(__file__).parent / "execution"))
 from command_line import ONE_AT_A_TIME, SMALL, logged, rows, run, started, study, sweep_file
+from optuna.trial import TrialState
 
 
 def finished_once(folder: Path) -> None:

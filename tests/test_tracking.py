@@ -6,9 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parent / "report"))
 from sample_sweeps import doubtful, make_sweep, make_trial, mixed
 from wandb_files import configuration, header, history, records, summary
 
@@ -268,7 +265,7 @@ Tracker(sys.argv[3], sys.argv[1], "group", config).close(sweep)
 def in_a_process_of_its_own(folder, mode, **environment):
     inherited = {k: v for k, v in os.environ.items() if k != "WANDB_SERVICE"}  # this process's own
     return subprocess.run(
-        [sys.executable, "-c", _PROGRAM, str(folder), str(Path(__file__).parent / "report"), mode],
+        [sys.executable, "-c", _PROGRAM, str(folder), str(Path(__file__).parent / "support"), mode],
         env={**inherited, **environment},
         cwd=Path(__file__).parents[1],
         capture_output=True,

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from tables import SIX, rows_of, write
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
 from synthetic import everything
+from tables import SIX, rows_of, write
 
 from resnest_search.configuration.schema import (
     MethodConfig,

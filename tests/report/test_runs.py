@@ -11,8 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "execution"))
 from command_line import ROOT, run
 
 from resnest_search.record import Epoch, Sweep, TrialRecord

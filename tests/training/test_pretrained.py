@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from command_line import ONE_AT_A_TIME, SMALL, run, started, study
 from torch import nn
 from training_runs import MODEL, make_run, numbers, train
 
@@ -27,9 +27,6 @@ from resnest_search.models.build import build
 from resnest_search.search import Space
 from resnest_search.training import CHECKPOINT, load_weights
 from resnest_search.variant import Variant
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "execution"))
-from command_line import ONE_AT_A_TIME, SMALL, run, started, study
 
 
 @pytest.fixture(scope="module")

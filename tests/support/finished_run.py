@@ -6,12 +6,9 @@ import dataclasses
 import fcntl
 import json
 import os
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "execution"))
 from command_line import ONE_AT_A_TIME, SMALL, Done, run, sweep_file
 
 __all__ = ["COMPLETE", "INFEASIBLE", "LIMIT_M", "PRUNED", "SECRETS", "finished_run"]
