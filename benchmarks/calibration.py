@@ -30,11 +30,11 @@ from optuna.trial import FrozenTrial, TrialState
 from resnest_search.configuration.schema import MethodConfig, SearchConfig, SweepConfig
 from resnest_search.execution.simulator import VirtualClock, simulate, simulated
 from resnest_search.execution.table import Table
-from resnest_search.search import SweepStudy
 from resnest_search.search.improvement import beats
 from resnest_search.search.outlook import Finished, Outlook, Prospect
 from resnest_search.search.pruners.front_probability import front_probabilities
 from resnest_search.search.situation import Goal
+from resnest_search.study.study import SweepStudy
 from resnest_search.variant import Variant
 
 HERE = Path(__file__).parent

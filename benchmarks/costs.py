@@ -21,7 +21,7 @@ from resnest_search.configuration.schema import DataConfig, MeasureConfig, Model
 from resnest_search.configuration.shipped import shipped_folder
 from resnest_search.cost import CostRequest, Costs, measure_all
 from resnest_search.metrics import COSTS, METRICS
-from resnest_search.search import Space
+from resnest_search.space import Space
 
 RESULTS = Path(__file__).with_name("results")
 

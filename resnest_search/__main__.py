@@ -37,8 +37,8 @@ from resnest_search.words import command as typed
 
 if TYPE_CHECKING:
     from resnest_search.execution.sweep import SweepRun
-    from resnest_search.record import Sweep
     from resnest_search.report.runs import RunLine
+    from resnest_search.study.record import Sweep
 
 __all__ = ["main"]
 
@@ -245,7 +245,8 @@ def profile(config: ProfileConfig) -> None:
 def report(config: ReportConfig) -> None:
     """Write tables and page anew from the study."""
     from resnest_search.execution.folder import existing_folder, is_held
-    from resnest_search.search import SweepStudy, read_sweep
+    from resnest_search.study.read import read_sweep
+    from resnest_search.study.study import SweepStudy
 
     folder = existing_folder(config.run)
     study = SweepStudy.open(folder, config.storage)
@@ -259,7 +260,8 @@ def export(config: ExportConfig) -> None:
     from resnest_search.execution.folder import existing_folder
 
     folder = existing_folder(config.run)
-    from resnest_search.search import SweepStudy, read_sweep
+    from resnest_search.study.read import read_sweep
+    from resnest_search.study.study import SweepStudy
 
     study = SweepStudy.open(folder, config.storage)
     sweep = read_sweep(study, folder)
@@ -294,7 +296,8 @@ def list_runs(config: ListCommandConfig) -> None:
 def _line_of(folder: Path) -> RunLine:
     from resnest_search.execution.folder import is_held
     from resnest_search.report.runs import RunLine, run_line
-    from resnest_search.search import SweepStudy, read_sweep
+    from resnest_search.study.read import read_sweep
+    from resnest_search.study.study import SweepStudy
 
     try:
         study = SweepStudy.open(folder)
@@ -337,7 +340,7 @@ def _finish(run: SweepRun, tracker: Any, begun: bool) -> None:
     """
     from resnest_search.execution.outcome import shortfall
     from resnest_search.export import export_best
-    from resnest_search.search import read_sweep
+    from resnest_search.study.read import read_sweep
 
     sweep = read_sweep(run.study, run.folder, at_work=False)
     _write_reports(sweep)

@@ -16,7 +16,7 @@ import yaml
 from resnest_search.configuration.shipped import shipped_folder
 from resnest_search.errors import UserError
 from resnest_search.metrics import COSTS, METRICS, TRAINED
-from resnest_search.record import Sweep
+from resnest_search.study.record import Sweep
 
 __all__ = ["KINDS", "Panel", "drawn", "read_panels"]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from resnest_search.metrics import COSTS
 from resnest_search.panels import Panel
-from resnest_search.record import COMPLETE, Epoch, Sweep, TrialRecord
 from resnest_search.redact import public_text
+from resnest_search.study.record import COMPLETE, Epoch, Sweep, TrialRecord
 
 __all__ = [
     "Rows",

@@ -22,8 +22,8 @@ import wandb
 from resnest_search.errors import UserError
 from resnest_search.files import write_atomically
 from resnest_search.panels import Panel, drawn, read_panels
-from resnest_search.record import OPEN, Sweep, TrialRecord
 from resnest_search.redact import public_config, public_text
+from resnest_search.study.record import OPEN, Sweep, TrialRecord
 from resnest_search.tracked import (
     Rows,
     chart_table,

@@ -20,16 +20,16 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py") if "_shipped" not in path.
 # What a part may import; whatever is not listed is refused, a new part too.
 BASE = {
     "",
-    "answers",
     "configuration",
     "configuration.schema",
     "configuration.shipped",
     "errors",
     "files",
     "metrics",
-    "record",
     "redact",
     "stopping",
+    "study.answers",
+    "study.record",
     "variant",
     "words",
 }
@@ -45,25 +45,27 @@ BELOW: dict[str, set[str]] = {
     "configuration.page": {*HELPERS, "configuration.flags"},
     "panels": BASE,
     "pareto": BASE,
+    "space": HELPERS,
+    "study": {*HELPERS, "pareto", "space"},
     "tracked": {*BASE, "panels"},
     "models": BASE,
     "data": HELPERS,
     "cost": {*HELPERS, "models"},
-    "search": {*HELPERS, "pareto"},
+    "search": {*HELPERS, "pareto", "space", "study"},
     "training": {*HELPERS, "models", "data"},
     "tracking": {*HELPERS, "tracked"},
-    "report": {*HELPERS, "search"},
-    "export": {*HELPERS, "search", "training", "models", "data", "cost"},
-    "execution": {*HELPERS, "search", "training", "models", "data", "cost"},
-    "watch": {*HELPERS, "search", "tracking", "report", "execution"},
-    "__main__": {*HELPERS, "search", "tracking", "report", "execution", "export", "watch"},
+    "report": {*HELPERS, "study"},
+    "export": {*HELPERS, "space", "study", "training", "models", "data", "cost"},
+    "execution": {*HELPERS, "space", "study", "search", "training", "models", "data", "cost"},
+    "watch": {*HELPERS, "study", "tracking", "report", "execution"},
+    "__main__": {*HELPERS, "space", "study", "tracking", "report", "execution", "export", "watch"},
 }
 BELOW["__main__"] |= {"configuration.page"}
 DOORS: dict[str, set[str]] = {
     "moocore": {"pareto"},
     "hydra": {"configuration.compose", "configuration.overrides"},
     "omegaconf": {"configuration.compose"},
-    "optuna": {"search"},
+    "optuna": {"search", "space", "study"},
     "ray": {"execution"},
     "wandb": {"tracking"},
     "pytorch_lightning": {"training", "data"},
@@ -84,10 +86,12 @@ def part_of(path: Path) -> str:
 def part(names: Sequence[str]) -> str:
     """The first name below the package: a folder, or a module of the root.
 
-    Of the configuration each module is a part: the schema goes everywhere, Hydra nowhere.
+    Of the configuration each module is a part: the schema goes everywhere, Hydra nowhere. Of the
+    study two are: plain data that everyone may have without Optuna.
     """
     inside = [name for name in names if name != "__init__"]
-    return ".".join(inside[: 2 if inside[:1] == ["configuration"] else 1])
+    whole = ".".join(inside[:2])
+    return whole if inside[:1] == ["configuration"] or whole in BASE else whole.split(".")[0]
 
 
 def imports(path: Path) -> Iterator[tuple[str, int]]:
@@ -98,7 +102,11 @@ def imports(path: Path) -> Iterator[tuple[str, int]]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno} is relative"
             yield str(node.module), node.lineno
-            if node.module in ("resnest_search", "resnest_search.configuration"):
+            if node.module in (
+                "resnest_search",
+                "resnest_search.configuration",
+                "resnest_search.study",
+            ):
                 for alias in node.names:
                     if alias.name != "__version__":
                         yield f"{node.module}.{alias.name}", node.lineno
@@ -137,7 +145,7 @@ def test_the_fabric_of_lightning_lends_execution_its_environment_alone() -> None
 
 
 def test_a_variant_and_the_schema_need_the_standard_library_and_one_another_alone() -> None:
-    names = ("variant", "configuration.schema", "metrics", "record", "errors")
+    names = ("variant", "configuration.schema", "metrics", "study.record", "errors")
     theirs = {f"resnest_search.{name}" for name in names} | sys.stdlib_module_names
     for name in names:
         for module, line in imports(PACKAGE / f"{name.replace('.', '/')}.py"):
@@ -149,6 +157,8 @@ def test_a_variant_and_the_schema_need_the_standard_library_and_one_another_alon
     ("module", "strangers"),
     [
         ("resnest_search", {"torch", "ray", "optuna", "hydra", "numpy"}),
+        ("resnest_search.study.record", {"torch", "ray", "optuna", "hydra", "numpy"}),
+        ("resnest_search.study.study", {"torch", "ray", "pytorch_lightning", "hydra", "wandb"}),
         ("resnest_search.search", {"torch", "ray", "pytorch_lightning", "hydra", "wandb"}),
         (
             "resnest_search.configuration.compose",

@@ -12,7 +12,7 @@ from wandb_files import configuration, header, history, records, summary
 from resnest_search.configuration.compose import to_record
 from resnest_search.configuration.schema import SearchConfig, SweepConfig
 from resnest_search.errors import UserError
-from resnest_search.record import INFEASIBLE, OPEN, PRUNED
+from resnest_search.study.record import INFEASIBLE, OPEN, PRUNED
 from resnest_search.tracking import Tracker
 
 

@@ -9,8 +9,11 @@ import yaml
 
 from resnest_search.configuration.schema import MethodConfig, ModelConfig, SearchConfig
 from resnest_search.configuration.shipped import shipped_folder
-from resnest_search.record import Epoch
-from resnest_search.search import Costing, Space, Strategy, SweepStudy
+from resnest_search.search import Strategy
+from resnest_search.space import Space
+from resnest_search.study.costing import Costing
+from resnest_search.study.record import Epoch
+from resnest_search.study.study import SweepStudy
 from search_peers.race import Measured, Problem
 
 __all__ = ["OwnSearch", "method"]

@@ -50,8 +50,9 @@ from resnest_search.execution.measuring import measure_space
 from resnest_search.execution.resources import allot, this_machine
 from resnest_search.files import write_atomically
 from resnest_search.models import build as build_network
-from resnest_search.record import Epoch
-from resnest_search.search import Costing, Space
+from resnest_search.space import Space
+from resnest_search.study.costing import Costing
+from resnest_search.study.record import Epoch
 from resnest_search.training import Run, fit
 from resnest_search.training.recipe import make_optimizer
 from resnest_search.variant import Variant

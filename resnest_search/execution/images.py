@@ -10,7 +10,8 @@ from resnest_search.data import resolve
 from resnest_search.data.digest import ImageSet, Progress, difference
 from resnest_search.data.resolve import FOLDERS
 from resnest_search.errors import UserError
-from resnest_search.search import Space, SweepStudy
+from resnest_search.space import Space
+from resnest_search.study.study import SweepStudy
 
 __all__ = ["check_unchanged", "find_images", "noted_images"]
 

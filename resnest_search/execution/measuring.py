@@ -34,7 +34,8 @@ from resnest_search.configuration.schema import (
 from resnest_search.data.resolve import train_count
 from resnest_search.errors import UserError
 from resnest_search.metrics import METRICS
-from resnest_search.search import Candidate, Costing, Space, configured
+from resnest_search.space import Candidate, Space, configured
+from resnest_search.study.costing import Costing
 from resnest_search.variant import Variant
 
 if TYPE_CHECKING:

@@ -15,8 +15,10 @@ from resnest_search.data.digest import ImageSet
 from resnest_search.execution.images import noted_images
 from resnest_search.execution.measuring import busy_warnings
 from resnest_search.metrics import COSTS
-from resnest_search.search import Costing, Space, Strategy, SweepStudy
-from resnest_search.search.study import now
+from resnest_search.search import Strategy
+from resnest_search.space import Space
+from resnest_search.study.costing import Costing
+from resnest_search.study.study import SweepStudy, now
 
 __all__ = ["note_bounds", "note_end", "note_start", "note_sweep"]
 

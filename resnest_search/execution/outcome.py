@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from resnest_search.record import COMPLETE, FAILED, PRUNED, Sweep, TrialRecord
+from resnest_search.study.record import COMPLETE, FAILED, PRUNED, Sweep, TrialRecord
 
 __all__ = ["shortfall"]
 

@@ -16,12 +16,13 @@ from resnest_search.execution.pretrained import absolute_pretrained, check_pretr
 from resnest_search.execution.resources import allot, this_machine
 from resnest_search.execution.scratch import socket_folder
 from resnest_search.execution.table import Table
-from resnest_search.search import Candidate, Space, configured, find_earlier
+from resnest_search.search import find_earlier
 from resnest_search.search.pruners import build_pruner
 from resnest_search.search.samplers import build_sampler
 from resnest_search.search.situation import Goal
-from resnest_search.search.storage import check_storage
-from resnest_search.search.study import directions_of, reported_of
+from resnest_search.space import Candidate, Space, configured
+from resnest_search.study.storage import check_storage
+from resnest_search.study.study import directions_of, reported_of
 
 __all__ = ["config_of_trials", "in_virtual_time", "prepare"]
 

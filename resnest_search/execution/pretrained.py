@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnest_search.configuration.schema import SweepConfig
 from resnest_search.errors import UserError
-from resnest_search.search import Space, configured
+from resnest_search.space import Space, configured
 
 if TYPE_CHECKING:
     import torch

@@ -10,8 +10,9 @@ from typing import Any
 from ray.tune import Trainable
 
 from resnest_search.execution.table import Table
-from resnest_search.record import Epoch
-from resnest_search.search import Assignment, SweepStudy
+from resnest_search.search import Assignment
+from resnest_search.study.record import Epoch
+from resnest_search.study.study import SweepStudy
 
 __all__ = ["Replay", "ReplayTrainable", "replays"]
 

@@ -35,17 +35,11 @@ from resnest_search.execution.simulator import VirtualClock, latest, recorded, s
 from resnest_search.execution.table import Table
 from resnest_search.files import write_atomically
 from resnest_search.redact import without_password
-from resnest_search.search import (
-    Assignment,
-    Costing,
-    Space,
-    Strategy,
-    SweepStudy,
-    configured,
-    enter_earlier,
-    find_earlier,
-)
-from resnest_search.search.storage import new_place, trouble
+from resnest_search.search import Assignment, Strategy, enter_earlier, find_earlier
+from resnest_search.space import Space, configured
+from resnest_search.study.costing import Costing
+from resnest_search.study.storage import new_place, trouble
+from resnest_search.study.study import SweepStudy
 from resnest_search.words import command
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from typing import Self
 from resnest_search.configuration.schema import SearchConfig
 from resnest_search.errors import UserError
 from resnest_search.metrics import COSTS, TRAINED
-from resnest_search.record import Epoch
-from resnest_search.search import Costing, Space
+from resnest_search.space import Space
+from resnest_search.study.costing import Costing
+from resnest_search.study.record import Epoch
 from resnest_search.variant import Variant
 
 __all__ = ["COLUMNS", "OPTIONAL", "Table"]

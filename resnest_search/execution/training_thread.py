@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resnest_search.files import is_full
-from resnest_search.record import Epoch
+from resnest_search.study.record import Epoch
 from resnest_search.training import Report, Run
 
 __all__ = ["Message", "TrainingThread", "WorkerLost", "failure_reason"]

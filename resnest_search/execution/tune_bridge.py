@@ -12,8 +12,8 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from resnest_search.execution.resources import Allotment
-from resnest_search.record import Epoch
 from resnest_search.search import Assignment, Strategy
+from resnest_search.study.record import Epoch
 from resnest_search.training import Run
 
 __all__ = ["Observer", "StrategyScheduler", "StrategySearcher"]

@@ -34,9 +34,10 @@ from resnest_search.export.standalone import facts_digest
 from resnest_search.files import write_atomically
 from resnest_search.models.build import build as build_network
 from resnest_search.models.build import network_arguments
-from resnest_search.record import Sweep, TrialRecord
 from resnest_search.redact import public_text
-from resnest_search.search import Space, SweepStudy, configured
+from resnest_search.space import Space, configured
+from resnest_search.study.record import Sweep, TrialRecord
+from resnest_search.study.study import SweepStudy
 from resnest_search.training import load_weights
 from resnest_search.variant import Variant
 

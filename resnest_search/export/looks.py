@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from resnest_search.record import TrialRecord
-from resnest_search.search import SweepStudy
-from resnest_search.search.study import now
+from resnest_search.study.record import TrialRecord
+from resnest_search.study.study import SweepStudy, now
 
 __all__ = ["Look", "take_look"]
 

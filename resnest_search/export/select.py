@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from resnest_search.errors import UserError
-from resnest_search.record import COMPLETE, Sweep, TrialRecord
+from resnest_search.study.record import COMPLETE, Sweep, TrialRecord
 
 __all__ = ["described", "select_trial"]
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from resnest_search.metrics import METRICS, TRAINED
-from resnest_search.record import COMPLETE, Sweep, TrialRecord, value_text
 from resnest_search.report.reading import (
     STATES,
     chosen,
@@ -22,6 +21,7 @@ from resnest_search.report.reading import (
     state_text,
     stated,
 )
+from resnest_search.study.record import COMPLETE, Sweep, TrialRecord, value_text
 
 __all__ = ["Column", "columns"]
 

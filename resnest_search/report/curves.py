@@ -9,10 +9,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from resnest_search.metrics import METRICS
-from resnest_search.record import PRUNED, Sweep, TrialRecord
 from resnest_search.report.labels import spread
 from resnest_search.report.reading import finite, front, knee, on_front
 from resnest_search.report.svg import ACCENT, GRID, INK, LINES, MUTED, new_figure, to_svg
+from resnest_search.study.record import PRUNED, Sweep, TrialRecord
 
 __all__ = ["MOST_OTHERS", "curves_svg"]
 

@@ -12,7 +12,6 @@ import yaml
 from resnest_search import __version__
 from resnest_search.files import write_atomically
 from resnest_search.panels import Panel, drawn, read_panels
-from resnest_search.record import Sweep, TrialRecord
 from resnest_search.redact import public_config, public_text
 from resnest_search.report.columns import Column, columns
 from resnest_search.report.curves import curves_svg
@@ -25,6 +24,7 @@ from resnest_search.report.reading import (
 )
 from resnest_search.report.svg import ACCENT, FRONT, GRID, INK, MUTED, PAPER
 from resnest_search.report.verdict import verdict
+from resnest_search.study.record import Sweep, TrialRecord
 
 __all__ = ["write_report"]
 

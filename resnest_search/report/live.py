@@ -14,7 +14,6 @@ from rich.table import Table
 from rich.text import Text
 
 from resnest_search.metrics import METRICS
-from resnest_search.record import OPEN, RUNNING, Sweep, TrialRecord
 from resnest_search.report.reading import (
     accuracy_text,
     front,
@@ -24,6 +23,7 @@ from resnest_search.report.reading import (
     progress,
     state_text,
 )
+from resnest_search.study.record import OPEN, RUNNING, Sweep, TrialRecord
 
 __all__ = ["LiveTable", "measuring"]
 

@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from resnest_search.metrics import METRICS, TRAINED
-from resnest_search.record import COMPLETE, INFEASIBLE, PRUNED, Sweep, TrialRecord
 from resnest_search.report.labels import Label, place
 from resnest_search.report.reading import (
     LIKELY,
@@ -25,6 +24,7 @@ from resnest_search.report.reading import (
     stated_accuracy,
 )
 from resnest_search.report.svg import ACCENT, FRONT, INK, MUTED, new_figure, to_svg
+from resnest_search.study.record import COMPLETE, INFEASIBLE, PRUNED, Sweep, TrialRecord
 
 __all__ = ["front_svg", "scatter_svg"]
 

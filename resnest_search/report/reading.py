@@ -6,7 +6,7 @@ import math
 from collections import Counter
 
 from resnest_search.metrics import METRICS, TRAINED
-from resnest_search.record import (
+from resnest_search.study.record import (
     COMPLETE,
     FAILED,
     INFEASIBLE,

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from resnest_search.record import COMPLETE, FAILED, INTERRUPTED, RUNNING, Sweep
+from resnest_search.study.record import COMPLETE, FAILED, INTERRUPTED, RUNNING, Sweep
 
 __all__ = ["RunLine", "run_line", "runs_table"]
 

@@ -17,7 +17,6 @@ from rich.text import Text
 
 from resnest_search.files import write_atomically
 from resnest_search.metrics import COSTS, accuracy_interval
-from resnest_search.record import COMPLETE, Sweep, TrialRecord
 from resnest_search.redact import public_text
 from resnest_search.report.columns import Column, columns
 from resnest_search.report.reading import (
@@ -29,7 +28,8 @@ from resnest_search.report.reading import (
     progress,
 )
 from resnest_search.report.verdict import choice, noise, unfinished
-from resnest_search.search.storage import own_place
+from resnest_search.study.record import COMPLETE, Sweep, TrialRecord
+from resnest_search.study.storage import own_place
 from resnest_search.variant import Variant
 from resnest_search.words import command
 

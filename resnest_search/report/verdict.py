@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from resnest_search.metrics import METRICS, accuracy_interval
-from resnest_search.record import Sweep, TrialRecord
 from resnest_search.report.reading import (
     LIKELY,
     accuracy_text,
@@ -13,6 +12,7 @@ from resnest_search.report.reading import (
     percent,
     shown,
 )
+from resnest_search.study.record import Sweep, TrialRecord
 
 __all__ = ["choice", "noise", "unfinished", "verdict"]
 

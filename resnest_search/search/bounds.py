@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from resnest_search.configuration.schema import SearchConfig
-from resnest_search.search.study import SweepStudy
+from resnest_search.study.study import SweepStudy
 
 __all__ = ["Bounds"]
 

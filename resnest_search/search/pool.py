@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from resnest_search.search.costing import Costing
-from resnest_search.search.space import Candidate, Space
+from resnest_search.space import Candidate, Space
+from resnest_search.study.costing import Costing
 
 __all__ = ["Pool"]
 

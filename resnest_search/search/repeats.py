@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial
 
-from resnest_search.search.read import candidate_results, record_of
-from resnest_search.search.uncertainty import contested
+from resnest_search.study.read import candidate_results, record_of
+from resnest_search.study.uncertainty import contested
 
 __all__ = ["wanted_repeat"]
 

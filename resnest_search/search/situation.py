@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial
 
-from resnest_search.search.space import Candidate
+from resnest_search.space import Candidate
 
 __all__ = ["Goal", "ProposingSampler", "Sampler", "Situation"]
 

@@ -17,23 +17,23 @@ from optuna.trial import FrozenTrial, TrialState
 
 from resnest_search.configuration.schema import SearchConfig
 from resnest_search.metrics import TRAINED
-from resnest_search.record import Epoch
 from resnest_search.search.bounds import Bounds
-from resnest_search.search.costing import Costing
-from resnest_search.search.facts import (
+from resnest_search.search.pool import Pool
+from resnest_search.search.pruners import build_pruner
+from resnest_search.search.repeats import wanted_repeat
+from resnest_search.search.samplers import build_sampler
+from resnest_search.search.situation import Goal, Situation
+from resnest_search.space import Candidate, Space
+from resnest_search.study.costing import Costing
+from resnest_search.study.facts import (
     diverged,
     is_a_start,
     met_a_bound,
     spent,
 )
-from resnest_search.search.pool import Pool
-from resnest_search.search.pruners import build_pruner
-from resnest_search.search.read import candidate_values
-from resnest_search.search.repeats import wanted_repeat
-from resnest_search.search.samplers import build_sampler
-from resnest_search.search.situation import Goal, Situation
-from resnest_search.search.space import Candidate, Space
-from resnest_search.search.study import (
+from resnest_search.study.read import candidate_values
+from resnest_search.study.record import Epoch
+from resnest_search.study.study import (
     SweepStudy,
     curve_of,
     decision_on,

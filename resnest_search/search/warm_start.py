@@ -14,10 +14,10 @@ from optuna.trial import FrozenTrial, TrialState
 from resnest_search.configuration.schema import SweepConfig
 from resnest_search.errors import UserError
 from resnest_search.metrics import TRAINED
-from resnest_search.record import Epoch
-from resnest_search.search.costing import Costing
-from resnest_search.search.space import Candidate, Space, configured
-from resnest_search.search.study import SweepStudy, curve_of
+from resnest_search.space import Candidate, Space, configured
+from resnest_search.study.costing import Costing
+from resnest_search.study.record import Epoch
+from resnest_search.study.study import SweepStudy, curve_of
 
 __all__ = ["Earlier", "enter_earlier", "find_earlier"]
 

@@ -18,13 +18,13 @@ from lightning_fabric.plugins.environments.cluster_environment import ClusterEnv
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.strategies import DDPStrategy
 
-from resnest_search.answers import pack
 from resnest_search.configuration.schema import DataConfig, ModelConfig, TrainConfig
 from resnest_search.data import build as build_data
 from resnest_search.models.build import build as build_network
 from resnest_search.models.fused import fuse
 from resnest_search.models.weights import load_pretrained
-from resnest_search.record import Epoch
+from resnest_search.study.answers import pack
+from resnest_search.study.record import Epoch
 from resnest_search.training.task import Classification
 from resnest_search.variant import Variant
 

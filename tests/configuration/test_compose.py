@@ -22,7 +22,7 @@ from resnest_search.configuration.options import option_files, question
 from resnest_search.configuration.schema import LimitsConfig, MethodConfig, ModelConfig, SweepConfig
 from resnest_search.configuration.shipped import shipped_folder
 from resnest_search.errors import UserError
-from resnest_search.search import Space
+from resnest_search.space import Space
 
 SWEEPS = sorted(path.stem for path in shipped_folder("sweeps").glob("*.yaml"))
 OPTIONS = {

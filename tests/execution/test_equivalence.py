@@ -29,7 +29,7 @@ from resnest_search.execution.simulator import (
     simulated,
 )
 from resnest_search.execution.table import Table
-from resnest_search.search import SweepStudy
+from resnest_search.study.study import SweepStudy
 
 HALVING = MethodConfig("pareto_halving", {"first_rung": 1, "reduction_factor": 2})
 SWEEPS = {

@@ -13,7 +13,6 @@ import pytest
 from command_line import ROOT
 from PIL import Image
 
-from resnest_search.answers import pack
 from resnest_search.configuration.schema import (
     DataConfig,
     MethodConfig,
@@ -27,8 +26,12 @@ from resnest_search.errors import UserError
 from resnest_search.execution.images import find_images
 from resnest_search.execution.prepare import prepare
 from resnest_search.execution.sweep import SweepRun, create, make_run, reopen
-from resnest_search.record import Epoch, Sweep
-from resnest_search.search import Assignment, Costing, SweepStudy, read_sweep
+from resnest_search.search import Assignment
+from resnest_search.study.answers import pack
+from resnest_search.study.costing import Costing
+from resnest_search.study.read import read_sweep
+from resnest_search.study.record import Epoch, Sweep
+from resnest_search.study.study import SweepStudy
 
 
 @pytest.fixture

@@ -30,7 +30,8 @@ from resnest_search.execution.measuring import (
 )
 from resnest_search.execution.resources import Allotment
 from resnest_search.metrics import COSTS
-from resnest_search.search import Costing, Space
+from resnest_search.space import Space
+from resnest_search.study.costing import Costing
 
 
 def request(variant: str = "1s1x64d", image_size: int = 8) -> CostRequest:

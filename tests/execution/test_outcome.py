@@ -10,7 +10,7 @@ from command_line import ONE_AT_A_TIME, SMALL, run, started, study, sweep_file
 from PIL import Image
 
 from resnest_search.execution.outcome import shortfall
-from resnest_search.record import Sweep, TrialRecord
+from resnest_search.study.record import Sweep, TrialRecord
 
 
 def make_sweep(folder: Path, *trials: TrialRecord) -> Sweep:

@@ -9,7 +9,7 @@ import pytest
 from resnest_search.configuration.schema import MethodConfig, SearchConfig, SweepConfig
 from resnest_search.errors import UserError
 from resnest_search.execution.prepare import prepare
-from resnest_search.search import Space
+from resnest_search.space import Space
 
 V = ["1s1x64d"]
 

@@ -34,7 +34,11 @@ from resnest_search.execution.simulator import (
     simulated,
 )
 from resnest_search.execution.table import Table
-from resnest_search.search import Costing, Space, Strategy, SweepStudy, read_sweep
+from resnest_search.search import Strategy
+from resnest_search.space import Space
+from resnest_search.study.costing import Costing
+from resnest_search.study.read import read_sweep
+from resnest_search.study.study import SweepStudy
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 MODEL = ModelConfig(depths=[1, 1], planes=[32, 64])

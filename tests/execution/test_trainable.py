@@ -10,7 +10,7 @@ from resnest_search.configuration.schema import DataConfig, ModelConfig, TrainCo
 from resnest_search.execution.resources import Allotment
 from resnest_search.execution.trainable import TrialTrainable
 from resnest_search.execution.workers import Workers
-from resnest_search.record import Epoch
+from resnest_search.study.record import Epoch
 from resnest_search.training import Report, Run
 
 

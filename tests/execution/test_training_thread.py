@@ -12,7 +12,7 @@ import torch
 
 from resnest_search.configuration.schema import DataConfig, ModelConfig, TrainConfig
 from resnest_search.execution.training_thread import Message, TrainingThread, failure_reason
-from resnest_search.record import Epoch
+from resnest_search.study.record import Epoch
 from resnest_search.training import EPOCH_LOG, Report, Run, fit
 
 PATIENCE_S = 20

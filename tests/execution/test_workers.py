@@ -13,13 +13,13 @@ from optuna.trial import TrialState
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from resnest_search.answers import unpack
 from resnest_search.configuration.compose import from_record
 from resnest_search.configuration.schema import SweepConfig
 from resnest_search.data import ImageData
 from resnest_search.data import build as build_data
 from resnest_search.models.build import build as build_network
-from resnest_search.record import Epoch
+from resnest_search.study.answers import unpack
+from resnest_search.study.record import Epoch
 from resnest_search.training import Run, fit, load_weights
 from resnest_search.variant import Variant
 

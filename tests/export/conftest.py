@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from finished_run import finished_run
 
-from resnest_search.record import Sweep
-from resnest_search.search import SweepStudy, read_sweep
+from resnest_search.study.read import read_sweep
+from resnest_search.study.record import Sweep
+from resnest_search.study.study import SweepStudy
 
 
 @pytest.fixture(scope="session")

@@ -21,8 +21,9 @@ from resnest_search.data import build as build_data
 from resnest_search.errors import UserError
 from resnest_search.export import export_best, select_trial
 from resnest_search.export.select import described
-from resnest_search.record import Sweep
-from resnest_search.search import SweepStudy, read_sweep
+from resnest_search.study.read import read_sweep
+from resnest_search.study.record import Sweep
+from resnest_search.study.study import SweepStudy
 from resnest_search.training import CHECKPOINT
 
 ALONE = """

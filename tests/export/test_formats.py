@@ -31,8 +31,9 @@ from resnest_search.export.formats import FORMATS, Winner
 from resnest_search.export.formats.source import SOURCE
 from resnest_search.export.formats.torch_export import TORCH_EXPORT
 from resnest_search.models.build import build
-from resnest_search.record import Sweep
-from resnest_search.search import SweepStudy, read_sweep
+from resnest_search.study.read import read_sweep
+from resnest_search.study.record import Sweep
+from resnest_search.study.study import SweepStudy
 from resnest_search.training import CHECKPOINT, load_weights
 from resnest_search.variant import Variant
 

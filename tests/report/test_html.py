@@ -7,8 +7,8 @@ import pytest
 from sample_sweeps import doubtful, make_sweep, make_trial, mixed
 
 from resnest_search.panels import Panel
-from resnest_search.record import FAILED, INFEASIBLE, PRUNED
 from resnest_search.report.html import write_report
+from resnest_search.study.record import FAILED, INFEASIBLE, PRUNED
 
 VOID = {"meta", "br", "img", "hr", "link", "input"}
 

@@ -4,8 +4,8 @@ from io import StringIO
 from rich.console import Console
 from sample_sweeps import make_sweep, make_trial, mixed
 
-from resnest_search.record import FAILED, INFEASIBLE, PAUSED, PRUNED, RUNNING
 from resnest_search.report.live import LiveTable
+from resnest_search.study.record import FAILED, INFEASIBLE, PAUSED, PRUNED, RUNNING
 
 
 class Clock:

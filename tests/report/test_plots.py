@@ -7,10 +7,10 @@ from itertools import pairwise
 import pytest
 from sample_sweeps import doubtful, make_sweep, make_trial, mixed
 
-from resnest_search.record import COMPLETE, FAILED, PRUNED, RUNNING, Epoch
 from resnest_search.report.curves import MOST_OTHERS, curves_svg
 from resnest_search.report.labels import spread
 from resnest_search.report.plots import front_svg, scatter_svg
+from resnest_search.study.record import COMPLETE, FAILED, PRUNED, RUNNING, Epoch
 
 
 def texts(svg):

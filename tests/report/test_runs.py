@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from command_line import ROOT, run
 
-from resnest_search.record import Epoch, Sweep, TrialRecord
 from resnest_search.report.runs import run_line, runs_table
+from resnest_search.study.record import Epoch, Sweep, TrialRecord
 
 RECORDED = sorted((ROOT / "tests" / "fixtures").glob("run-*"))[0]
 

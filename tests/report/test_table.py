@@ -8,7 +8,6 @@ from rich.console import Console
 from sample_sweeps import EPOCHS, doubtful, make_sweep, make_trial, mixed
 
 from resnest_search.metrics import COSTS, METRICS
-from resnest_search.record import COMPLETE, FAILED, INTERRUPTED, PAUSED, PRUNED, Epoch
 from resnest_search.report.columns import columns
 from resnest_search.report.reading import accuracy_text, percent
 from resnest_search.report.table import (
@@ -20,6 +19,7 @@ from resnest_search.report.table import (
     trials_csv,
 )
 from resnest_search.report.verdict import choice, noise, unfinished, verdict
+from resnest_search.study.record import COMPLETE, FAILED, INTERRUPTED, PAUSED, PRUNED, Epoch
 
 
 def printed(renderable, width=100):

@@ -12,8 +12,9 @@ from optuna.trial import TrialState
 from synthetic import SIX, Workers, diverges_at, make_config, make_space, make_strategy
 
 from resnest_search.configuration.schema import MethodConfig
-from resnest_search.record import Epoch
-from resnest_search.search import SweepStudy, read_sweep
+from resnest_search.study.read import read_sweep
+from resnest_search.study.record import Epoch
+from resnest_search.study.study import SweepStudy
 
 FULL = make_config(pruner=MethodConfig("none"))
 

@@ -15,8 +15,10 @@ from synthetic import SIX, Workers, costs_of, make_config, make_space, make_stra
 
 from resnest_search.configuration.schema import MethodConfig, SweepConfig
 from resnest_search.execution.notes import note_bounds
-from resnest_search.record import Epoch
-from resnest_search.search import Candidate, SweepStudy, read_sweep
+from resnest_search.space import Candidate
+from resnest_search.study.read import read_sweep
+from resnest_search.study.record import Epoch
+from resnest_search.study.study import SweepStudy
 
 
 def level(candidate: Candidate) -> float:

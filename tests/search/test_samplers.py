@@ -25,10 +25,10 @@ from synthetic import (
 
 from resnest_search.configuration.schema import MethodConfig
 from resnest_search.errors import UserError
-from resnest_search.search import Candidate, Space, SweepStudy
 from resnest_search.search.samplers import build_sampler
 from resnest_search.search.situation import Goal
-from resnest_search.search.study import directions_of, paused_because
+from resnest_search.space import Candidate, Space
+from resnest_search.study.study import SweepStudy, directions_of, paused_because
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 

@@ -32,9 +32,11 @@ from synthetic import (
 )
 
 from resnest_search.configuration.schema import MethodConfig, SearchConfig
-from resnest_search.record import Epoch
-from resnest_search.search import Candidate, Space, Strategy, SweepStudy, read_sweep
-from resnest_search.search.study import paused_because
+from resnest_search.search import Strategy
+from resnest_search.space import Candidate, Space
+from resnest_search.study.read import read_sweep
+from resnest_search.study.record import Epoch
+from resnest_search.study.study import SweepStudy, paused_because
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 some = settings(max_examples=50, deadline=None)

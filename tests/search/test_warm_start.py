@@ -20,15 +20,11 @@ from resnest_search.configuration.schema import (
     TrialConfig,
 )
 from resnest_search.errors import UserError
-from resnest_search.record import Epoch
-from resnest_search.search import (
-    Candidate,
-    Space,
-    SweepStudy,
-    enter_earlier,
-    find_earlier,
-    read_sweep,
-)
+from resnest_search.search import enter_earlier, find_earlier
+from resnest_search.space import Candidate, Space
+from resnest_search.study.read import read_sweep
+from resnest_search.study.record import Epoch
+from resnest_search.study.study import SweepStudy
 
 MODEL = ModelConfig(depths=[1, 1], planes=[32, 64])
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from resnest_search.answers import pack
-from resnest_search.record import (
+from resnest_search.study.answers import pack
+from resnest_search.study.read import placed, with_uncertainty
+from resnest_search.study.record import (
     COMPLETE,
     FAILED,
     INFEASIBLE,
@@ -18,7 +19,6 @@ from resnest_search.record import (
     Sweep,
     TrialRecord,
 )
-from resnest_search.search.read import placed, with_uncertainty
 
 EPOCHS = 9
 RUNGS = (1, 3)

@@ -11,8 +11,11 @@ from optuna.trial import FrozenTrial
 
 from resnest_search.configuration.schema import MethodConfig, ModelConfig, SearchConfig
 from resnest_search.metrics import COSTS
-from resnest_search.record import Epoch
-from resnest_search.search import Assignment, Candidate, Costing, Space, Strategy, SweepStudy
+from resnest_search.search import Assignment, Strategy
+from resnest_search.space import Candidate, Space
+from resnest_search.study.costing import Costing
+from resnest_search.study.record import Epoch
+from resnest_search.study.study import SweepStudy
 
 SMALL = ModelConfig(depths=[1, 1], planes=[32, 64])
 OBJECTIVES = ["accuracy", "latency_ms", "memory_mib"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from resnest_search.configuration.schema import DataConfig, ModelConfig, TrainConfig
-from resnest_search.record import Epoch
+from resnest_search.study.record import Epoch
 from resnest_search.training import Run, fit
 
 EPOCHS = 3

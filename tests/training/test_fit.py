@@ -16,9 +16,9 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 from training_runs import DATA, EPOCHS, MODEL, VALIDATION, make_run, numbers, train
 
-from resnest_search.answers import unpack
 from resnest_search.data import build as build_data
 from resnest_search.models.build import build
+from resnest_search.study.answers import unpack
 from resnest_search.training import CHECKPOINT, EPOCH_LOG, load_weights
 from resnest_search.variant import Variant
 

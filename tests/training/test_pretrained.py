@@ -24,7 +24,7 @@ from resnest_search.errors import UserError
 from resnest_search.execution.prepare import prepare
 from resnest_search.execution.pretrained import absolute_pretrained, check_pretrained
 from resnest_search.models.build import build
-from resnest_search.search import Space
+from resnest_search.space import Space
 from resnest_search.training import CHECKPOINT, load_weights
 from resnest_search.variant import Variant
 

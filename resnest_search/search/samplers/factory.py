@@ -19,7 +19,7 @@ from resnest_search.search.samplers.ordered import OrderedSampler
 from resnest_search.search.samplers.quasi_random import QuasiRandomSampler
 from resnest_search.search.samplers.stock import StockSampler
 from resnest_search.search.situation import Goal, Sampler
-from resnest_search.search.space import Space
+from resnest_search.space import Space
 
 __all__ = ["build_sampler"]
 

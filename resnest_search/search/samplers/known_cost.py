@@ -15,8 +15,8 @@ from resnest_search.pareto import non_dominated
 from resnest_search.search.improvement import expected_improvements
 from resnest_search.search.outlook import Finished, Outlook, Prospect
 from resnest_search.search.situation import Goal, Sampler, Situation
-from resnest_search.search.space import Candidate, Space
-from resnest_search.search.study import paused_because
+from resnest_search.space import Candidate, Space
+from resnest_search.study.study import paused_because
 
 __all__ = ["KnownCostSampler"]
 

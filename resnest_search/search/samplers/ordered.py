@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from resnest_search.search.situation import ProposingSampler, Situation
-from resnest_search.search.space import Candidate
+from resnest_search.space import Candidate
 
 __all__ = ["OrderedSampler"]
 

@@ -15,7 +15,7 @@ from optuna.distributions import (
 )
 
 from resnest_search.search.situation import ProposingSampler, Situation
-from resnest_search.search.space import Candidate, Space
+from resnest_search.space import Candidate, Space
 
 __all__ = ["QuasiRandomSampler"]
 

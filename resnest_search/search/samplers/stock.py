@@ -11,8 +11,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from resnest_search.search.situation import ProposingSampler, Situation
-from resnest_search.search.space import Candidate, Space
-from resnest_search.search.study import paused_because
+from resnest_search.space import Candidate, Space
+from resnest_search.study.study import paused_because
 
 __all__ = ["StockSampler"]
 

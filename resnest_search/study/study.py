@@ -17,10 +17,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from resnest_search.errors import UserError
 from resnest_search.metrics import METRICS, TRAINED
-from resnest_search.record import Epoch
 from resnest_search.redact import without_password
-from resnest_search.search.space import Candidate, Space
-from resnest_search.search.storage import (
+from resnest_search.space import Candidate, Space
+from resnest_search.study.record import Epoch
+from resnest_search.study.storage import (
     amend,
     connect,
     let_go,

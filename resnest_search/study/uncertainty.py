@@ -30,9 +30,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from resnest_search.answers import unpack
 from resnest_search.metrics import accuracy_error
-from resnest_search.search.knee import log_costs, log_error
+from resnest_search.study.answers import unpack
+from resnest_search.study.knee import log_costs, log_error
 
 __all__ = ["DRAWS", "CandidateResult", "Uncertainty", "contested", "estimate"]
 

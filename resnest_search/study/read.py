@@ -15,7 +15,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from resnest_search.metrics import COSTS, METRICS, TRAINED
 from resnest_search.pareto import non_dominated
-from resnest_search.record import (
+from resnest_search.study.knee import first_in_order, knee
+from resnest_search.study.record import (
     COMPLETE,
     INFEASIBLE,
     INTERRUPTED,
@@ -25,9 +26,8 @@ from resnest_search.record import (
     Sweep,
     TrialRecord,
 )
-from resnest_search.search.knee import first_in_order, knee
-from resnest_search.search.study import SweepStudy, curve_of, paused_because
-from resnest_search.search.uncertainty import CandidateResult, Uncertainty, estimate
+from resnest_search.study.study import SweepStudy, curve_of, paused_because
+from resnest_search.study.uncertainty import CandidateResult, Uncertainty, estimate
 
 __all__ = [
     "candidate_results",

@@ -6,7 +6,7 @@ import math
 
 from optuna.trial import FrozenTrial, TrialState
 
-from resnest_search.record import Epoch
+from resnest_search.study.record import Epoch
 
 __all__ = ["diverged", "is_a_start", "met_a_bound", "spent"]
 

@@ -16,7 +16,7 @@ from synthetic import SMALL, make_space
 from resnest_search.configuration.schema import ModelConfig, SweepConfig
 from resnest_search.configuration.shipped import shipped_folder
 from resnest_search.errors import UserError
-from resnest_search.search import Candidate, Space, configured
+from resnest_search.space import Candidate, Space, configured
 from resnest_search.variant import Variant
 
 RATES = {"train.learning_rate": [0.05, 0.1]}

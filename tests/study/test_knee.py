@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from resnest_search.answers import pack
 from resnest_search.pareto import non_dominated
-from resnest_search.search.knee import first_in_order, knee
-from resnest_search.search.uncertainty import CandidateResult, estimate
+from resnest_search.study.answers import pack
+from resnest_search.study.knee import first_in_order, knee
+from resnest_search.study.uncertainty import CandidateResult, estimate
 
 Points = NDArray[np.float64]
 some = settings(max_examples=40, deadline=None)

@@ -26,7 +26,7 @@ from sqlalchemy.engine import URL, make_url
 from resnest_search.errors import UserError
 from resnest_search.files import is_full, write_atomically
 from resnest_search.redact import without_password
-from resnest_search.search.mirror import Mirror
+from resnest_search.study.mirror import Mirror
 
 __all__ = [
     "RECORD",

@@ -22,10 +22,12 @@ from synthetic import (
     make_strategy,
 )
 
-from resnest_search.answers import pack
 from resnest_search.configuration.schema import MethodConfig
 from resnest_search.errors import UserError
-from resnest_search.record import (
+from resnest_search.space import Candidate
+from resnest_search.study.answers import pack
+from resnest_search.study.read import candidate_results, placed, read_sweep, record_of
+from resnest_search.study.record import (
     COMPLETE,
     FAILED,
     INFEASIBLE,
@@ -36,9 +38,8 @@ from resnest_search.record import (
     Epoch,
     TrialRecord,
 )
-from resnest_search.search import Candidate, SweepStudy, read_sweep
-from resnest_search.search.read import candidate_results, placed, record_of
-from resnest_search.search.uncertainty import estimate
+from resnest_search.study.study import SweepStudy
+from resnest_search.study.uncertainty import estimate
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 

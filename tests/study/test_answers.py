@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resnest_search.answers import pack, unpack
+from resnest_search.study.answers import pack, unpack
 
 DIGEST = "0123456789abcdef" * 4
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resnest_search.answers import pack
 from resnest_search.pareto import non_dominated
-from resnest_search.search.knee import knee
-from resnest_search.search.uncertainty import CandidateResult, contested, estimate
+from resnest_search.study.answers import pack
+from resnest_search.study.knee import knee
+from resnest_search.study.uncertainty import CandidateResult, contested, estimate
 
 ONE_SET, ANOTHER_SET = "a" * 64, "b" * 64  # digests of validation images
 

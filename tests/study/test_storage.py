@@ -29,8 +29,8 @@ from resnest_search.configuration.schema import DataConfig, ModelConfig, TrainCo
 from resnest_search.errors import UserError
 from resnest_search.execution.training_thread import TrainingThread
 from resnest_search.execution.tune_bridge import StrategyScheduler
-from resnest_search.search import storage
-from resnest_search.search.storage import RECORD, check_storage, trouble
+from resnest_search.study import storage
+from resnest_search.study.storage import RECORD, check_storage, trouble
 from resnest_search.training import Report, Run
 
 POSTGRES = os.environ.get("RESNEST_SEARCH_TEST_POSTGRES", "")  # a URL, its user may make tables
