@@ -30,8 +30,8 @@ from optuna.trial import FrozenTrial, TrialState
 from resnest_search.configuration.schema import MethodConfig, SearchConfig, SweepConfig
 from resnest_search.execution.simulator import VirtualClock, simulate, simulated
 from resnest_search.execution.table import Table
-from resnest_search.search.improvement import beats
-from resnest_search.search.outlook import Finished, Outlook, Prospect
+from resnest_search.search.forecast.improvement import beats
+from resnest_search.search.forecast.outlook import Finished, Outlook, Prospect
 from resnest_search.search.pruners.front_probability import front_probabilities
 from resnest_search.search.situation import Goal
 from resnest_search.study.study import SweepStudy

@@ -14,12 +14,12 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from scipy.stats import norm
 
 from resnest_search.metrics import METRICS
-from resnest_search.search.outlook import Finished, Prospect
+from resnest_search.search.forecast.outlook import Finished, Prospect
+from resnest_search.search.forecast.surrogate import Forecast
 from resnest_search.search.pruners.front_probability import (
     FrontProbabilityPruner,
     front_probabilities,
 )
-from resnest_search.search.surrogate import Forecast
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 EPOCHS = 4

@@ -12,11 +12,11 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from scipy.special import ndtr
 
-from resnest_search.search.improvement import beats
-from resnest_search.search.outlook import Finished, Outlook, Prospect
+from resnest_search.search.forecast.improvement import beats
+from resnest_search.search.forecast.outlook import Finished, Outlook, Prospect
+from resnest_search.search.forecast.surrogate import Forecast
 from resnest_search.search.pruners.base import PausingPruner
 from resnest_search.search.situation import Goal
-from resnest_search.search.surrogate import Forecast
 
 __all__ = ["FrontDecision", "FrontProbabilityPruner", "front_probabilities"]
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
 from resnest_search.pareto import non_dominated
-from resnest_search.search.improvement import expected_improvements
-from resnest_search.search.outlook import Finished, Outlook, Prospect
+from resnest_search.search.forecast.improvement import expected_improvements
+from resnest_search.search.forecast.outlook import Finished, Outlook, Prospect
 from resnest_search.search.situation import Goal, Sampler, Situation
 from resnest_search.space import Candidate, Space
 from resnest_search.study.study import paused_because

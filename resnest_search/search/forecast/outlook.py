@@ -13,9 +13,9 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from resnest_search.metrics import COSTS, METRICS
-from resnest_search.search.features import encode
+from resnest_search.search.forecast.features import encode
+from resnest_search.search.forecast.surrogate import SPREAD, Forecast, forecast
 from resnest_search.search.situation import Goal
-from resnest_search.search.surrogate import SPREAD, Forecast, forecast
 
 __all__ = ["Finished", "Outlook", "Prospect"]
 

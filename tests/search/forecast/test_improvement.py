@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resnest_search.pareto import hypervolume, non_dominated
-from resnest_search.search.improvement import beats, expected_improvements
+from resnest_search.search.forecast.improvement import beats, expected_improvements
 
 some = settings(max_examples=15, deadline=None)
 DRAWS = 80
@@ -116,7 +116,7 @@ def test_many_candidates_are_worked_off_in_parts(monkeypatch: pytest.MonkeyPatch
     values, costs = rng.normal(size=6), rng.uniform(0, 1, (6, 2))
     given_ = (rng.normal(size=9), np.full(9, 0.3), rng.uniform(0, 1, (9, 2)), values, costs)
     at_once = expected_improvements(*given_, -1.0, [1.1, 1.1])
-    monkeypatch.setattr("resnest_search.search.improvement._CHUNK", 10)
+    monkeypatch.setattr("resnest_search.search.forecast.improvement._CHUNK", 10)
     assert expected_improvements(*given_, -1.0, [1.1, 1.1]) == pytest.approx(at_once, rel=1e-12)
 
 

@@ -149,7 +149,7 @@ def _representative(finals: Array) -> NDArray[np.int64]:
 def _process(with_curve: bool) -> Any:
     from sklearn.gaussian_process import GaussianProcessRegressor
 
-    from resnest_search.search.kernel import CurveKernel
+    from resnest_search.search.forecast.kernel import CurveKernel
 
     names = [name for name in _PRIOR if with_curve or name != "curve"]
     prior = np.array([_PRIOR[name] for name in names])

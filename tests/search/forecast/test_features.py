@@ -14,7 +14,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from resnest_search.search.features import encode
+from resnest_search.search.forecast.features import encode
 
 NAMES = ("radix", "cardinality", "width", "cardinality_width", "variant")
 

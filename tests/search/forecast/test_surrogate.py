@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
-from resnest_search.search import surrogate
-from resnest_search.search.kernel import CurveKernel
-from resnest_search.search.surrogate import SPREAD, forecast
+from resnest_search.search.forecast import surrogate
+from resnest_search.search.forecast.kernel import CurveKernel
+from resnest_search.search.forecast.surrogate import SPREAD, forecast
 
 LIMITS = (-4.0, 2.5)
 THETA = (-0.4, 0.6, -0.2, 0.3, -1.0)  # level, length, slope, curve, noise
