@@ -28,12 +28,12 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
 from resnest_search.configuration.schema import MethodConfig, SearchConfig, SweepConfig
-from resnest_search.execution.simulator import VirtualClock, simulate, simulated
-from resnest_search.execution.table import Table
 from resnest_search.search.forecast.improvement import beats
 from resnest_search.search.forecast.outlook import Finished, Outlook, Prospect
 from resnest_search.search.pruners.front_probability import front_probabilities
 from resnest_search.search.situation import Goal
+from resnest_search.simulation.simulator import VirtualClock, simulate, simulated
+from resnest_search.simulation.table import Table
 from resnest_search.study.study import SweepStudy
 from resnest_search.variant import Variant
 

@@ -30,8 +30,14 @@ import optuna
 from search_peers.own import method
 
 from resnest_search.configuration.schema import ModelConfig, SearchConfig, SweepConfig
-from resnest_search.execution.simulator import Start, VirtualClock, arrivals_of, simulate, simulated
-from resnest_search.execution.table import Table
+from resnest_search.simulation.simulator import (
+    Start,
+    VirtualClock,
+    arrivals_of,
+    simulate,
+    simulated,
+)
+from resnest_search.simulation.table import Table
 from resnest_search.study.read import read_sweep
 from resnest_search.study.study import SweepStudy, decision_on
 

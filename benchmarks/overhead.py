@@ -35,8 +35,8 @@ from resnest_search.execution.driver import cluster, run_trials
 from resnest_search.execution.replay import ReplayTrainable, replays
 from resnest_search.execution.resources import Allotment
 from resnest_search.execution.sweep import create, table_costs
-from resnest_search.execution.table import COLUMNS
 from resnest_search.report.live import LiveTable
+from resnest_search.simulation.table import COLUMNS
 from resnest_search.space import Space
 from resnest_search.study.record import Epoch
 from resnest_search.tracking import Tracker

@@ -29,13 +29,13 @@ import optuna
 import psutil
 
 from resnest_search.configuration.schema import MethodConfig, ModelConfig, SearchConfig
-from resnest_search.execution.simulator import VirtualClock, simulate
 from resnest_search.metrics import COSTS
 from resnest_search.report.html import write_report
 from resnest_search.report.table import trials_csv
 from resnest_search.search import Strategy
 from resnest_search.search.pruners import FrontProbabilityPruner, ParetoHalvingPruner
 from resnest_search.search.samplers import KnownCostSampler, OrderedSampler
+from resnest_search.simulation.simulator import VirtualClock, simulate
 from resnest_search.space import Space
 from resnest_search.study.costing import Costing
 from resnest_search.study.read import read_sweep

@@ -16,7 +16,7 @@ _REDRAW_S = 0.3  # reading a long study costs; nobody reads a table faster than 
 
 
 class Watch:
-    """An execution.Observer over a live table and a tracker."""
+    """A search.observer.Observer over a live table and a tracker."""
 
     def __init__(self, run: SweepRun, live: LiveTable, tracker: Tracker) -> None:
         self._run = run

@@ -35,6 +35,7 @@ BASE = {
 }
 COMPOSING = ("checks", "flags", "options", "overrides")
 HELPERS = {*BASE, *(f"configuration.{name}" for name in ("checks", "compose", "options")), "panels"}
+STATE = {*HELPERS, "space", "study"}
 BELOW: dict[str, set[str]] = {
     **dict.fromkeys(BASE, BASE),
     "configuration.checks": BASE,
@@ -51,14 +52,15 @@ BELOW: dict[str, set[str]] = {
     "models": BASE,
     "data": HELPERS,
     "cost": {*HELPERS, "models"},
-    "search": {*HELPERS, "pareto", "space", "study"},
+    "search": {*STATE, "pareto"},
+    "simulation": {*STATE, "search"},
     "training": {*HELPERS, "models", "data"},
     "tracking": {*HELPERS, "tracked"},
     "report": {*HELPERS, "study"},
-    "export": {*HELPERS, "space", "study", "training", "models", "data", "cost"},
-    "execution": {*HELPERS, "space", "study", "search", "training", "models", "data", "cost"},
+    "export": {*STATE, "training", "models", "data", "cost"},
+    "execution": {*STATE, "search", "simulation", "training", "models", "data", "cost"},
     "watch": {*HELPERS, "study", "tracking", "report", "execution"},
-    "__main__": {*HELPERS, "space", "study", "tracking", "report", "execution", "export", "watch"},
+    "__main__": {*STATE, "tracking", "report", "execution", "export", "watch"},
 }
 BELOW["__main__"] |= {"configuration.page"}
 DOORS: dict[str, set[str]] = {

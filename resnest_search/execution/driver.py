@@ -21,8 +21,9 @@ from resnest_search.errors import UserError
 from resnest_search.execution.resources import Allotment, Machine, allot, this_machine
 from resnest_search.execution.scratch import make_ray_folder
 from resnest_search.execution.trainable import TrialTrainable
-from resnest_search.execution.tune_bridge import Observer, StrategyScheduler, StrategySearcher
+from resnest_search.execution.tune_bridge import StrategyScheduler, StrategySearcher
 from resnest_search.search import Assignment, Strategy
+from resnest_search.search.observer import Observer
 
 __all__ = ["cluster", "run_trials"]
 

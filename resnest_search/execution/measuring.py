@@ -24,7 +24,6 @@ from resnest_search.configuration.checks import (
 )
 from resnest_search.configuration.schema import (
     DataConfig,
-    LimitsConfig,
     MeasureConfig,
     ModelConfig,
     ProfileConfig,
@@ -33,7 +32,6 @@ from resnest_search.configuration.schema import (
 )
 from resnest_search.data.resolve import train_count
 from resnest_search.errors import UserError
-from resnest_search.metrics import METRICS
 from resnest_search.space import Candidate, Space, configured
 from resnest_search.study.costing import Costing
 from resnest_search.variant import Variant
@@ -48,12 +46,10 @@ __all__ = [
     "Measure",
     "Progress",
     "busy_warnings",
-    "check_limits",
     "locally",
     "measure_space",
     "profile_variant",
     "remotely",
-    "within_limits",
 ]
 
 _GRACE_S = 10.0
@@ -164,40 +160,6 @@ def _remotely_alone(task: Any, request: CostRequest) -> Costs | str:
         return f"out of memory or lost: the measuring worker died ({type(error).__name__})"
 
 
-def within_limits(costings: dict[str, Costing], limits: LimitsConfig) -> dict[str, Costing]:
-    """The costings with the limit that each breaks."""
-    bounds = {name: bound for name, bound in vars(limits).items() if bound is not None}
-    return {
-        network: Costing(
-            costing.costs,
-            costing.device,
-            costing.mode,
-            costing.failure,
-            _broken(costing, bounds),
-            costing.details,
-        )
-        for network, costing in costings.items()
-    }
-
-
-def check_limits(costings: dict[str, Costing], limits: LimitsConfig) -> None:
-    """Raises UserError where no network meets the limits; names the one that rules out most."""
-    measured = [costing for costing in costings.values() if not costing.failure]
-    if any(not costing.infeasible for costing in measured):
-        return
-    if not measured:
-        reason = next(iter(costings.values())).failure
-        raise UserError(f"search.space: none of {len(costings)} networks can be measured: {reason}")
-    for name, bound in vars(limits).items():
-        values = [costing.costs[name] for costing in measured]
-        if bound is not None and not any(_meets(name, value, bound) for value in values):
-            span = f"{min(values):.4g} to {max(values):.4g}"
-            raise UserError(
-                f"search.limits.{name}={bound:g}: no variant meets it; measured here: {span}"
-            )
-    raise UserError("search.limits: each is met by some variant, but no variant meets all of them")
-
-
 def busy_warnings(costings: dict[str, Costing]) -> list[str]:
     """A line where other work kept the device busy while it was measured."""
     from resnest_search.cost.busy import TROUBLE_PERCENT
@@ -211,20 +173,6 @@ def busy_warnings(costings: dict[str, Costing]) -> list[str]:
         f"{len(shares)} networks were timed: do not trust their latencies; measure on an idle "
         "machine."
     ]
-
-
-def _broken(costing: Costing, bounds: dict[str, float]) -> str:
-    broken = [
-        f"{name} {costing.costs[name]:.4g} "
-        f"{'below' if METRICS[name].maximize else 'above'} the limit {bound:g}"
-        for name, bound in bounds.items()
-        if name in costing.costs and not _meets(name, costing.costs[name], bound)
-    ]
-    return "; ".join(broken)
-
-
-def _meets(name: str, value: float, bound: float) -> bool:
-    return value >= bound if METRICS[name].maximize else value <= bound
 
 
 def _request(

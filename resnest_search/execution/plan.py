@@ -8,7 +8,7 @@ from pathlib import Path
 
 from resnest_search.configuration.schema import SearchConfig, SweepConfig
 from resnest_search.execution.resources import allot, this_machine
-from resnest_search.execution.table import Table
+from resnest_search.simulation.table import Table
 from resnest_search.space import Candidate, Space, configured
 
 __all__ = ["bill"]

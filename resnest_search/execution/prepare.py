@@ -15,11 +15,11 @@ from resnest_search.execution.folder import check_new_folder
 from resnest_search.execution.pretrained import absolute_pretrained, check_pretrained
 from resnest_search.execution.resources import allot, this_machine
 from resnest_search.execution.scratch import socket_folder
-from resnest_search.execution.table import Table
 from resnest_search.search import find_earlier
 from resnest_search.search.pruners import build_pruner
 from resnest_search.search.samplers import build_sampler
 from resnest_search.search.situation import Goal
+from resnest_search.simulation.table import Table
 from resnest_search.space import Candidate, Space, configured
 from resnest_search.study.storage import check_storage
 from resnest_search.study.study import directions_of, reported_of

@@ -9,8 +9,8 @@ from typing import Any
 
 from ray.tune import Trainable
 
-from resnest_search.execution.table import Table
 from resnest_search.search import Assignment
+from resnest_search.simulation.table import Table
 from resnest_search.study.record import Epoch
 from resnest_search.study.study import SweepStudy
 

@@ -19,23 +19,23 @@ from resnest_search.configuration.compose import from_record, to_record
 from resnest_search.configuration.schema import ResumeConfig, SweepConfig
 from resnest_search.data.digest import ImageSet
 from resnest_search.errors import UserError
-from resnest_search.execution.images import check_unchanged
+from resnest_search.execution.images import check_unchanged, noted_images
 from resnest_search.execution.measuring import (
     Progress,
-    check_limits,
+    busy_warnings,
     locally,
     measure_space,
     remotely,
-    within_limits,
 )
-from resnest_search.execution.notes import note_bounds, note_end, note_start, note_sweep
 from resnest_search.execution.prepare import config_of_trials, in_virtual_time
 from resnest_search.execution.resources import Allotment, allot, this_machine
-from resnest_search.execution.simulator import VirtualClock, latest, recorded, simulate
-from resnest_search.execution.table import Table
 from resnest_search.files import write_atomically
 from resnest_search.redact import without_password
 from resnest_search.search import Assignment, Strategy, enter_earlier, find_earlier
+from resnest_search.search.limits import check_limits, within_limits
+from resnest_search.search.notes import note_bounds, note_end, note_start, note_sweep
+from resnest_search.simulation.simulator import VirtualClock, latest, recorded, simulate
+from resnest_search.simulation.table import Table
 from resnest_search.space import Space, configured
 from resnest_search.study.costing import Costing
 from resnest_search.study.storage import new_place, trouble
@@ -43,7 +43,7 @@ from resnest_search.study.study import SweepStudy
 from resnest_search.words import command
 
 if TYPE_CHECKING:
-    from resnest_search.execution.tune_bridge import Observer
+    from resnest_search.search.observer import Observer
     from resnest_search.training import Run
 
 __all__ = [
@@ -91,7 +91,10 @@ def create(
     place = new_place(folder, config.storage, config.sweep)
     study = SweepStudy.create(place.url, config.search.objectives, place.study)
     config = _without_password(config)
-    note_sweep(study, config, space, costings, typed, images)
+    if images is not None:
+        study.note(*noted_images(images))
+    doubts = images.doubts if images is not None else ()
+    note_sweep(study, config, space, costings, typed, [*doubts, *busy_warnings(costings)])
     _start_warm(study, config, space, folder, costings, images)
     study.note("seconds", round(spent_s, 1))
     note_start(study)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -13,20 +13,11 @@ from ray.tune.search import Searcher
 
 from resnest_search.execution.resources import Allotment
 from resnest_search.search import Assignment, Strategy
+from resnest_search.search.observer import Observer
 from resnest_search.study.record import Epoch
 from resnest_search.training import Run
 
-__all__ = ["Observer", "StrategyScheduler", "StrategySearcher"]
-
-
-class Observer(Protocol):
-    """Is told what happens; must not raise."""
-
-    def changed(self, number: int, over: bool) -> None:
-        """A trial has started, has another epoch, or is over."""
-
-    def message(self, text: str) -> None:
-        """Something deserves a line."""
+__all__ = ["StrategyScheduler", "StrategySearcher"]
 
 
 class StrategySearcher(Searcher):

@@ -20,7 +20,7 @@ from resnest_search.configuration.schema import (
 from resnest_search.execution.driver import cluster, run_trials
 from resnest_search.execution.replay import ReplayTrainable, replays
 from resnest_search.execution.resources import Allotment
-from resnest_search.execution.simulator import (
+from resnest_search.simulation.simulator import (
     Arrival,
     Start,
     VirtualClock,
@@ -28,7 +28,7 @@ from resnest_search.execution.simulator import (
     simulate,
     simulated,
 )
-from resnest_search.execution.table import Table
+from resnest_search.simulation.table import Table
 from resnest_search.study.study import SweepStudy
 
 HALVING = MethodConfig("pareto_halving", {"first_rung": 1, "reduction_factor": 2})

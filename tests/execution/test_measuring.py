@@ -12,7 +12,6 @@ import psutil
 import pytest
 
 from resnest_search.configuration.schema import (
-    LimitsConfig,
     MeasureConfig,
     ModelConfig,
     SearchConfig,
@@ -20,13 +19,10 @@ from resnest_search.configuration.schema import (
     TrainConfig,
 )
 from resnest_search.cost import CostRequest, Costs
-from resnest_search.errors import UserError
 from resnest_search.execution.measuring import (
     busy_warnings,
-    check_limits,
     locally,
     measure_space,
-    within_limits,
 )
 from resnest_search.execution.resources import Allotment
 from resnest_search.metrics import COSTS
@@ -46,9 +42,8 @@ def request(variant: str = "1s1x64d", image_size: int = 8) -> CostRequest:
     )
 
 
-def costing(latency: float, memory: float, busy: float | None = 0.0) -> Costing:
-    costs = dict.fromkeys(COSTS, 1.0) | {"latency_ms": latency, "memory_mib": memory}
-    return Costing(costs, details={"busy_percent": busy})
+def costing(busy: float | None) -> Costing:
+    return Costing(dict.fromkeys(COSTS, 1.0), details={"busy_percent": busy})
 
 
 def test_one_that_cannot_be_measured_leaves_the_others_alone() -> None:
@@ -89,44 +84,9 @@ def test_where_the_process_dies_each_network_gets_its_own() -> None:
     assert last["train_memory_mib"] > first["train_memory_mib"]
 
 
-def test_a_limit_rules_out_what_breaks_it_and_names_it() -> None:
-    limited = within_limits(
-        {"a": costing(1.0, 5.0), "b": costing(3.0, 1.0)}, LimitsConfig(latency_ms=2.0)
-    )
-    assert limited["a"].infeasible == ""
-    assert limited["b"].infeasible == "latency_ms 3 above the limit 2"
-    check_limits(limited, LimitsConfig(latency_ms=2.0))
-
-
-def test_throughput_is_limited_from_below() -> None:
-    limited = within_limits({"a": costing(1.0, 1.0)}, LimitsConfig(images_per_s=2.0))
-    assert limited["a"].infeasible == "images_per_s 1 below the limit 2"
-
-
-@pytest.mark.parametrize(
-    ("limits", "words"),
-    [
-        (
-            LimitsConfig(latency_ms=0.5),
-            "search.limits.latency_ms=0.5: no variant meets it; .* 1 to 3",
-        ),
-        (LimitsConfig(latency_ms=2.0, memory_mib=2.0), "no variant meets all of them"),
-    ],
-)
-def test_limits_that_nothing_meets_are_refused(limits: LimitsConfig, words: str) -> None:
-    limited = within_limits({"a": costing(1.0, 5.0), "b": costing(3.0, 1.0)}, limits)
-    with pytest.raises(UserError, match=words):
-        check_limits(limited, limits)
-
-
-def test_where_nothing_could_be_measured_the_reason_is_said() -> None:
-    with pytest.raises(UserError, match="none of 1 networks can be measured: out of memory"):
-        check_limits({"a": Costing({}, failure="out of memory")}, LimitsConfig())
-
-
 def test_a_busy_device_is_said_and_an_idle_one_is_not() -> None:
-    assert busy_warnings({"a": costing(1.0, 1.0, 2.0), "b": costing(1.0, 1.0, None)}) == []
-    lines = busy_warnings({"a": costing(1.0, 1.0, 60.4), "b": costing(1.0, 1.0, 1.0)})
+    assert busy_warnings({"a": costing(2.0), "b": costing(None)}) == []
+    lines = busy_warnings({"a": costing(60.4), "b": costing(1.0)})
     assert len(lines) == 1
     assert "60 % busy while 1 of 2 networks" in lines[0]
 

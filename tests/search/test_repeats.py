@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from synthetic import SIX, Workers, costs_of, make_config, make_space, make_strategy
 
 from resnest_search.configuration.schema import MethodConfig, SweepConfig
-from resnest_search.execution.notes import note_bounds
+from resnest_search.search.notes import note_bounds
 from resnest_search.space import Candidate
 from resnest_search.study.read import read_sweep
 from resnest_search.study.record import Epoch

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from resnest_search.execution.table import COLUMNS
+from resnest_search.simulation.table import COLUMNS
 from resnest_search.variant import Variant
 
 SIX = ("1s1x32d", "2s1x32d", "2s2x16d", "1s1x64d", "2s2x40d", "4s1x64d")

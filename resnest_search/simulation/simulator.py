@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from resnest_search.configuration.schema import SweepConfig
-from resnest_search.execution.measuring import check_limits, within_limits
-from resnest_search.execution.notes import note_bounds, note_end, note_start, note_sweep
-from resnest_search.execution.table import Table
 from resnest_search.search import Assignment, Strategy
+from resnest_search.search.limits import check_limits, within_limits
+from resnest_search.search.notes import note_bounds, note_end, note_start, note_sweep
+from resnest_search.simulation.table import Table
 from resnest_search.space import Candidate, Space
 from resnest_search.study.costing import Costing
 from resnest_search.study.record import Epoch
 from resnest_search.study.study import SweepStudy, last_event
 
 if TYPE_CHECKING:
-    from resnest_search.execution.tune_bridge import Observer
+    from resnest_search.search.observer import Observer
 
 __all__ = [
     "Arrival",

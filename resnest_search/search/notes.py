@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -11,11 +12,8 @@ from resnest_search import __version__
 from resnest_search.configuration.compose import to_record
 from resnest_search.configuration.options import question
 from resnest_search.configuration.schema import SweepConfig
-from resnest_search.data.digest import ImageSet
-from resnest_search.execution.images import noted_images
-from resnest_search.execution.measuring import busy_warnings
 from resnest_search.metrics import COSTS
-from resnest_search.search import Strategy
+from resnest_search.search.strategy import Strategy
 from resnest_search.space import Space
 from resnest_search.study.costing import Costing
 from resnest_search.study.study import SweepStudy, now
@@ -31,11 +29,9 @@ def note_sweep(
     space: Space,
     costings: dict[str, Costing],
     command: str,
-    images: ImageSet | None = None,
+    warnings: Sequence[str] = (),
 ) -> None:
-    """What a new sweep is: its configuration, images, costs, versions."""
-    if images is not None:
-        study.note(*noted_images(images))
+    """What a new sweep is: its configuration, costs, versions, and what to doubt of it."""
     study.note("name", config.sweep)
     study.note("question", question("sweep", config.sweep))
     study.note("config", to_record(config))
@@ -44,8 +40,7 @@ def note_sweep(
     for network, costing in costings.items():
         study.note(f"costs/{network}", dataclasses.asdict(costing))
     study.note("infeasible", _infeasible(space, costings))
-    doubts = images.doubts if images is not None else ()
-    study.note("warnings", [*doubts, *busy_warnings(costings)])
+    study.note("warnings", list(warnings))
 
 
 def note_start(study: SweepStudy) -> None:

@@ -24,7 +24,8 @@ from resnest_search.configuration.schema import (
     SweepConfig,
 )
 from resnest_search.errors import UserError
-from resnest_search.execution.simulator import (
+from resnest_search.search import Strategy
+from resnest_search.simulation.simulator import (
     Arrival,
     Start,
     VirtualClock,
@@ -33,8 +34,7 @@ from resnest_search.execution.simulator import (
     simulate,
     simulated,
 )
-from resnest_search.execution.table import Table
-from resnest_search.search import Strategy
+from resnest_search.simulation.table import Table
 from resnest_search.space import Space
 from resnest_search.study.costing import Costing
 from resnest_search.study.read import read_sweep

@@ -11,7 +11,7 @@ from tables import SIX, Row, rows_of, write
 
 from resnest_search.configuration.schema import LimitsConfig, ModelConfig, SearchConfig
 from resnest_search.errors import UserError
-from resnest_search.execution.table import COLUMNS, Table
+from resnest_search.simulation.table import COLUMNS, Table
 from resnest_search.space import Space
 from resnest_search.variant import Variant
 

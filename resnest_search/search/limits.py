@@ -1,0 +1,58 @@
+"""Which networks the limits of a search rule out, before any of them is trained."""
+
+from __future__ import annotations
+
+from resnest_search.configuration.schema import LimitsConfig
+from resnest_search.errors import UserError
+from resnest_search.metrics import METRICS
+from resnest_search.study.costing import Costing
+
+__all__ = ["check_limits", "within_limits"]
+
+
+def within_limits(costings: dict[str, Costing], limits: LimitsConfig) -> dict[str, Costing]:
+    """The costings with the limit that each breaks."""
+    bounds = {name: bound for name, bound in vars(limits).items() if bound is not None}
+    return {
+        network: Costing(
+            costing.costs,
+            costing.device,
+            costing.mode,
+            costing.failure,
+            _broken(costing, bounds),
+            costing.details,
+        )
+        for network, costing in costings.items()
+    }
+
+
+def check_limits(costings: dict[str, Costing], limits: LimitsConfig) -> None:
+    """Raises UserError where no network meets the limits; names the one that rules out most."""
+    measured = [costing for costing in costings.values() if not costing.failure]
+    if any(not costing.infeasible for costing in measured):
+        return
+    if not measured:
+        reason = next(iter(costings.values())).failure
+        raise UserError(f"search.space: none of {len(costings)} networks can be measured: {reason}")
+    for name, bound in vars(limits).items():
+        values = [costing.costs[name] for costing in measured]
+        if bound is not None and not any(_meets(name, value, bound) for value in values):
+            span = f"{min(values):.4g} to {max(values):.4g}"
+            raise UserError(
+                f"search.limits.{name}={bound:g}: no variant meets it; measured here: {span}"
+            )
+    raise UserError("search.limits: each is met by some variant, but no variant meets all of them")
+
+
+def _broken(costing: Costing, bounds: dict[str, float]) -> str:
+    broken = [
+        f"{name} {costing.costs[name]:.4g} "
+        f"{'below' if METRICS[name].maximize else 'above'} the limit {bound:g}"
+        for name, bound in bounds.items()
+        if name in costing.costs and not _meets(name, costing.costs[name], bound)
+    ]
+    return "; ".join(broken)
+
+
+def _meets(name: str, value: float, bound: float) -> bool:
+    return value >= bound if METRICS[name].maximize else value <= bound

@@ -1,0 +1,1 @@
+"""Sweeps in virtual time over recorded curves, without Ray."""
