@@ -39,7 +39,7 @@ from resnest_search.report.live import LiveTable
 from resnest_search.simulation.table import COLUMNS
 from resnest_search.space import Space
 from resnest_search.study.record import Epoch
-from resnest_search.tracking import Tracker
+from resnest_search.tracking.wandb import Tracker
 from resnest_search.watch import Watch
 
 GOAL_S = 0.15

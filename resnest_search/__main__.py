@@ -312,7 +312,7 @@ def _conduct(run: SweepRun, verbose: bool) -> None:
     """Run the trials of a sweep under its lock, then report and export what there is."""
     from resnest_search.execution.sweep import carry_out, timed
     from resnest_search.report.live import LiveTable
-    from resnest_search.tracking import Tracker
+    from resnest_search.tracking.wandb import Tracker
     from resnest_search.watch import Watch
 
     config, folder = run.config, run.folder

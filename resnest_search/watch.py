@@ -8,7 +8,7 @@ import time
 from resnest_search.execution.sweep import SweepRun
 from resnest_search.report.live import LiveTable
 from resnest_search.study.read import read_sweep
-from resnest_search.tracking import Tracker
+from resnest_search.tracking.wandb import Tracker
 
 __all__ = ["Watch"]
 

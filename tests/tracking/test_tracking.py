@@ -13,7 +13,7 @@ from resnest_search.configuration.compose import to_record
 from resnest_search.configuration.schema import SearchConfig, SweepConfig
 from resnest_search.errors import UserError
 from resnest_search.study.record import INFEASIBLE, OPEN, PRUNED
-from resnest_search.tracking import Tracker
+from resnest_search.tracking.wandb import Tracker
 
 
 def runs(folder):
@@ -255,7 +255,7 @@ _PROGRAM = """
 import sys
 sys.path.insert(0, sys.argv[2])
 from sample_sweeps import make_sweep, make_trial
-from resnest_search.tracking import Tracker
+from resnest_search.tracking.wandb import Tracker
 sweep = make_sweep([make_trial(0, "1s1x16d"), make_trial(1, "2s1x16d")])
 config = {"data": {"root": "/home/alice/images"}, "resources": {"address": "gpu17.lab:6379"}}
 Tracker(sys.argv[3], sys.argv[1], "group", config).close(sweep)

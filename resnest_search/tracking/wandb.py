@@ -24,7 +24,7 @@ from resnest_search.files import write_atomically
 from resnest_search.panels import Panel, drawn, read_panels
 from resnest_search.redact import public_config, public_text
 from resnest_search.study.record import OPEN, Sweep, TrialRecord
-from resnest_search.tracked import (
+from resnest_search.tracking.tracked import (
     Rows,
     chart_table,
     curve_lines,
