@@ -13,7 +13,7 @@ costs.
 - A cost of 0, or an infinite one, has no ratio: it counts as half the least, or twice the largest,
   of the others.
 - Members whose accuracies noise does not tell from that one's are told apart by their costs alone:
-  the cheapest of them is the knee (``search/uncertainty.py`` says which these are).
+  the cheapest of them is the knee (``study/uncertainty.py`` says which these are).
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ class TrialRecord:
     mean_accuracy: float | None = None  # over them; of complete trials alone
     mean_error: float | None = None  # its standard error, from images and, once measured, seeds
     repeat_of: int | None = None  # number of the first complete trial, which stands for all
-    # What noise leaves open, of the trial that stands for its candidate; see search/uncertainty
+    # What noise leaves open, of the trial that stands for its candidate; see study/uncertainty
     membership: float | None = None  # probability of being on the front
     knee_share: float | None = None  # probability of being its knee
     rivals: tuple[int, ...] = ()  # trials within noise of it that cost no more
@@ -156,7 +156,7 @@ class Sweep:
     config: dict[str, Any]  # resolved
     objectives: tuple[str, ...]
     trials: tuple[TrialRecord, ...]
-    chosen: int | None = None  # number of the trial that stands for the front: see search/knee
+    chosen: int | None = None  # number of the trial that stands for the front: see study/knee
     alike: tuple[int, ...] = ()  # on the front, not told from the knee in accuracy, but no cheaper
     rungs: tuple[int, ...] = ()  # epochs at which trials may be pruned
     budget: int = 0  # most training epochs that the sweep may spend

@@ -11,7 +11,7 @@ Costs are taken as exact; accuracy has two sources of noise, and both are drawn 
   three seeds are too few to be drawn from: two that happen to agree would look exact. Where no
   candidate has two seeds this noise is not measured, and left out.
 
-The knee of each draw is that of `search/knee.py`: the least of log(error) + mean of log(costs)
+The knee of each draw is that of `study/knee.py`: the least of log(error) + mean of log(costs)
 on the draw's front, or what is cheaper there and not told from it in accuracy. Which pairs are told
 apart is settled once, from all draws: the interval of 95 % of their drawn differences holds no 0.
 
