@@ -1,4 +1,5 @@
-"""Words of the command line: taken literally where they are paths, printed so that they paste.
+"""Words of the command line, taken literally where they are paths and printed so that they paste;
+and numbers with their nouns.
 
 Hydra's grammar gives ``?``, ``=``, ``,``, ``#``, quotes, spaces and letters beyond ASCII a
 meaning, or none. A path may hold any of them, so that its word is quoted before Hydra reads it.
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 import shlex
 
-__all__ = ["command", "quoted"]
+__all__ = ["command", "counted", "quoted"]
 
 _PATHS = ("run", "runs", "storage", "data.root", "trial.path", "model.pretrained")
 _PATH_LISTS = ("search.warm_start",)
@@ -20,6 +21,11 @@ def command(name: str, **keys: object) -> str:
     """A command of ours as it is typed into a shell, each key with its literal value."""
     words = [f"{key}={_literal(str(value))}" for key, value in keys.items()]
     return f"{_PROGRAM} {shlex.join([name, *words])}"
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 image``, ``2 images``: a number with its noun."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def quoted(word: str) -> str:

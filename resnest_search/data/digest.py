@@ -31,6 +31,7 @@ from resnest_search.data.remembered import recall, remember
 from resnest_search.data.resolve import FOLDERS
 from resnest_search.data.scan import Listing
 from resnest_search.errors import UserError
+from resnest_search.words import counted
 
 __all__ = ["ImageSet", "Progress", "difference", "image_set", "in_parallel"]
 
@@ -184,9 +185,9 @@ def _doubts(files: list[str], contents: list[str]) -> list[str]:
         (part, name), (before, named) = file.split("/")[:2], other.split("/")[:2]
         where = "in two classes" if name != named else "there twice"
         where = where if part == before else f"in {before}/, too"
-        twins.setdefault(f"of {part}/ lie {where}", []).append(f"{file} is {other}")
+        twins.setdefault(f"of {part}/ {where}", []).append(f"{file}, which is {other}")
     return [
-        f"data.root: {len(pairs)} images {where}, such as {pairs[0]}"
+        f"data.root: {counted(len(pairs), 'image')} {where}, such as {pairs[0]}"
         for where, pairs in twins.items()
     ]
 

@@ -21,6 +21,7 @@ from resnest_search.data.resolve import FOLDERS, check_listing, list_all, list_i
 from resnest_search.data.scan import Listing
 from resnest_search.data.split import digest_of, split_sources
 from resnest_search.errors import UserError
+from resnest_search.words import counted
 
 __all__ = ["current_set", "read_images", "validation_digest"]
 
@@ -75,7 +76,7 @@ def read_images(config: DataConfig, progress: Progress) -> tuple[DataConfig, Ima
         config = replace(config, skip=[*config.skip, *faults])
     if not config.skip:
         return config, found
-    line = f"data.skip: {len(config.skip)} images are left out, such as {config.skip[0]}"
+    line = f"data.skip: {counted(len(config.skip), 'image')} left out, such as {config.skip[0]}"
     return config, replace(found, doubts=(*found.doubts, line))
 
 
@@ -85,13 +86,14 @@ def _remarks(listing: Listing) -> list[str]:
     for part, found in listing.parts.items():
         strange = sum(found.others.values(), Counter[str]())
         lines += [
-            f"data.root: {strange[suffix]} files of {suffix} in {part}/ are left out"
+            f"data.root: {counted(strange[suffix], 'file')} of {suffix} in {part}/ left out"
             for suffix in sorted(_STRANGE & set(strange))
         ]
         absent = [name for name in listing.classes if name not in found.others]
         if absent:
             lines.append(
-                f"data.root: {part}/ has no {absent[0]} ({len(absent)} classes are absent)"
+                f"data.root: {part}/ lacks {len(absent)} of {len(listing.classes)} classes, "
+                f"such as {absent[0]}"
             )
     return lines
 
@@ -131,7 +133,7 @@ def _faults(
 def _told(root: str, faults: dict[str, str]) -> str:
     shown = [f"{os.path.join(root, file)!r} ({reason})" for file, reason in faults.items()][:_NAMED]
     more = f" and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
-    return f"{len(faults)} images, {', '.join(shown)}{more}"
+    return f"{counted(len(faults), 'image')}, {', '.join(shown)}{more}"
 
 
 def _used(config: DataConfig, listing: Listing) -> list[str]:

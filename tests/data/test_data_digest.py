@@ -143,7 +143,7 @@ def test_or_they_are_skipped_counted_and_left_out_of_training(write_folders) -> 
     config, found = read_images(config_of(root, unreadable="skip"), Told())
     assert sorted(config.skip) == names
     assert found.digest == taken(root).digest
-    assert found.doubts[-1].startswith("data.skip: 3 images are left out, such as train/cat/1.png")
+    assert found.doubts[-1].startswith("data.skip: 3 images left out, such as train/cat/1.png")
     data = build(config, 4, 0)
     assert (data.train_count, data.validation_count) == (11, 5)
     assert sum(len(labels) for _, labels in data.train_dataloader()) >= 8
@@ -171,10 +171,10 @@ def test_copies_between_parts_and_classes_are_told(write_folders) -> None:
     shutil.copy(root / "train" / "cat" / "1.png", root / "val" / "cat" / "copy.png")
     shutil.copy(root / "train" / "cat" / "3.png", root / "train" / "dog" / "copy.png")
     assert sorted(taken(root).doubts) == [
-        "data.root: 1 images of train/ lie in two classes, such as train/dog/copy.png is "
-        "train/cat/3.png",
-        "data.root: 1 images of val/ lie in train/, too, such as val/cat/copy.png is "
-        "train/cat/1.png",
+        "data.root: 1 image of train/ in two classes, such as train/dog/copy.png, "
+        "which is train/cat/3.png",
+        "data.root: 1 image of val/ in train/, too, such as val/cat/copy.png, "
+        "which is train/cat/1.png",
     ]
 
 
@@ -185,8 +185,8 @@ def test_what_is_passed_over_and_what_is_absent_is_told(write_folders) -> None:
     (root / "val" / "dog").mkdir(parents=True)
     Image.new("RGB", (3, 3)).save(root / "val" / "dog" / "1.png")
     assert read_images(config_of(root), Told())[1].doubts == (
-        "data.root: 1 files of .gif in train/ are left out",
-        "data.root: val/ has no cat (2 classes are absent)",
+        "data.root: 1 file of .gif in train/ left out",
+        "data.root: val/ lacks 2 of 3 classes, such as cat",
     )
 
 

@@ -144,12 +144,12 @@ def test_or_refused_where_its_answers_are_to_other_images(images: Path, tmp_path
 
 def test_what_is_skipped_is_a_warning_of_the_record(images: Path, tmp_path: Path) -> None:
     (images / "val" / "cat" / "1.png").write_bytes(b"")
-    with pytest.raises(UserError, match=r"1 images, '.*val/cat/1\.png' \(the file is empty\)"):
+    with pytest.raises(UserError, match=r"1 image, '.*val/cat/1\.png' \(the file is empty\)"):
         begun(images, tmp_path / "refused")
     run, _ = begun(images, tmp_path / "run", unreadable="skip")
     sweep = recorded(run.folder)
     assert sweep.config["data"]["skip"] == ["val/cat/1.png"]
-    assert any("1 images are left out" in line for line in sweep.warnings)
+    assert any("1 image left out" in line for line in sweep.warnings)
 
 
 def test_the_command_refuses_before_it_measures(images: Path, tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_the_command_refuses_before_it_measures(images: Path, tmp_path: Path) ->
         text=True,
     )
     assert ran.returncode == 2
-    assert ran.stderr.startswith(f"resnest-search: data.root: 1 images, '{path}' (")
+    assert ran.stderr.startswith(f"resnest-search: data.root: 1 image, '{path}' (")
     assert len(ran.stderr.splitlines()) == 1
     assert "Measuring" not in ran.stdout
     assert not (tmp_path / "r").exists()
