@@ -20,8 +20,8 @@ _ABOUT = {
     "`class_names.json` and `preprocessing.json` as `extra_files`.",
     "onnx": "`model.onnx` runs without torch: input `images`, output `logits`, any batch; "
     "`class_names` and `preprocessing` are JSON in its metadata.",
-    "timm": "`timm/` is a folder for the `create_model` of timm 1.0.26 or later, with class names and the "
-    "transform of validation.",
+    "timm": "`timm/` is a folder for the `create_model` of timm 1.0.26 or later, with class "
+    "names and the transform of validation.",
 }
 
 
