@@ -36,7 +36,8 @@ def test_an_earlier_run_is_reported_with_its_own_numbers(recorded: Path) -> None
             assert after[number][name] == row[name], (number, name)
     # what its version chose, by whatever rule
     facts = json.loads((recorded / "best" / "model.json").read_text())
-    said = f"({facts['variant']}, trial {facts['trial']}: select={facts['selected_as']})"
+    chosen = facts.get("chosen_as") or f"select={facts['selected_as']}"  # 0.1.0 gave no reason
+    said = f"({facts['variant']}, trial {facts['trial']}: {chosen})"
     assert said in done.out
     assert "Interrupted: " not in done.out
     page = (recorded / "report.html").read_text()
@@ -44,10 +45,11 @@ def test_an_earlier_run_is_reported_with_its_own_numbers(recorded: Path) -> None
 
 
 def test_an_earlier_run_is_carried_on_from_its_checkpoints(recorded: Path) -> None:
+    stopped = rows(recorded / "trials.csv")[2]
     done = run(recorded.parent, "resume", "run=run", "budget=14")
     assert done.code == 0, done
     found = study(recorded)
-    trials = [t for t in found.trials if t.user_attrs["variant"] == "2s1x64d"]
+    trials = [t for t in found.trials if t.user_attrs["variant"] == stopped["variant"]]
     assert [t.state for t in trials] == [TrialState.PRUNED, TrialState.COMPLETE]
     assert trials[-1].user_attrs["inherited"] == 2
     assert sorted(trials[-1].intermediate_values) == [1, 2, 3, 4]
