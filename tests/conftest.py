@@ -21,6 +21,9 @@ _LONG = (
     "test_storage",
     "test_sweep",
     "test_sweep_commands",
+    "test_outcome",
+    "test_measuring",
+    "test_carried",
     "test_formats",
     "test_workers",
     "test_cluster",
@@ -29,6 +32,7 @@ _LONG = (
     "test_parity",
     "test_heads",
     "test_earlier_runs",
+    "test_plan",
     "test_wheel",
 )
 

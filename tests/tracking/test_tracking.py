@@ -15,6 +15,8 @@ from resnest_search.errors import UserError
 from resnest_search.study.record import INFEASIBLE, OPEN, PRUNED
 from resnest_search.tracking.wandb import Tracker
 
+SUPPORT = Path(__file__).parents[1] / "support"
+
 
 def runs(folder):
     return sorted(p.name.split("-")[-1] for p in folder.glob("wandb/offline-run-*"))
@@ -265,14 +267,7 @@ Tracker(sys.argv[3], sys.argv[1], "group", config).close(sweep)
 def in_a_process_of_its_own(folder, mode, **environment):
     inherited = {k: v for k, v in os.environ.items() if k != "WANDB_SERVICE"}  # this process's own
     return subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            _PROGRAM,
-            str(folder),
-            str(Path(__file__).parents[1] / "support"),
-            mode,
-        ],
+        [sys.executable, "-c", _PROGRAM, str(folder), str(SUPPORT), mode],
         env={**inherited, **environment},
         cwd=Path(__file__).parents[1],
         capture_output=True,
