@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 
-import resnest_search
 from resnest_search.configuration.compose import COMMANDS
 from resnest_search.configuration.flags import FLAGS
 from resnest_search.configuration.page import help_text, page
 from resnest_search.configuration.schema import keys
 from resnest_search.export.formats import FORMATS
 
-ROOT = Path(resnest_search.__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
