@@ -69,7 +69,7 @@ DOORS: dict[str, set[str]] = {
     "optuna": {"search", "space", "study"},
     "ray": {"execution"},
     "wandb": {"tracking"},
-    "pytorch_lightning": {"training", "data"},
+    "pytorch_lightning": {"training"},
     "lightning_fabric": {"training", "execution"},
     "torch": {"models", "data", "cost", "training", "export", "execution"},
     "torchvision": {"data"},
@@ -167,6 +167,9 @@ def test_a_variant_and_the_schema_need_the_standard_library_and_one_another_alon
         ),
         ("resnest_search.__main__", {"torch", "ray", "pytorch_lightning", "optuna", "wandb"}),
         ("resnest_search.data", {"torch", "ray", "pytorch_lightning"}),
+        ("resnest_search.execution.driver", {"torch", "pytorch_lightning", "hydra", "wandb"}),
+        ("resnest_search.data.module", {"torchvision", "pytorch_lightning", "ray"}),
+        ("resnest_search.export", {"torchvision", "pytorch_lightning", "ray", "wandb"}),
         ("resnest_search.cost", {"ray", "optuna", "hydra", "wandb", "pytorch_lightning"}),
     ],
 )

@@ -14,11 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.transforms import v2
 
 from resnest_search.configuration.schema import AUGMENTS
 from resnest_search.data.sources import ImageTransform
 from resnest_search.errors import UserError
+
+# torchvision is imported by what needs it: it brings a compiler along, and takes a second.
 
 __all__ = ["Augment", "augment", "shifted"]
 
@@ -46,12 +47,16 @@ def augment(name: str, image_size: int) -> Augment:
         case "resized_crop":
             return Augment(per_image=_resized_crop(image_size))
         case "autoaugment":
+            from torchvision.transforms import v2
+
             policy = v2.AutoAugment(v2.AutoAugmentPolicy.IMAGENET)
             return Augment(per_image=v2.Compose([_resized_crop(image_size), policy]))
     raise UserError(f"data.augment: {name!r} is none of {', '.join(AUGMENTS)}")
 
 
 def _resized_crop(image_size: int) -> ImageTransform:
+    from torchvision.transforms import v2
+
     crop = v2.RandomResizedCrop(image_size, antialias=True)
     return v2.Compose([crop, v2.RandomHorizontalFlip()])  # type: ignore[no-any-return]
 

@@ -1,8 +1,7 @@
-"""The data module of a run, built from a plain configuration."""
+"""The images of a run, built from a plain configuration."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -10,20 +9,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pytorch_lightning import LightningDataModule
 from torch.utils.data import Sampler
 
 from resnest_search.configuration.schema import DataConfig
 from resnest_search.data.augment import Augment, augment
-from resnest_search.data.cifar10 import load_cifar10
-from resnest_search.data.digits import load_digits
-from resnest_search.data.download import download
-from resnest_search.data.fashion_mnist import load_fashion_mnist
-from resnest_search.data.folders import load_folders
 from resnest_search.data.loading import BatchLoader, ImageBatches, shared_room
 from resnest_search.data.preprocessing import Preprocessing
 from resnest_search.data.resolve import FOLDERS, list_images, resolve
 from resnest_search.data.sampling import Batch, EpochSampler, EvaluationSampler
+from resnest_search.data.scan import Listing
 from resnest_search.data.sources import Source, Sources
 from resnest_search.data.split import Indices, digest_of, split_sources
 from resnest_search.errors import UserError
@@ -34,12 +28,6 @@ _PATIENCE_S, _PATIENCE_S_PER_IMAGE = 300.0, 1.0
 _LOADERS, _PREFETCHED = 2, 2  # training and validation, each with batches ahead for each process
 _TRIALS = 4  # at once on a machine, that share its memory
 
-_LOAD: dict[str, Callable[[DataConfig], Sources]] = {
-    "digits": load_digits,
-    "fashion_mnist": load_fashion_mnist,
-    "cifar10": load_cifar10,
-}
-
 
 def prepare(config: DataConfig) -> DataConfig:
     """Resolve the configuration and download what it asks for. Raises UserError.
@@ -48,12 +36,14 @@ def prepare(config: DataConfig) -> DataConfig:
     """
     config = resolve(config)
     if config.download:
+        from resnest_search.data.download import download  # with torchvision, for seconds
+
         download(config)
     return config
 
 
 def build(config: DataConfig, batch_size: int, seed: int, images: str | None = None) -> ImageData:
-    """The data module of one training run.
+    """The images of one training run.
 
     `batch_size` counts images over all ranks; `seed` governs order and augmentation, while
     the split hangs on `config.split_seed` alone. `images` is the digest of the whole set, on
@@ -62,12 +52,31 @@ def build(config: DataConfig, batch_size: int, seed: int, images: str | None = N
     if batch_size < 1:
         raise UserError(f"train.batch_size: {batch_size} is less than 1")
     config = _both_or_neither(config)
-    if config.name not in FOLDERS:
-        config = prepare(config)
-        return ImageData(config, _LOAD[config.name](config), batch_size, seed, images)
-    listing = list_images(config)
-    config = resolve(config, listing)
-    return ImageData(config, load_folders(config, listing), batch_size, seed, images)
+    listing = list_images(config) if config.name in FOLDERS else None
+    config = resolve(config, listing) if listing else prepare(config)
+    return ImageData(config, _load(config, listing), batch_size, seed, images)
+
+
+def _load(config: DataConfig, listing: Listing | None) -> Sources:
+    """The images of a resolved configuration; its reader alone is imported.
+
+    Most bring torchvision along, which takes a second, in a loader process too.
+    """
+    if listing:
+        from resnest_search.data.folders import load_folders
+
+        return load_folders(config, listing)
+    if config.name == "digits":
+        from resnest_search.data.digits import load_digits
+
+        return load_digits(config)
+    if config.name == "fashion_mnist":
+        from resnest_search.data.fashion_mnist import load_fashion_mnist
+
+        return load_fashion_mnist(config)
+    from resnest_search.data.cifar10 import load_cifar10
+
+    return load_cifar10(config)
 
 
 def _both_or_neither(config: DataConfig) -> DataConfig:
@@ -77,10 +86,10 @@ def _both_or_neither(config: DataConfig) -> DataConfig:
     return replace(config, mean=config.mean or [0.0], std=config.std or [1.0])
 
 
-class ImageData(LightningDataModule):
+class ImageData:
     """Training, validation and test batches: float32 (B, C, S, S), normalised, and int64 (B,).
 
-    The Trainer must be told use_distributed_sampler=False: `shard` does that work.
+    Lightning's Trainer must be told use_distributed_sampler=False: `shard` does that work.
 
     Public values:
         classes, class_names, channels, image_size: as the network needs them.
@@ -99,7 +108,6 @@ class ImageData(LightningDataModule):
         seed: int,
         images: str | None = None,
     ):
-        super().__init__()
         self._images = images
         self.config, self.batch_size, self.seed = config, batch_size, seed
         self.rank, self.world = 0, 1

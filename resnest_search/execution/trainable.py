@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray.tune import Trainable
 
 from resnest_search.execution.training_thread import TrainingThread
-from resnest_search.execution.workers import Workers
 from resnest_search.training import Run
+
+if TYPE_CHECKING:
+    from resnest_search.execution.workers import Workers
 
 __all__ = ["TrialTrainable"]
 
@@ -22,7 +24,10 @@ class TrialTrainable(Trainable):
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        self._workers = Workers(config["allotment"])
+        # Not above: the driver names this class, and torch and Lightning take seconds to import.
+        from resnest_search.execution.workers import Workers
+
+        self._workers: Workers = Workers(config["allotment"])
         self._run: Run = config["run"]
         self._training: TrainingThread | None = None
         self._sent = 0

@@ -194,7 +194,7 @@ def fitted(data: ImageData, checkpoint: Path | None, callbacks: list[pl.Callback
         callbacks=callbacks,
     )
     model = Recorder()
-    trainer.fit(model, datamodule=data, ckpt_path=checkpoint)
+    trainer.fit(model, data.train_dataloader(), data.val_dataloader(), ckpt_path=checkpoint)
     return model
 
 

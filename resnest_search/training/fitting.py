@@ -8,8 +8,6 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,37 +23,14 @@ from resnest_search.models.fused import fuse
 from resnest_search.models.weights import load_pretrained
 from resnest_search.study.answers import pack
 from resnest_search.study.record import Epoch
+from resnest_search.training.checkpoint import load
+from resnest_search.training.run import CHECKPOINT, EPOCH_LOG, Report, Run
 from resnest_search.training.task import Classification
 from resnest_search.variant import Variant
 
-__all__ = ["CHECKPOINT", "EPOCH_LOG", "Report", "Run", "fit", "load_weights"]
+__all__ = ["fit"]
 
-CHECKPOINT = "checkpoint.ckpt"
-EPOCH_LOG = "epochs.jsonl"
 _PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-
-Report = Callable[[Sequence[Epoch], str], bool]
-
-
-@dataclass(frozen=True)
-class Run:
-    """Everything that decides a training, as plain data.
-
-    ``folder`` is the trial's own: a checkpoint in it is continued, and its epoch log tells
-    which epochs were run when. ``threads`` bounds the CPU threads of this process. ``images``
-    is the digest of the images, None where nobody has taken it.
-    """
-
-    number: int
-    variant: str
-    model: ModelConfig
-    data: DataConfig
-    train: TrainConfig
-    seed: int
-    folder: str
-    accelerator: str = "cpu"  # or gpu
-    threads: int = 1
-    images: str | None = None
 
 
 def fit(
@@ -104,19 +79,9 @@ def fit(
     if curve and (not follower.ask() or curve[-1].epoch >= run.train.epochs):
         return False
     trainer = _trainer(run, follower, environment, world)
-    trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    loaders = (data.train_dataloader(), data.val_dataloader())
+    trainer.fit(task, *loaders, ckpt_path=checkpoint, weights_only=True)
     return True
-
-
-def load_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """The network's state dict from a trial's checkpoint, on the CPU.
-
-    Raises:
-        FileNotFoundError, RuntimeError: there is none, or it is damaged.
-    """
-    state = _load(folder / CHECKPOINT)["state_dict"]
-    prefix = "network."
-    return {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
 
 
 class _Follower(Callback):
@@ -234,18 +199,13 @@ def _last_checkpoint(run: Run) -> tuple[str | None, list[Epoch], str]:
     if not path.exists():
         return None, [], ""
     try:
-        own = _load(path)["resnest_search"]
+        own = load(path)["resnest_search"]
         if not _continues(own["identity"], run):
             return None, [], "the checkpoint is of another training; starts again"
         curve = [Epoch(**entry) for entry in own["curve"]]
     except Exception as error:  # a damaged file raises whatever its first wrong byte leads to
         return None, [], f"the checkpoint is damaged ({type(error).__name__}); starts again"
     return str(path), curve, f"continues after epoch {curve[-1].epoch}"
-
-
-def _load(path: Path) -> dict[str, Any]:
-    loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return loaded
 
 
 def _identity(run: Run) -> str:
