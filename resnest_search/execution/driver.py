@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psutil
 import ray
 from ray import tune
 
@@ -28,12 +30,16 @@ from resnest_search.search.observer import Observer
 __all__ = ["cluster", "run_trials"]
 
 _RETRIES = 2  # of a trial whose worker or node was lost
+_HELPERS = ("/dashboard/dashboard.py", "/log_monitor.py", "/_private/monitor.py")  # Ray's
 _OBJECT_STORE_BYTES = 100 * 1024 * 1024  # next to nothing passes through it
 
 # Ray reads these when it is imported or started: no usage report, no second set of
-# result files, no snapshots of a state that the study holds, and no log on the terminal.
+# result files, no snapshots of a state that the study holds, and no log on the terminal. And no
+# worker processes before a trial asks for one: Tune's are never among them.
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_enable_worker_prestart": "0",
+    "RAY_prestart_worker_first_driver": "0",
     "RAY_worker_niceness": "0",  # else whatever runs beside it starves the training
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -72,6 +78,8 @@ def cluster(config: ResourcesConfig, verbose: bool) -> Iterator[Allotment]:
         yield allotment
     finally:
         with stopping.held():
+            if sessions:
+                _end_helpers()
             ray.shutdown()
             if sessions:
                 shutil.rmtree(sessions, ignore_errors=True)
@@ -152,6 +160,17 @@ def _start(machine: Machine, options: dict[str, Any]) -> None:
             raise
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(f"Ray does not start on this machine: {lines[0]}") from error
+
+
+def _end_helpers() -> None:
+    """End what runs beside Ray's core, which nobody needs any more.
+
+    Ray sends SIGTERM to one after the other, which they never hear, and waits a second for each.
+    """
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):  # it has ended
+            if any(word.endswith(_HELPERS) for word in child.cmdline()):
+                child.kill()
 
 
 class _Signals(tune.Callback):

@@ -7,6 +7,7 @@ tells. Nothing here may stop a sweep: what fails is reported in one line.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import secrets
@@ -15,9 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
-
-import wandb
+from typing import TYPE_CHECKING, Any
 
 from resnest_search.errors import UserError
 from resnest_search.files import write_atomically
@@ -34,6 +33,9 @@ from resnest_search.tracking.tracked import (
     trial_summary,
     trial_table,
 )
+
+if TYPE_CHECKING:
+    import wandb
 
 __all__ = ["MODES", "Tracker"]
 
@@ -77,7 +79,10 @@ class Tracker:
         self._config = public_config(config)
         self._warn = warn
         self._marker = self._folder / "wandb" / "written.json"
-        self._written = _Written.read(self._marker) if mode != "none" else _Written()
+        self._written = _Written()
+        if mode != "none":
+            importlib.import_module("wandb")  # for half a second: not while trials wait
+            self._written = _Written.read(self._marker)
 
     def trial(self, record: TrialRecord) -> None:
         """Write a trial that is over, unless it was written before or never began."""
@@ -154,6 +159,8 @@ class Tracker:
         config: dict[str, Any],
         fill: Callable[[wandb.Run], None],
     ) -> None:
+        import wandb
+
         run_id = f"{self._written.sweep}-{suffix}"
         self._folder.mkdir(parents=True, exist_ok=True)
         for half_written in (self._folder / "wandb").glob(f"*run-*-{run_id}"):
@@ -211,6 +218,8 @@ class _Written:
 
 def _settings(mode: str, folder: Path) -> wandb.Settings:
     """Silent, and without code, git, machine, user, environment and console."""
+    import wandb
+
     settings = wandb.Settings(
         mode="online" if mode == "online" else "offline",
         root_dir=str(folder),
@@ -267,6 +276,8 @@ def _remove_logs(folder: Path, run_id: str) -> None:
 
 def _let_go() -> None:
     """End W&B's own process, which would hold the id of a run that failed."""
+    import wandb
+
     try:
         wandb.teardown()
     except Exception:  # it failed before; a fresh one is started either way
@@ -295,10 +306,14 @@ def _sum_up(run: wandb.Run, sweep: Sweep) -> None:
 
 
 def _table(table: Rows) -> wandb.Table:
+    import wandb
+
     return wandb.Table(columns=table[0], data=table[1], allow_mixed_types=True)
 
 
 def _chart(panel: Panel, sweep: Sweep) -> Any:
+    import wandb
+
     if panel.kind == "curves":
         epochs, values, names = curve_lines(panel, sweep)
         return wandb.plot.line_series(epochs, values, names, title=panel.title, xname="epoch")
