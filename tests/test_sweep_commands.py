@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from command_line import (
     ONE_AT_A_TIME,
     SMALL,
@@ -19,6 +20,11 @@ from command_line import (
     sweep_file,
 )
 from optuna.trial import TrialState
+
+from resnest_search.configuration.schema import ModelConfig
+from resnest_search.models.build import build
+from resnest_search.training import load_weights
+from resnest_search.variant import Variant
 
 EPOCHS = 4
 
@@ -64,17 +70,38 @@ def test_limits_that_nothing_meets_are_refused_before_ray_starts(tmp_path: Path)
 # The other commands
 
 
-def test_one_variant_is_trained_and_exported(tmp_path: Path) -> None:
-    done = run(
-        tmp_path, "train", "variant=1s1x64d", *SMALL, ONE_AT_A_TIME, "train.epochs=2", "run=out"
-    )
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which one variant was trained, from weights beside it, without learning."""
+    cwd = tmp_path_factory.mktemp("trained")
+    torch.manual_seed(0)
+    model = ModelConfig(stem_width=16, depths=[1], planes=[32])
+    network = build(Variant.parse("1s1x64d"), model, in_channels=1, num_classes=7)
+    torch.save(network.state_dict(), cwd / "seven.pt")
+    words = ("train", "variant=1s1x64d", *SMALL, ONE_AT_A_TIME, "train.epochs=2", "run=out")
+    frozen = ("train.learning_rate=0", "model.stem_width=16")
+    done = run(cwd, *words, *frozen, "model.pretrained=seven.pt")
     assert done.code == 0, done
-    (trial,) = study(tmp_path / "out").trials
+    return cwd
+
+
+def test_one_variant_is_fine_tuned_from_a_relative_path(trained: Path) -> None:
+    assert len(study(trained / "out").trials) == 1
+    given = torch.load(trained / "seven.pt", weights_only=True)
+    found = load_weights(trained / "out" / "trials" / "0")
+    convolutions = {name: tensor for name, tensor in given.items() if tensor.ndim == 4}
+    assert convolutions
+    for name, tensor in convolutions.items():  # learning would have changed them
+        assert torch.equal(found[name], tensor), name
+
+
+def test_one_variant_is_trained_and_exported(trained: Path) -> None:
+    (trial,) = study(trained / "out").trials
     assert trial.state == TrialState.COMPLETE
     assert trial.user_attrs["variant"] == "1s1x64d"
-    shutil.rmtree(tmp_path / "out" / "best")
-    exported = run(tmp_path, "export", "run=out", "select=1s1x64d")
+    shutil.rmtree(trained / "out" / "best")
+    exported = run(trained, "export", "run=out", "select=1s1x64d")
     assert exported.code == 0, exported
     assert exported.err == ""
-    facts: dict[str, Any] = json.loads((tmp_path / "out" / "best" / "model.json").read_text())
+    facts: dict[str, Any] = json.loads((trained / "out" / "best" / "model.json").read_text())
     assert facts["validation"]["accuracy"] == pytest.approx(trial.values[0])

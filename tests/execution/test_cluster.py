@@ -27,6 +27,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """Two nodes of one CPU each, as processes of this machine; the first is the head."""
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}")  # what is installed on every node of a real one
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_enable_worker_prestart", "0")  # as in a Ray that a sweep starts
+    monkeypatch.setenv("RAY_prestart_worker_first_driver", "0")
     nodes = Cluster(
         initialize_head=True,
         head_node_args={**NODE, "_system_config": IMPATIENT, "include_dashboard": False},

@@ -8,6 +8,7 @@ import numpy as np
 import yaml
 from command_line import ONE_AT_A_TIME, SMALL, run, started, study, sweep_file
 from PIL import Image
+from tables import SIX, rows_of, write
 
 from resnest_search.execution.outcome import shortfall
 from resnest_search.study.record import Sweep, TrialRecord
@@ -53,8 +54,11 @@ def test_a_sweep_whose_trials_all_fail_says_why_and_where(tmp_path: Path) -> Non
 
 
 def test_a_training_that_diverges_is_no_success(tmp_path: Path) -> None:
-    words = (*SMALL, ONE_AT_A_TIME, "train.learning_rate=1e30", "run=out")
-    done = run(tmp_path, "train", "variant=1s1x64d", *words)
+    recorded = [row | {"loss": 0.5 if row["epoch"] < 2 else "nan"} for row in rows_of(epochs=2)]
+    write(tmp_path / "curves.csv", recorded)
+    sweep_file(tmp_path, {"variant": [SIX[0]]}, epochs=2)
+    table = ("trial=table", "trial.path=curves.csv", "tracking=none")
+    done = run(tmp_path, "sweep=tiny", *table, "run=out")
     assert done.code == 1, done
     (line,) = done.err.splitlines()
     assert "diverged" in line

@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from command_line import ONE_AT_A_TIME, SMALL, run, study, sweep_file
+from command_line import run, study, sweep_file
+from finished_run import BUDGET, COMPLETE, PRUNED, WORDS, ask, finished_run
 from tables import SIX, rows_of, write
 
 from resnest_search.configuration.schema import (
@@ -37,23 +38,25 @@ def lines(**search: object) -> dict[str, str]:
     return dict(line.split(maxsplit=1) for line in bill(*prepare(config)))  # type: ignore[misc]
 
 
-def test_a_plan_is_kept_and_begins_nothing(tmp_path: Path) -> None:
-    sweep_file(tmp_path, {"variant": THREE[:2]})
-    words = ("sweep=tiny", *SMALL, ONE_AT_A_TIME, "train.epochs=1", "run=out")
-    planned = run(tmp_path, *words, "plan=true")
+def test_a_plan_is_kept_and_begins_nothing(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The plan of a sweep that has run elsewhere, without the variant that broke its limit."""
+    trained = (*COMPLETE, PRUNED)
+    ask(tmp_path)
+    planned = run(tmp_path, *WORDS, f"search.space.variant=[{','.join(trained)}]", "plan=true")
     assert (planned.code, planned.err) == (0, "")
     assert not (tmp_path / "out").exists()
-    assert "2, every one of the space" in planned.out
-    assert "at most 2: 2 trials x 1" in planned.out
-    done = run(tmp_path, *words)
-    assert done.code == 0, done
-    assert sum(len(trial.intermediate_values) for trial in study(tmp_path / "out").trials) <= 2
-    found = re.search(r"2 checkpoints of ([\d.]+) to ([\d.]+) MiB", planned.out)
+    assert f"{len(trained)}, every one" in planned.out
+    assert f"at most {BUDGET} (search.budget)" in planned.out
+    folder, _ = finished_run(tmp_path_factory)
+    assert sum(len(trial.intermediate_values) for trial in study(folder).trials) <= BUDGET
+    found = re.search(r"(\d+) checkpoints of ([\d.]+) to ([\d.]+) MiB", planned.out)
     assert found
-    files = (tmp_path / "out" / "trials" / number / CHECKPOINT for number in "01")
-    sizes = [file.stat().st_size / 2**20 for file in files]
-    assert [float(size) for size in found.groups()] == pytest.approx(sizes, rel=0.2)
-    assert float(found[1]) < sizes[0]
+    sizes = sorted(file.stat().st_size / 2**20 for file in folder.glob(f"trials/*/{CHECKPOINT}"))
+    assert len(sizes) == int(found[1]) == len(trained)
+    assert [float(found[2]), float(found[3])] == pytest.approx([sizes[0], sizes[-1]], rel=0.2)
+    assert float(found[2]) < sizes[0]
 
 
 def test_a_training_has_a_plan_too(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ class Command:
         while not condition():
             assert self.process.poll() is None, f"ended before: {self.said()}"
             assert time.monotonic() < deadline, f"did not happen: {self.said()}"
-            time.sleep(0.01)
+            time.sleep(0.02)
 
     def wait(self) -> Done:
         """Its end."""
@@ -116,7 +116,7 @@ class Command:
         while self.process.poll() is None:
             assert time.monotonic() < deadline, f"does not end: {self.said()}"
             self.descendants  # noqa: B018  remembers who must be gone afterwards
-            time.sleep(0.1)
+            time.sleep(0.25)  # to ask costs 5 ms, which a sweep of a minute would feel
         return self.said()
 
     def said(self) -> Done:

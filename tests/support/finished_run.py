@@ -11,12 +11,32 @@ from pathlib import Path
 import pytest
 from command_line import ONE_AT_A_TIME, SMALL, Done, run, sweep_file
 
-__all__ = ["COMPLETE", "INFEASIBLE", "LIMIT_M", "PRUNED", "SECRETS", "finished_run"]
+__all__ = [
+    "BUDGET",
+    "COMPLETE",
+    "INFEASIBLE",
+    "LIMIT_M",
+    "PRUNED",
+    "SECRETS",
+    "WORDS",
+    "ask",
+    "finished_run",
+]
 
 COMPLETE = ("0s1x64d", "1s1x64d", "2s1x64d")
 PRUNED = "4s1x64d"
 INFEASIBLE = "2s2x64d"
 LIMIT_M = 0.028  # millions of parameters
+BUDGET = 13  # epochs
+WORDS = (
+    "sweep=tiny",
+    *(word for word in SMALL if not word.startswith("tracking")),
+    "search/sampler=grid",
+    "search/pruner=none",
+    ONE_AT_A_TIME,
+    "tracking=offline",
+    "run=out",
+)
 SECRETS = {
     "WANDB_API_KEY": "5ec7e7" * 6 + "beef",
     "AWS_SECRET_ACCESS_KEY": "nobody/should+ever+see+this+value",
@@ -44,13 +64,12 @@ def finished_run(factory: pytest.TempPathFactory) -> tuple[Path, Done]:
     return cwd / "out", done
 
 
+def ask(cwd: Path) -> None:
+    """Write the question that `WORDS` then answer."""
+    variants = [*COMPLETE, PRUNED, INFEASIBLE]
+    sweep_file(cwd, {"variant": variants}, limits={"parameters_m": LIMIT_M}, budget=BUDGET)
+
+
 def _make(cwd: Path) -> Done:
-    sweep_file(
-        cwd,
-        {"variant": [*COMPLETE, PRUNED, INFEASIBLE]},
-        limits={"parameters_m": LIMIT_M},
-        budget=13,
-    )
-    words = ("search/sampler=grid", "search/pruner=none", ONE_AT_A_TIME, "tracking=offline")
-    small = (word for word in SMALL if not word.startswith("tracking"))
-    return run(cwd, "sweep=tiny", *small, *words, "run=out", **SECRETS)
+    ask(cwd)
+    return run(cwd, *WORDS, **SECRETS)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from command_line import ONE_AT_A_TIME, SMALL, run, started, study
+from command_line import SMALL, started
 from torch import nn
 from training_runs import MODEL, make_run, numbers, train
 
@@ -199,21 +199,6 @@ def test_a_file_of_a_reference_fits_its_published_config(tmp_path: Path) -> None
 
 
 # As a user types it
-
-
-def test_one_variant_is_fine_tuned_from_a_relative_path(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    model = ModelConfig(stem_width=16, depths=[1], planes=[32])
-    network = build(Variant.parse("1s1x64d"), model, in_channels=1, num_classes=7)
-    torch.save(network.state_dict(), tmp_path / "seven.pt")
-    words = ("train", "variant=1s1x64d", *SMALL, ONE_AT_A_TIME, "train.epochs=1", "run=out")
-    frozen = ("train.learning_rate=0", "model.stem_width=16")
-    done = run(tmp_path, *words, *frozen, "model.pretrained=seven.pt")
-    assert done.code == 0, done
-    assert len(study(tmp_path / "out").trials) == 1
-    found = load_weights(tmp_path / "out" / "trials" / "0")
-    for name, tensor in convolutions(network.state_dict()).items():
-        assert torch.equal(found[name], tensor), name
 
 
 @pytest.mark.parametrize(
