@@ -51,7 +51,7 @@ def write_files(folder: Path, rng: np.random.Generator) -> None:
 
 
 def data_of(root: Path, size: int, channels: int = 3, **changes: object) -> ImageData:
-    """The data module of an image folder."""
+    """The images of a folder."""
     values = {"mean": [0.4], "std": [0.3], "background": [200], **changes}
     config = DataConfig(
         name="image_folder", root=str(root), image_size=size, channels=channels, **values
