@@ -119,7 +119,7 @@ def arguments() -> argparse.Namespace:
 
 def run(table: Table, sampler: str, pruner: str, seed: int) -> Search:
     """A search over all of a table, without a budget."""
-    variants = [str(variant) for variant in table.variants]
+    variants = [candidate.in_words for candidate in table.candidates]
     config = SweepConfig(
         search=SearchConfig(
             space={"variant": variants},

@@ -72,7 +72,7 @@ def order(asked: Asked) -> list[Any]:
     sampler, _, pruner = methods.partition("+")
     table, clock = Table.read(path), VirtualClock()
     search = SearchConfig(
-        space={"variant": [str(variant) for variant in table.variants]},
+        space={"variant": [candidate.in_words for candidate in table.candidates]},
         epochs=table.epochs,
         seed=seed,
         sampler=method("sampler", sampler),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-__all__ = ["COSTS", "METRICS", "TRAINED", "Metric", "accuracy_error", "accuracy_interval"]
+__all__ = ["COSTS", "METRICS", "TRAINED", "Metric", "accuracy_error", "accuracy_interval", "metric"]
 
 _Z95 = 1.959964  # standard deviations on either side that hold 95 % of a normal
 
@@ -27,12 +27,15 @@ class Metric:
     title: str
     noun: str
     unit: str
-    digits: int = 2
+    digits: int | None = 2  # None: four that count
     scale: float = 1.0
 
     def show(self, value: float | None) -> str:
         """The value as a person reads it, without its unit; a dash where there is none."""
-        return "–" if value is None else f"{value * self.scale:.{self.digits}f}"
+        if value is None:
+            return "–"
+        form = ".4g" if self.digits is None else f".{self.digits}f"
+        return f"{value * self.scale:{form}}"
 
     def say(self, value: float | None) -> str:
         """The value with its unit, as it stands in a sentence."""
@@ -81,6 +84,13 @@ METRICS: dict[str, Metric] = {
         ),
     )
 }
+
+
+def metric(name: str) -> Metric:
+    """The metric of a name; a cost that only a recorded table knows is minimised."""
+    return METRICS.get(name) or Metric(name, False, name, name, name, name, digits=None)
+
+
 TRAINED: tuple[str, ...] = ("accuracy", "loss")  # known only by training; may decide at a rung
 COSTS: tuple[str, ...] = tuple(name for name in METRICS if name not in TRAINED)
 

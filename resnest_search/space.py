@@ -21,12 +21,14 @@ from optuna.distributions import (
 
 from resnest_search.configuration.schema import DataConfig, ModelConfig, SweepConfig, TrainConfig
 from resnest_search.errors import UserError
+from resnest_search.study.record import name_of
 from resnest_search.variant import Variant
 
-__all__ = ["Candidate", "Space", "configured"]
+__all__ = ["Candidate", "Space", "candidate_of", "configured"]
 
 _MOST_CANDIDATES = 100_000  # a finite space larger than this is not written out
 _VARIANT_KEYS = ("variant", "radix", "cardinality", "width", "cardinality_width")
+_VARIANT_PARTS = {"radix", "cardinality", "width"}
 # Accuracies compare only on the same validation images, and a trial's length is search.epochs.
 _FIXED = {"data.name", "data.root", "data.download", "data.classes", "data.channels"}
 _FIXED |= {"data.val_images", "data.test_images", "data.split_seed", "train.epochs"}
@@ -49,15 +51,36 @@ _SECTIONS: dict[str, type[Any]] = {"model": ModelConfig, "data": DataConfig, "tr
 class Candidate:
     """A variant plus whatever else the sweep varies."""
 
-    variant: Variant
+    variant: Variant | None  # None where a recorded table brings parameters of its own
     parameters: tuple[tuple[str, Any], ...]  # as the space lists them, in its order
 
     @property
     def identity(self) -> str:
         """Ten hexadecimal digits, the same wherever the candidate is named."""
         others = {key: value for key, value in self.parameters if key not in _VARIANT_KEYS}
-        text = json.dumps([str(self.variant), others], sort_keys=True)
+        text = json.dumps([self.in_words, others], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+    @property
+    def built(self) -> Variant:
+        """The variant of a network that is built.
+
+        Raises:
+            ValueError: only a recorded table has this candidate.
+        """
+        if self.variant is None:
+            raise ValueError(f"{self.name} is no variant")
+        return self.variant
+
+    @property
+    def in_words(self) -> str:
+        """The variant, such as 2s1x64d; empty where there is none."""
+        return "" if self.variant is None else str(self.variant)
+
+    @property
+    def name(self) -> str:
+        """What a person calls it by."""
+        return name_of(self.in_words, dict(self.parameters))
 
     @property
     def network(self) -> str:
@@ -73,6 +96,12 @@ class Candidate:
     def others(self) -> dict[str, Any]:
         """What varies besides the variant, by its config key."""
         return {key: value for key, value in self.parameters if key not in _VARIANT_KEYS}
+
+
+def candidate_of(parameters: Mapping[str, Any]) -> Candidate:
+    """The candidate with these values; of a variant where they name all that it has."""
+    named = parameters.keys() >= _VARIANT_PARTS
+    return Candidate(_variant(parameters) if named else None, tuple(parameters.items()))
 
 
 class Space:

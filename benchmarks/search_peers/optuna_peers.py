@@ -9,24 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import CategoricalDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
 from search_peers.race import Measured, Problem
-from search_peers.ray_peers import choices
 from search_peers.table import Setting
 
-__all__ = ["HubStopper", "OptunaSampler", "multi_metric_pruner"]
-
-_DIRECTIONS = {"accuracy": "maximize", "latency_ms": "minimize", "memory_mib": "minimize"}
+__all__ = ["HubStopper", "OptunaSampler", "hub_pruner", "multi_metric_pruner"]
 
 
 class OptunaSampler:
-    """One of Optuna's samplers in a study of three objectives.
+    """One of Optuna's samplers in a study of accuracy and the costs.
 
     Args:
-        problem: its space is one categorical value for each of radix, cardinality and width.
+        problem: its space is a choice or a range for each parameter.
         make: the sampler from a seed.
         pruner: of the study.
     """
@@ -36,16 +32,19 @@ class OptunaSampler:
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._study = optuna.create_study(
-            directions=list(_DIRECTIONS.values()), sampler=make(problem.seed), pruner=pruner
+            directions=list(_directions(problem).values()),
+            sampler=make(problem.seed),
+            pruner=pruner,
         )
-        self._space = {name: CategoricalDistribution(v) for name, v in choices(problem).items()}
+        self._space = problem.space().distributions
+        self._problem = problem
         self.trials: dict[int, optuna.Trial] = {}
 
     def propose(self) -> tuple[int, Setting | None]:
         """What the study asks for."""
         trial = self._study.ask(self._space)
         self.trials[trial.number] = trial
-        return trial.number, Setting(**trial.params)
+        return trial.number, tuple(trial.params[name] for name in self._space)
 
     def refuse(self, ticket: int) -> None:
         """As a trial that failed, from which the samplers learn nothing."""
@@ -53,7 +52,7 @@ class OptunaSampler:
 
     def insist(self, setting: Setting) -> int:
         """By Optuna's queue."""
-        self._study.enqueue_trial(setting._asdict())
+        self._study.enqueue_trial(self._problem.named(setting))
         return self.propose()[0]
 
     def end(self, ticket: int, measured: Measured, stopped: bool) -> None:
@@ -69,11 +68,13 @@ class HubStopper:
     """OptunaHub's multi_metric_pruner over Optuna's median pruner, on Pareto ranks.
 
     Args:
+        problem: of the search.
         sampler: of the study that has the pruner.
         module: the package, see `multi_metric_pruner`.
     """
 
-    def __init__(self, sampler: OptunaSampler, module: Any) -> None:
+    def __init__(self, problem: Problem, sampler: OptunaSampler, module: Any) -> None:
+        self._problem = problem
         self._sampler = sampler
         self._module = module
 
@@ -83,17 +84,21 @@ class HubStopper:
     def report(self, ticket: int, epoch: int, measured: Measured) -> bool:
         """Whether the pruner lets it go on."""
         trial = self._module.MultiMetricPrunerTrial(self._sampler.trials[ticket])
-        trial.report({"accuracy": measured.accuracy, **measured.costs._asdict()}, epoch)
+        trial.report(measured.result(self._problem), epoch)
         return not trial.should_prune()
 
     def end(self, ticket: int, epoch: int, measured: Measured) -> None:
         """The sampler ends it."""
 
 
-def hub_pruner(module: Any) -> Any:
+def _directions(problem: Problem) -> dict[str, str]:
+    return {n: "maximize" if more else "minimize" for n, more in problem.objectives.items()}
+
+
+def hub_pruner(problem: Problem, module: Any) -> Any:
     """The pruner as its README has it: joint, over a median pruner."""
     return module.MultiMetricPruner(
-        optuna.pruners.MedianPruner(), metric_directions=_DIRECTIONS, joint=True
+        optuna.pruners.MedianPruner(), metric_directions=_directions(problem), joint=True
     )
 
 

@@ -40,6 +40,6 @@ def random_order(problem: Problem) -> Order:
 
 
 def cheapest_first(problem: Problem) -> Order:
-    """Every candidate once, by latency and then by memory."""
+    """Every candidate once, by the first cost, then by the next."""
     costs = problem.known_costs
     return Order(sorted(range(len(costs)), key=lambda index: costs[index]))

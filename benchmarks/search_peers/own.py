@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import yaml
 
-from resnest_search.configuration.schema import MethodConfig, ModelConfig, SearchConfig
+from resnest_search.configuration.schema import MethodConfig, SearchConfig
 from resnest_search.configuration.shipped import shipped_folder
 from resnest_search.search import Strategy
-from resnest_search.space import Space
 from resnest_search.study.costing import Costing
 from resnest_search.study.record import Epoch
 from resnest_search.study.study import SweepStudy
@@ -47,13 +45,13 @@ class OwnSearch:
     """
 
     def __init__(self, problem: Problem, sampler: MethodConfig, pruner: MethodConfig) -> None:
-        space = Space({"variant": [str(s) for s in problem.settings]}, _any_model(problem))
-        assert space.candidates is not None
+        space = problem.space()
         costings = {
-            candidate.network: Costing(costs._asdict())
+            candidate.network: Costing(dict(zip(problem.cost_names, costs, strict=True)))
             for candidate, costs in zip(space.candidates, problem.known_costs, strict=True)
         }
         config = SearchConfig(
+            objectives=list(problem.objectives),
             epochs=problem.epochs,
             budget=len(problem.settings) * problem.epochs,
             seed=problem.seed,
@@ -76,12 +74,12 @@ class OwnSearch:
         return candidate
 
     def report(self, candidate: int, epoch: int, measured: Measured) -> bool:
-        """Tell the strategy; of the losses, which a table does not have, it only asks sanity."""
+        """Tell the strategy."""
         entry = Epoch(
             epoch=epoch,
             accuracy=measured.accuracy,
-            loss=1 - measured.accuracy,
-            train_loss=1 - measured.accuracy,
+            loss=measured.loss,
+            train_loss=measured.train_loss,
             seconds=measured.seconds,
             images=measured.images,
         )
@@ -91,9 +89,3 @@ class OwnSearch:
 
     def finished(self, candidate: int) -> None:
         """The strategy knows."""
-
-
-def _any_model(problem: Problem) -> ModelConfig:
-    """A network whose stages forbid none of the settings: the table's were all built."""
-    radices = math.lcm(*(max(1, setting.radix) for setting in problem.settings))
-    return ModelConfig(planes=[64 * 4 * radices])

@@ -10,11 +10,14 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from search_peers.table import Costs, Setting, Table
+from resnest_search.metrics import metric
+from resnest_search.simulation.space import TableSpace
+from resnest_search.space import candidate_of
+from search_peers.table import Costs, Floats, Setting, Table
 
 __all__ = ["Clock", "Finish", "Measured", "Meter", "Problem", "Search", "UnpaidError", "race"]
 
@@ -38,20 +41,53 @@ class Problem:
     """All that a search knows before its first epoch.
 
     Attributes:
+        parameters: names of what varies.
         settings: the candidates; a search names one by its index.
         epochs: a candidate's full length.
         seed: of the search.
         workers: how many train at once.
+        cost_names: of the costs.
         costs: of each candidate, None where the row does not give them beforehand.
         clock: virtual seconds.
     """
 
+    parameters: tuple[str, ...]
     settings: tuple[Setting, ...]
     epochs: int
     seed: int
     workers: int
+    cost_names: tuple[str, ...]
     costs: tuple[Costs, ...] | None
     clock: Callable[[], float]
+
+    @classmethod
+    def of(
+        cls, table: Table, seed: int, workers: int, costs: bool, clock: Callable[[], float]
+    ) -> Problem:
+        """What a search over a table knows, with its costs where its row says so."""
+        return cls(
+            parameters=table.parameters,
+            settings=table.settings,
+            epochs=table.epochs,
+            seed=seed,
+            workers=workers,
+            cost_names=table.cost_names,
+            costs=table.costs if costs else None,
+            clock=clock,
+        )
+
+    @property
+    def objectives(self) -> dict[str, bool]:
+        """Names of accuracy and of the costs, and whether more of each is better."""
+        return {name: metric(name).maximize for name in ("accuracy", *self.cost_names)}
+
+    def named(self, setting: Setting) -> dict[str, Any]:
+        """A setting by the names of the parameters."""
+        return dict(zip(self.parameters, setting, strict=True))
+
+    def space(self) -> TableSpace:
+        """The candidates as this project's space of a table."""
+        return TableSpace([candidate_of(self.named(setting)) for setting in self.settings])
 
     @property
     def known_costs(self) -> tuple[Costs, ...]:
@@ -72,6 +108,12 @@ class Measured(NamedTuple):
     costs: Costs
     seconds: float  # that the epoch took
     images: int  # behind the accuracy; 0 where the table does not say
+    loss: float | None = None  # of validation; None where the table has none, as of training
+    train_loss: float | None = None
+
+    def result(self, problem: Problem) -> dict[str, float]:
+        """Accuracy and costs by their names."""
+        return dict(zip(problem.objectives, (self.accuracy, *self.costs), strict=True))
 
 
 class Search(Protocol):
@@ -97,6 +139,10 @@ class Meter:
 
     def __init__(self, table: Table, seed_index: int) -> None:
         self._accuracy = table.accuracy[:, seed_index]
+        self._loss, self._train_loss = (
+            None if losses is None else losses[:, seed_index]
+            for losses in (table.loss, table.train_loss)
+        )
         self._seconds = table.seconds[:, seed_index]
         self._costs = table.costs
         self._images = table.images
@@ -134,7 +180,13 @@ class Meter:
             costs=self._costs[candidate],
             seconds=float(self._seconds[candidate, epoch]),
             images=self._images,
+            loss=_at(self._loss, candidate, epoch),
+            train_loss=_at(self._train_loss, candidate, epoch),
         )
+
+
+def _at(losses: Floats | None, candidate: int, epoch: int) -> float | None:
+    return None if losses is None else float(losses[candidate, epoch])
 
 
 class Finish(NamedTuple):

@@ -7,26 +7,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from optuna.distributions import CategoricalDistribution
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from search_peers.race import Measured, Problem
 from search_peers.table import Setting
 
-__all__ = ["Asha", "RandomSampler", "RaySearcher", "choices"]
+__all__ = ["Asha", "RandomSampler", "RaySearcher"]
 
 ASHA = {"grace_period": 1, "reduction_factor": 3}
-_METRICS = ["accuracy", "latency_ms", "memory_mib"]
-_MODES = ["max", "min", "min"]
-
-
-def choices(problem: Problem) -> dict[str, list[int]]:
-    """The values that each part of the settings takes, ascending."""
-    columns = zip(*problem.settings, strict=True)
-    return {
-        name: sorted(set(values)) for name, values in zip(Setting._fields, columns, strict=True)
-    }
 
 
 class RandomSampler:
@@ -69,6 +58,7 @@ class Asha:
     """
 
     def __init__(self, problem: Problem) -> None:
+        self._problem = problem
         self._scheduler = AsyncHyperBandScheduler(
             time_attr="training_iteration",
             metric="accuracy",
@@ -83,27 +73,37 @@ class Asha:
 
     def report(self, ticket: int, epoch: int, measured: Measured) -> bool:
         """Whether the scheduler says CONTINUE."""
-        decision = self._scheduler.on_trial_result(None, _trial(ticket), _result(epoch, measured))
+        decision = self._scheduler.on_trial_result(
+            None, _trial(ticket), self._result(epoch, measured)
+        )
         return bool(decision == TrialScheduler.CONTINUE)
 
     def end(self, ticket: int, epoch: int, measured: Measured) -> None:
         """A trial leaves."""
-        self._scheduler.on_trial_complete(None, _trial(ticket), _result(epoch, measured))
+        self._scheduler.on_trial_complete(None, _trial(ticket), self._result(epoch, measured))
+
+    def _result(self, epoch: int, measured: Measured) -> dict[str, float]:
+        return {"training_iteration": epoch, **measured.result(self._problem)}
 
 
 class RaySearcher:
-    """Ray's OptunaSearch with three objectives: Optuna's TPE, told each trial's last result."""
+    """Ray's OptunaSearch on accuracy and the costs: Optuna's TPE, told each trial's last result."""
 
     def __init__(self, problem: Problem) -> None:
         logging.getLogger("ray.tune.search.optuna").setLevel(logging.ERROR)
-        space = {name: CategoricalDistribution(v) for name, v in choices(problem).items()}
-        self._searcher = OptunaSearch(space, metric=_METRICS, mode=_MODES, seed=problem.seed)
+        self._space = problem.space().distributions
+        modes = ["max" if more else "min" for more in problem.objectives.values()]
+        self._searcher = OptunaSearch(
+            self._space, metric=list(problem.objectives), mode=modes, seed=problem.seed
+        )
+        self._problem = problem
         self._tickets = 0
 
     def propose(self) -> tuple[int, Setting | None]:
         """Its suggestion."""
         self._tickets += 1
-        return self._tickets, Setting(**self._searcher.suggest(str(self._tickets)))
+        found = self._searcher.suggest(str(self._tickets))
+        return self._tickets, tuple(found[name] for name in self._space)
 
     def refuse(self, ticket: int) -> None:
         """As a trial that failed, from which Optuna learns nothing."""
@@ -111,21 +111,14 @@ class RaySearcher:
 
     def insist(self, setting: Setting) -> int:
         """As it does with its own points_to_evaluate, which are given at the start alone."""
-        self._searcher._ot_study.enqueue_trial(setting._asdict())
+        self._searcher._ot_study.enqueue_trial(self._problem.named(setting))
         return self.propose()[0]
 
     def end(self, ticket: int, measured: Measured, stopped: bool) -> None:
         """Told as Tune tells it: complete with the last result, stopped or not."""
-        self._searcher.on_trial_complete(str(ticket), _result(0, measured))
+        result = {"training_iteration": 0, **measured.result(self._problem)}
+        self._searcher.on_trial_complete(str(ticket), result)
 
 
 def _trial(ticket: int) -> Any:
     return SimpleNamespace(trial_id=str(ticket))
-
-
-def _result(epoch: int, measured: Measured) -> dict[str, float]:
-    return {
-        "training_iteration": epoch,
-        "accuracy": measured.accuracy,
-        **measured.costs._asdict(),
-    }

@@ -17,7 +17,6 @@ from search_peers.race import Clock, Problem, Search
 from search_peers.ray_peers import Asha, RandomSampler, RaySearcher
 from search_peers.sampled import PROPOSALS, TRIES, NoStopper, Sampled
 from search_peers.syne_peers import MoAsha
-from search_peers.table import Costs, Setting
 
 __all__ = ["BASELINE", "COSTS", "DEFAULT", "ORACLE", "OWN", "PUBLISHED", "Row", "rows_named"]
 
@@ -94,7 +93,7 @@ _BASELINES = (
         "cheapest",
         "cheapest first",
         BASELINE,
-        "by latency, to the full length; knows the costs",
+        "by the first cost, to the full length; knows the costs",
         cheapest_first,
         knows_costs=True,
     ),
@@ -112,7 +111,7 @@ def _peers(registry: Path | None) -> list[Row]:
             "ray_optuna_asha",
             "Ray: OptunaSearch + ASHA",
             PUBLISHED,
-            f"OptunaSearch on three objectives with its default sampler; {asha}; Tune tells a "
+            f"OptunaSearch on all objectives with its default sampler; {asha}; Tune tells a "
             f"stopped trial as complete with its last accuracy; {again}",
             _ray_optuna_asha,
         ),
@@ -120,7 +119,7 @@ def _peers(registry: Path | None) -> list[Row]:
             "optuna_tpe",
             "Optuna: TPE",
             PUBLISHED,
-            "TPESampler() on three objectives, its first 10 trials random; no pruning, which "
+            "TPESampler() on all objectives, its first 10 trials random; no pruning, which "
             f"Optuna refuses for several objectives; {again}",
             _optuna_tpe,
         ),
@@ -137,7 +136,7 @@ def _peers(registry: Path | None) -> list[Row]:
             "OptunaHub: TPE + multi-metric pruner",
             PUBLISHED,
             "TPESampler(); MultiMetricPruner(MedianPruner(), joint=True) on the Pareto ranks of "
-            f"accuracy, latency and memory; {again}",
+            f"accuracy and costs; {again}",
             lambda problem: _optunahub(problem, registry),
             missing=hub,
         ),
@@ -145,8 +144,8 @@ def _peers(registry: Path | None) -> list[Row]:
             "syne_moasha",
             "Syne Tune: MO-ASHA",
             PUBLISHED,
-            "MOASHA(max_t=epochs, grace_period=1, reduction_factor=3) on error, latency and "
-            f"memory, non-dominated sorting; random proposals; {again}",
+            "MOASHA(max_t=epochs, grace_period=1, reduction_factor=3) on accuracy and "
+            f"costs, non-dominated sorting; random proposals; {again}",
             _syne_moasha,
             missing=syne,
         ),
@@ -186,10 +185,18 @@ def _own(name: str) -> Row:
 
 def _refusal(make: Make) -> str:
     """Why this project refuses a sampler or pruner, tried on two candidates."""
-    settings = (Setting(1, 1, 64), Setting(2, 1, 64))
-    costs = (Costs(1.0, 1.0), Costs(2.0, 2.0))
+    problem = Problem(
+        parameters=("width",),
+        settings=((32,), (64,)),
+        epochs=9,
+        seed=0,
+        workers=1,
+        cost_names=("latency_ms", "memory_mib"),
+        costs=((1.0, 1.0), (2.0, 2.0)),
+        clock=Clock(),
+    )
     try:
-        make(Problem(settings, epochs=9, seed=0, workers=1, costs=costs, clock=Clock()))
+        make(problem)
     except UserError as error:
         return str(error)
     return ""
@@ -218,8 +225,10 @@ def _optuna_nsga2(problem: Problem) -> Search:
 def _optunahub(problem: Problem, registry: Path | None) -> Search:
     assert registry is not None
     module = multi_metric_pruner(registry)
-    sampler = OptunaSampler(problem, lambda seed: TPESampler(seed=seed), hub_pruner(module))
-    return Sampled(problem, sampler, HubStopper(sampler, module))
+    sampler = OptunaSampler(
+        problem, lambda seed: TPESampler(seed=seed), hub_pruner(problem, module)
+    )
+    return Sampled(problem, sampler, HubStopper(problem, sampler, module))
 
 
 def _syne_moasha(problem: Problem) -> Search:

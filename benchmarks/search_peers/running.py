@@ -10,7 +10,7 @@ from search_peers.orders import Order
 from search_peers.race import Clock, Meter, Problem, race
 from search_peers.rows import Row
 from search_peers.table import Table
-from search_peers.truth import Truth
+from search_peers.truth import Found, Truth
 
 __all__ = ["Trace", "run"]
 
@@ -55,20 +55,14 @@ def run(row: Row, table: Table, truth: Truth, workers: int, seed: int, until: fl
         until: at which fraction the race ends.
     """
     clock = Clock()
-    problem = Problem(
-        settings=table.settings,
-        epochs=table.epochs,
-        seed=seed,
-        workers=workers,
-        costs=table.costs if row.knows_costs else None,
-        clock=clock,
-    )
+    problem = Problem.of(table, seed, workers, row.knows_costs, clock)
     search = row.make(problem) if row.make else Order(truth.greedy())
-    found: list[int] = []
+    found = Found(truth)
+    fractions: list[float] = []
 
     def enough(candidate: int) -> bool:
-        found.append(candidate)
-        return truth.fraction(found) >= until
+        fractions.append(found.add(candidate))
+        return fractions[-1] >= until
 
     meter = Meter(table, seed % len(table.seeds))
     finishes, spent = race(
@@ -77,6 +71,6 @@ def run(row: Row, table: Table, truth: Truth, workers: int, seed: int, until: fl
     return Trace(
         epochs=tuple(finish.epochs for finish in finishes),
         seconds=tuple(finish.seconds for finish in finishes),
-        fractions=tuple(truth.fractions(finish.candidate for finish in finishes)),
+        fractions=tuple(fractions),
         spent=spent,
     )

@@ -2,7 +2,8 @@
 
 Samplers repeat themselves on small spaces; a repeat costs nothing here. It is asked again, and
 where it keeps repeating, a random unused candidate takes the place of its proposal. A
-combination that is no candidate is skipped in the same way.
+combination that is no candidate stands for the nearest one (`TableSpace.candidate`), which the
+sampler is told in its place.
 
 Where the costs are known beforehand, the sampler is asked for several distinct candidates, and the
 one is trained whose costs lie farthest from those of all that were begun: so the search spreads
@@ -30,7 +31,7 @@ class Sampler(Protocol):
     """Proposes what to train."""
 
     def propose(self) -> tuple[int, Setting | None]:
-        """A ticket and a setting, possibly used or impossible; None where it has no more."""
+        """A ticket and a setting, possibly used or no candidate; None where it has no more."""
 
     def refuse(self, ticket: int) -> None:
         """This proposal is not trained, and tells nothing."""
@@ -78,7 +79,10 @@ class Sampled:
     """
 
     def __init__(self, problem: Problem, sampler: Sampler, stopper: Stopper) -> None:
+        self._problem = problem
         self._settings = problem.settings
+        self._space = problem.space()
+        self._known = frozenset(problem.settings)
         self._epochs = problem.epochs
         self._sampler = sampler
         self._stopper = stopper
@@ -127,7 +131,7 @@ class Sampled:
         wanted = min(PROPOSALS if self._costs is not None else 1, len(self._unused))
         found: dict[int, int] = {}
         for _ in range(TRIES):
-            ticket, setting = self._sampler.propose()
+            ticket, setting = self._proposal()
             candidate = self._unused.get(setting) if setting is not None else None
             if candidate is None or candidate in found:
                 self._sampler.refuse(ticket)
@@ -137,18 +141,28 @@ class Sampled:
                 break
         return found
 
+    def _proposal(self) -> tuple[int, Setting | None]:
+        """What the sampler proposes, or the candidate that is nearest to it."""
+        ticket, setting = self._sampler.propose()
+        if setting is None or setting in self._known:
+            return ticket, setting
+        self._sampler.refuse(ticket)
+        nearest = self._space.candidate(self._problem.named(setting))
+        setting = tuple(value for _, value in nearest.parameters)
+        return self._sampler.insist(setting), setting
+
     def _farthest(self, candidates: list[int]) -> int:
         """The one whose costs are least like any begun one's, the first where none was begun."""
         begun = list(self._tickets)
         if self._costs is None or not begun:
             return candidates[0]
-        apart = self._costs[candidates][:, None] - self._costs[begun][None]  # (k, begun, 2)
+        apart = self._costs[candidates][:, None] - self._costs[begun][None]  # (k, begun, m)
         nearest = np.linalg.norm(apart, axis=2).min(axis=1)
         return candidates[int(np.argmax(nearest))]
 
 
 def _placed(costs: Sequence[Costs]) -> Floats:
-    """Logarithms of the costs, each scaled to [0, 1] over the candidates, (n, 2)."""
+    """Logarithms of the costs, each scaled to [0, 1] over the candidates, (n, m)."""
     logs = np.log(np.array(costs, dtype=float))
     span = np.ptp(logs, axis=0)
     placed: Floats = (logs - logs.min(axis=0)) / np.where(span > 0, span, 1.0)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from search_peers.race import Measured, Problem
-from search_peers.ray_peers import choices
 from search_peers.table import Setting
 
 __all__ = ["MoAsha"]
@@ -32,10 +31,11 @@ class MoAsha:
         np.random.seed(problem.seed)
         self._continue = SchedulerDecision.CONTINUE
         self._trial = Trial
-        self._epochs = problem.epochs
+        self._problem = problem
+        columns = zip(problem.parameters, zip(*problem.settings, strict=True), strict=True)
         self._scheduler = MOASHA(
-            {name: choice(values) for name, values in choices(problem).items()},
-            metrics=["error", "latency_ms", "memory_mib"],
+            {name: choice(sorted(set(values))) for name, values in columns},
+            metrics=list(problem.objectives),  # all to be minimised
             max_t=problem.epochs,
             random_seed=problem.seed,
             **SETTINGS,
@@ -51,7 +51,7 @@ class MoAsha:
 
     def insist(self, setting: Setting) -> int:
         """A trial that it did not suggest."""
-        return self._enter(setting._asdict())[0]
+        return self._enter(self._problem.named(setting))[0]
 
     def begin(self, ticket: int) -> None:
         """A trial enters."""
@@ -74,12 +74,12 @@ class MoAsha:
     def _enter(self, config: dict[str, Any]) -> tuple[int, Setting]:
         ticket = len(self._trials)
         self._trials.append(self._trial(ticket, config, datetime.min))
-        return ticket, Setting(**config)
+        return ticket, tuple(config[name] for name in self._problem.parameters)
 
-    @staticmethod
-    def _result(epoch: int, measured: Measured) -> dict[str, float]:
+    def _result(self, epoch: int, measured: Measured) -> dict[str, float]:
+        more = self._problem.objectives
+        values = measured.result(self._problem).items()
         return {
             "training_iteration": epoch,
-            "error": 1 - measured.accuracy,
-            **measured.costs._asdict(),
+            **{name: -value if more[name] else value for name, value in values},
         }

@@ -1,42 +1,25 @@
-"""A table of recorded learning curves."""
+"""A table of recorded learning curves as arrays."""
 
 from __future__ import annotations
 
-import csv
-import math
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Costs", "Setting", "Table", "read_table"]
+from resnest_search.errors import UserError
+from resnest_search.simulation.table import Table as Recorded
+from resnest_search.space import Candidate
+from resnest_search.study.record import Epoch
 
-_COLUMNS = ("radix", "cardinality", "width", "seed", "epoch", "accuracy", "latency_ms")
-_COLUMNS += ("memory_mib", "seconds")
+__all__ = ["Costs", "Floats", "Setting", "Table", "read_table"]
 
 Floats = NDArray[np.float64]
-Curves = dict[tuple["Setting", int], dict[int, dict[str, str]]]  # rows by epoch
-
-
-class Setting(NamedTuple):
-    """What tells a candidate from the others."""
-
-    radix: int
-    cardinality: int
-    width: int
-
-    def __str__(self) -> str:
-        return f"{self.radix}s{self.cardinality}x{self.width}d"
-
-
-class Costs(NamedTuple):
-    """Measured before any training."""
-
-    latency_ms: float
-    memory_mib: float
+Setting = tuple[Any, ...]  # values of the table's parameters: what tells a candidate from others
+Costs = tuple[float, ...]  # by the table's names of costs, known before any training
 
 
 @dataclass(frozen=True)
@@ -45,22 +28,32 @@ class Table:
 
     Attributes:
         name: of the file.
+        parameters: names of what varies.
         settings: the candidates, as the file lists them.
+        cost_names: of the costs.
         costs: of each candidate.
         seeds: of the recorded trainings, ascending.
         accuracy: as a fraction, (n, seeds, epochs).
         seconds: that each epoch took, (n, seeds, epochs).
         images: validation images behind an accuracy, 0 where the file does not say.
+        train_loss: (n, seeds, epochs), None where the file has none.
+        loss: of validation, alike.
+        true_accuracy: what the truth is where the file says so, (n,), else None.
         left_out: candidates that the file has in part, with what they lack.
     """
 
     name: str
+    parameters: tuple[str, ...]
     settings: tuple[Setting, ...]
+    cost_names: tuple[str, ...]
     costs: tuple[Costs, ...]
     seeds: tuple[int, ...]
     accuracy: Floats
     seconds: Floats
-    images: int
+    images: int = 0
+    train_loss: Floats | None = None
+    loss: Floats | None = None
+    true_accuracy: Floats | None = None
     left_out: tuple[str, ...] = ()
 
     @property
@@ -70,72 +63,64 @@ class Table:
 
 
 def read_table(path: Path) -> Table:
-    """Read a CSV with one row an epoch.
-
-    Columns: radix, cardinality, width, seed, epoch (from 1), accuracy (a fraction), latency_ms,
-    memory_mib, seconds (of the epoch), and where known images (validation images). A candidate
-    counts only where it has every seed and epoch that others have.
+    """A table of which a candidate counts where it has every seed that others have, and no end
+    before theirs.
 
     Raises:
-        ValueError: a column is missing, a number is impossible, or no candidate is whole.
+        ValueError: it is no table of recorded curves, or no candidate is whole.
     """
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
-        if missing:
-            raise ValueError(f"{path}: no column {', '.join(missing)}")
-        curves = _curves(path, reader)
-    seeds = tuple(sorted({seed for _, seed in curves}))
-    length = max((max(rows) for rows in curves.values()), default=0)
-    lacks = {setting: _lacks(curves, setting, seeds, length) for setting, _ in curves}
-    whole = tuple(setting for setting, lack in lacks.items() if not lack)
+    try:
+        table = Recorded.read(path)
+    except UserError as error:
+        raise ValueError(str(error).removeprefix("trial.path=")) from None
+    seeds = tuple(sorted({seed for c in table.candidates for seed in table.seeds(c)}))
+    lacks = {candidate: _lacks(table, candidate, seeds) for candidate in table.candidates}
+    whole = [candidate for candidate, lack in lacks.items() if not lack]
     if not whole:
         raise ValueError(f"{path}: no candidate has every seed and epoch")
-    firsts = [curves[setting, seeds[0]][1] for setting in whole]
+    curves = [[table.curve(c, index) for index in range(len(seeds))] for c in whole]
 
-    def numbers(column: str) -> Floats:
-        return np.array(
-            [
-                [[float(curves[c, s][e][column]) for e in range(1, length + 1)] for s in seeds]
-                for c in whole
-            ]
-        )
+    def numbers(of: Callable[[Epoch], float | None]) -> Floats | None:
+        found = [[[of(epoch) for epoch in curve] for curve in each] for each in curves]
+        if any(value is None for each in found for curve in each for value in curve):
+            return None
+        return np.array(found, dtype=float)
 
+    accuracy, seconds = numbers(lambda e: e.accuracy), numbers(lambda e: e.seconds)
+    assert accuracy is not None
+    assert seconds is not None
+    truths = [table.true_accuracy(candidate) for candidate in whole]
     return Table(
         name=path.stem,
-        settings=whole,
-        costs=tuple(Costs(float(r["latency_ms"]), float(r["memory_mib"])) for r in firsts),
+        parameters=table.parameters,
+        settings=tuple(tuple(value for _, value in c.parameters) for c in whole),
+        cost_names=table.cost_names,
+        costs=tuple(_costs(path, table, candidate) for candidate in whole),
         seeds=seeds,
-        accuracy=numbers("accuracy"),
-        seconds=numbers("seconds"),
-        images=int(float(firsts[0].get("images") or 0)),
-        left_out=tuple(f"{setting} lacks {lack}" for setting, lack in lacks.items() if lack),
+        accuracy=accuracy,
+        seconds=seconds,
+        images=curves[0][0][0].images,
+        train_loss=numbers(lambda e: e.train_loss),
+        loss=numbers(lambda e: e.loss),
+        true_accuracy=None if None in truths else np.array(truths, dtype=float),
+        left_out=tuple(f"{c.name} lacks {lack}" for c, lack in lacks.items() if lack),
     )
 
 
-def _curves(path: Path, rows: Iterable[dict[str, str]]) -> Curves:
-    curves: Curves = {}
-    for line, row in enumerate(rows, start=2):
-        try:
-            setting = Setting(*(int(row[name]) for name in Setting._fields))
-            seed, epoch = int(row["seed"]), int(row["epoch"])
-            accuracy = float(row["accuracy"])
-            positive = [float(row[name]) for name in ("latency_ms", "memory_mib", "seconds")]
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{path}, line {line}: {error}") from None
-        if not 0 <= accuracy <= 1 or not all(0 < x < math.inf for x in positive) or epoch < 1:
-            raise ValueError(f"{path}, line {line}: an impossible number in {dict(row)}")
-        if curves.setdefault((setting, seed), {}).setdefault(epoch, row) is not row:
-            raise ValueError(f"{path}, line {line}: {setting} seed {seed} epoch {epoch} again")
-    return curves
+def _costs(path: Path, table: Recorded, candidate: Candidate) -> Costs:
+    found = table.costs(candidate)
+    for name in table.cost_names:
+        if name not in found:
+            raise ValueError(f"{path}: {name} is empty for {candidate.name}")
+    return tuple(found[name] for name in table.cost_names)
 
 
-def _lacks(curves: Curves, setting: Setting, seeds: tuple[int, ...], length: int) -> str:
+def _lacks(table: Recorded, candidate: Candidate, seeds: tuple[int, ...]) -> str:
     """What of a candidate is not in the file; empty where all is."""
-    for seed in seeds:
-        if (setting, seed) not in curves:
+    own = table.seeds(candidate)
+    for index, seed in enumerate(seeds):
+        if seed not in own:
             return f"seed {seed}"
-        for epoch in range(1, length + 1):
-            if epoch not in curves[setting, seed]:
-                return f"epoch {epoch} of seed {seed}"
+        if (end := len(table.curve(candidate, index))) < table.epochs:
+            return f"epoch {end + 1} of seed {seed}"
     return ""

@@ -181,7 +181,7 @@ def _request(
     model, data, train = configured(config, candidate)
     batch = min(train.batch_size, images)
     share = dataclasses.replace(train, batch_size=math.ceil(batch / workers))
-    return _cost_request(candidate.variant, model, data, share, mode)
+    return _cost_request(candidate.built, model, data, share, mode)
 
 
 def _cost_request(

@@ -94,9 +94,9 @@ def _recorded(config: SweepConfig, space: Space, trials: int | None) -> str:
     """Of a table each epoch's seconds are on record."""
     table = Table.read(config.trial.path or "")
     seconds = [
-        sum(epoch.seconds for epoch in table.curve(candidate.variant, seed)[: config.search.epochs])
+        sum(epoch.seconds for epoch in table.curve(candidate, seed)[: config.search.epochs])
         for candidate in space.candidates or ()
-        for seed in table.seeds(candidate.variant)[: 1 + config.search.repeats]
+        for seed in table.seeds(candidate)[: 1 + config.search.repeats]
     ]
     trials = None if trials is None else trials * (1 + config.search.repeats)
     most = sum(sorted(seconds, reverse=True)[:trials])
@@ -131,7 +131,7 @@ def _checkpoints(config: SweepConfig, space: Space) -> list[int]:
     sizes = []
     for candidate in space.candidates or space.networks:
         model, _, _ = configured(config, candidate)
-        key = (str(candidate.variant), repr(model))
+        key = (candidate.in_words, repr(model))
         if key not in found:
             found[key] = _checkpoint(config, candidate)
         sizes.append(found[key])
@@ -147,7 +147,7 @@ def _checkpoint(config: SweepConfig, candidate: Candidate) -> int:
     model, data, _ = configured(config, candidate)
     with torch.device("meta"):
         network = build(
-            candidate.variant, model, in_channels=data.channels, num_classes=data.classes or 1
+            candidate.built, model, in_channels=data.channels, num_classes=data.classes or 1
         )
     kept = sum(_KEPT * parameter.numel() for parameter in network.parameters())
     return kept + sum(b.numel() * b.element_size() for b in network.buffers())

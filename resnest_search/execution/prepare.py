@@ -112,7 +112,7 @@ def _within_table(config: SweepConfig, space: Space) -> tuple[SweepConfig, Space
     """
     table = Table.read(config.trial.path or "")
     asked = list(dict.fromkeys(str(c.variant) for c in space.candidates or ()))
-    recorded = [str(variant) for variant in table.variants]
+    recorded = [candidate.name for candidate in table.candidates]
     known = [name for name in asked if name in recorded]
     if len(known) == len(asked) or any("." in key for key in space.distributions):
         return config, space

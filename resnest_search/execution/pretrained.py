@@ -61,7 +61,7 @@ def check_pretrained(config: SweepConfig, space: Space) -> None:
             files[path] = _shapes(path)
         with torch.device("meta"):
             network = build(
-                candidate.variant, model, in_channels=data.channels, num_classes=data.classes or 1
+                candidate.built, model, in_channels=data.channels, num_classes=data.classes or 1
             )
         try:
             pretrained_state(network, files[path])

@@ -30,7 +30,7 @@ def replays(table: Table, study: SweepStudy) -> Callable[[Assignment], Replay]:
 
     def make(assignment: Assignment) -> Replay:
         done = len(study.curve(assignment.number))
-        curve = table.curve(assignment.candidate.variant, assignment.seed)
+        curve = table.curve(assignment.candidate, assignment.seed)
         return Replay(assignment.number, curve[done:])
 
     return make

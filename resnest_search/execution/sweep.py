@@ -207,7 +207,7 @@ def make_run(run: SweepRun, allotment: Allotment) -> Callable[[Assignment], Run]
             _hand_over(trials / str(assignment.continues), folder)
         return Run(
             number=assignment.number,
-            variant=str(assignment.candidate.variant),
+            variant=assignment.candidate.in_words,
             model=model,
             data=data,
             train=train,

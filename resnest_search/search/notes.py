@@ -12,7 +12,6 @@ from resnest_search import __version__
 from resnest_search.configuration.compose import to_record
 from resnest_search.configuration.options import question
 from resnest_search.configuration.schema import SweepConfig
-from resnest_search.metrics import COSTS
 from resnest_search.search.strategy import Strategy
 from resnest_search.space import Space
 from resnest_search.study.costing import Costing
@@ -74,10 +73,10 @@ def _infeasible(space: Space, costings: dict[str, Costing]) -> list[dict[str, An
     return [
         {
             "candidate": candidate.identity,
-            "variant": str(candidate.variant),
+            "variant": candidate.in_words,
             "parameters": dict(candidate.parameters),
             "reason": costing.infeasible,
-            "costs": {name: costing.costs[name] for name in COSTS if name in costing.costs},
+            "costs": costing.costs,
             "device": costing.device,
             "mode": costing.mode,
         }

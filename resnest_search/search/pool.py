@@ -63,7 +63,7 @@ class Pool:
         costing = self._costings[candidate.network]
         return {
             "candidate": candidate.identity,
-            "variant": str(candidate.variant),
+            "variant": candidate.in_words,
             "parameters": dict(candidate.parameters),
             "device": costing.device,
             "mode": costing.mode,

@@ -183,7 +183,7 @@ def _matching(space: Space, old: SweepConfig, trial: FrozenTrial) -> Candidate |
     for candidate in space.candidates or ():
         if candidate.identity == facts["candidate"]:
             return candidate
-    alike = [c for c in space.candidates or () if str(c.variant) == facts["variant"]]
+    alike = [c for c in space.candidates or () if c.in_words == facts["variant"]]
     if len(alike) == 1:  # the earlier sweep varied something else besides, or this one does
         return alike[0]
     try:
@@ -230,7 +230,7 @@ def _enter(
     known = {**costing.costs, **{name: getattr(last, name) for name in TRAINED}}
     facts = {
         "candidate": trial.candidate.identity,
-        "variant": str(trial.candidate.variant),
+        "variant": trial.candidate.in_words,
         "parameters": dict(trial.candidate.parameters),
         "state": "complete",
         "reason": f"reused from {trial.folder}, trial {trial.number}",

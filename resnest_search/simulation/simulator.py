@@ -12,6 +12,7 @@ from resnest_search.configuration.schema import SweepConfig
 from resnest_search.search import Assignment, Strategy
 from resnest_search.search.limits import check_limits, within_limits
 from resnest_search.search.notes import note_bounds, note_end, note_start, note_sweep
+from resnest_search.simulation.space import TableSpace
 from resnest_search.simulation.table import Table
 from resnest_search.space import Candidate, Space
 from resnest_search.study.costing import Costing
@@ -30,6 +31,7 @@ __all__ = [
     "recorded",
     "simulate",
     "simulated",
+    "space_of",
 ]
 
 _DIGITS = 6  # of the study's moments, so that one read from it goes on as the one remembered
@@ -94,7 +96,7 @@ def simulate(
 
     Args:
         strategy: decides; it was made with ``clock``.
-        table: has every variant of the strategy's space.
+        table: has every candidate of the strategy's space.
         clock: stands at the last moment that the study knows, see `latest`.
         workers: how many train at once.
         arrivals: an order of events that is followed in place of the workers', each at its
@@ -131,7 +133,7 @@ def simulated(
     """
     trial = dataclasses.replace(config.trial, name="table", path=str(table.path))
     config = dataclasses.replace(config, trial=trial)
-    space = Space(config.search.space, config.model)
+    space = space_of(config, table)
     costings = recorded(config, space, table)
     study = SweepStudy.create(storage, config.search.objectives)
     note_sweep(study, config, space, costings, command="")
@@ -145,6 +147,13 @@ def simulated(
 def latest(study: SweepStudy) -> float:
     """The last moment that a study knows, in seconds since the sweep began."""
     return max((last_event(trial) for trial in study.trials()), default=0.0)
+
+
+def space_of(config: SweepConfig, table: Table | None) -> Space:
+    """What a sweep varies; where it names nothing, all that its table has."""
+    if table is not None and not config.search.space:
+        return TableSpace(table.candidates)
+    return Space(config.search.space, config.model)
 
 
 def recorded(config: SweepConfig, space: Space, table: Table) -> dict[str, Costing]:
@@ -246,7 +255,7 @@ class _Simulation:
 
     def _epoch(self, number: int) -> Epoch:
         training = self._trainings[number]
-        return self._table.epoch(training.candidate.variant, training.seed, training.epoch)
+        return self._table.epoch(training.candidate, training.seed, training.epoch)
 
 
 def _events_of(

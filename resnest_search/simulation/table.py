@@ -6,64 +6,130 @@ import csv
 import hashlib
 import io
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from resnest_search.configuration.schema import SearchConfig
 from resnest_search.errors import UserError
 from resnest_search.metrics import COSTS, TRAINED
-from resnest_search.space import Space
+from resnest_search.space import Candidate, Space, candidate_of
 from resnest_search.study.costing import Costing
 from resnest_search.study.record import Epoch
-from resnest_search.variant import Variant
 
-__all__ = ["COLUMNS", "OPTIONAL", "Table"]
+__all__ = ["COLUMNS", "COST", "PARAMETER", "Table"]
 
+# Of the tables of this project's own networks.
 COLUMNS = (
     *("radix", "cardinality", "width", "seed", "epoch"),
     *("accuracy", "latency_ms", "memory_mib", "seconds"),
 )
-OPTIONAL = ("images", "loss", "train_loss", *(name for name in COSTS if name not in COLUMNS))
+
+PARAMETER, COST = "parameter:", "cost:"  # before the names of a table's own columns
+_VARIANT = ("radix", "cardinality", "width")
+_NEEDED = ("seed", "epoch", "accuracy", "seconds")
+_FURTHER = ("images", "loss", "train_loss", "true_accuracy")
 _LEAST = {"cardinality": 1, "width": 1, "epoch": 1}  # of all others 0
-_WHOLE = ("radix", "cardinality", "width", "seed", "epoch", "images")
+_WHOLE = (*_VARIANT, "seed", "epoch", "images")
 _LOSSES = ("loss", "train_loss")  # which may be any number, and infinite where a run diverged
-_SHOWN = 12  # variants that a message lists
+_SHARES = ("accuracy", "true_accuracy")
+_NEVER_EMPTY = (*_VARIANT, *_NEEDED, "latency_ms", "memory_mib")
+_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)  # of a column of the table's own
+# Facts that a trial keeps beside its costs, and columns that trials.csv has: no costs' names.
+_TAKEN = {
+    *("accuracy_error", "accuracy_high", "accuracy_low", "bound", "candidate"),
+    *("cardinality_width", "continues", "costs", "curve", "device", "diverged", "epochs"),
+    *("full_epochs", "inherited", "knee", "knee_share", "latency_passes", "mean_accuracy"),
+    *("mean_error", "membership", "mode", "number", "on_front", "parameters", "paused", "phase"),
+    *("pruned_at", "reason", "repeat_of", "seeds", "segments", "state", "train_mode"),
+    *("validation_images", "variant", "versions", "warm_start"),
+}
+_SHOWN = 12  # candidates that a message lists
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Columns of a file that mean something here, in its order."""
+
+    parameters: tuple[str, ...]  # own ones, without their mark
+    costs: tuple[str, ...]  # without a mark
+    numbers: dict[str, str]  # by the name in the file, all but the parameters: without a mark
+    varied: bool  # whether it has the variant's three
+
+    @property
+    def varying(self) -> tuple[str, ...]:
+        """What tells one candidate from another."""
+        return (*_VARIANT, *self.parameters) if self.varied else self.parameters
 
 
 @dataclass(frozen=True)
 class _Row:
     line: int  # in the file, from 1
-    variant: Variant
-    seed: int
-    epoch: Epoch
-    costs: dict[str, float]
+    words: tuple[str, ...]  # of its own parameters
+    numbers: dict[str, float]  # by column; what is empty is absent
+
+    @property
+    def seed(self) -> int:
+        return int(self.numbers["seed"])
+
+    @property
+    def number(self) -> int:
+        """Of its epoch, from 1."""
+        return int(self.numbers["epoch"])
+
+    def epoch(self) -> Epoch:
+        found = self.numbers
+        return Epoch(
+            epoch=self.number,
+            accuracy=found["accuracy"],
+            loss=found.get("loss"),
+            train_loss=found.get("train_loss"),
+            seconds=found["seconds"],
+            images=int(found.get("images", 0)),
+        )
+
+    def diverged(self) -> bool:
+        return not all(math.isfinite(self.numbers.get(name, 0.0)) for name in _LOSSES)
 
 
 class Table:
-    """Recorded curves of some variants, several seeds each, all of one length.
+    """Recorded curves of some candidates, all of one length.
 
     Attributes:
         path: the file.
         digest: SHA-256 of the file.
-        variants: in the order of the file.
+        candidates: in the order of the file. Their parameters are its columns.
+        parameters: names of what varies: the variant's three where the file has them, then
+            those of its own.
+        cost_names: of its costs, in its order.
         epochs: length of every curve; only one that diverged is shorter.
-        columns: of the file, as far as they are known.
+        columns: of the file, as far as they mean something here, without marks.
     """
 
-    def __init__(self, path: Path, digest: str, columns: Sequence[str], rows: Sequence[_Row]):
+    def __init__(self, path: Path, digest: str, columns: _Columns, rows: Sequence[_Row]) -> None:
         self.path = path
         self.digest = digest
-        self.columns = tuple(columns)
-        self.epochs = max(row.epoch.epoch for row in rows)
-        self._costs = _costs_of(path, rows)
-        self._curves = _curves_of(path, rows, self.epochs)
-        self.variants = tuple(self._costs)
+        self.parameters = columns.varying
+        self.cost_names = columns.costs
+        self.columns = (*self.parameters, *columns.numbers.values())
+        self.epochs = max(row.number for row in rows)
+        self._costs: dict[str, dict[str, float]] = {}  # this and what follows by identity
+        self._true: dict[str, float | None] = {}
+        self._curves: dict[str, dict[int, tuple[Epoch, ...]]] = {}
+        found = _by_candidate(columns, rows)
+        self.candidates = tuple(found)
+        for candidate, own in found.items():
+            _check_alike(path, candidate.name, own, (*columns.costs, "true_accuracy"))
+            first, identity = own[0].numbers, candidate.identity
+            self._costs[identity] = {name: first[name] for name in columns.costs if name in first}
+            self._true[identity] = first.get("true_accuracy")
+            self._curves[identity] = _curves(path, candidate.name, own, self.epochs)
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
-        """The table of a CSV file with one row an epoch, see ``COLUMNS`` and ``OPTIONAL``.
+        """The table of a CSV file with one row an epoch; docs/simulator.md has its columns.
 
         Raises:
             UserError: it is no such file; names file, line and column.
@@ -75,43 +141,48 @@ class Table:
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "is no text"
             raise UserError(f"trial.path={path}: {reason}; valid: a CSV file") from None
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
+        lines = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
         try:
-            columns = _known_columns(path, reader.fieldnames or ())
-            rows = list(_rows(path, reader, columns))
+            header = [name.strip() for name in next(lines, [])]
+            columns = _known_columns(path, header)
+            rows = list(_rows(path, lines, header, columns))
         except csv.Error as error:
-            raise UserError(f"trial.path={path}: line {reader.line_num}: {error}") from None
+            raise UserError(f"trial.path={path}: line {lines.line_num}: {error}") from None
         if not rows:
             raise UserError(f"trial.path={path}: line 2: no rows; valid: one for each epoch")
         return cls(path, hashlib.sha256(content).hexdigest(), columns, rows)
 
-    def seeds(self, variant: Variant) -> tuple[int, ...]:
-        """The recorded seeds of a variant, ascending."""
-        return tuple(self._curves[variant])
+    def seeds(self, candidate: Candidate) -> tuple[int, ...]:
+        """The recorded seeds of a candidate, ascending."""
+        return tuple(self._curves[candidate.identity])
 
-    def epoch(self, variant: Variant, seed: int, epoch: int) -> Epoch:
+    def epoch(self, candidate: Candidate, seed: int, epoch: int) -> Epoch:
         """What a run's epoch, counted from 1, found out."""
-        return self.curve(variant, seed)[epoch - 1]
+        return self.curve(candidate, seed)[epoch - 1]
 
-    def curve(self, variant: Variant, seed: int) -> tuple[Epoch, ...]:
+    def curve(self, candidate: Candidate, seed: int) -> tuple[Epoch, ...]:
         """What the epochs of a run found out.
 
         Args:
-            variant: one of ``variants``.
+            candidate: one of ``candidates``, or of a space that names it in another way.
             seed: of the run; where there are fewer recorded ones, they serve in turn.
         """
-        curves = self._curves[variant]
-        return curves[self.seeds(variant)[seed % len(curves)]]
+        curves = self._curves[candidate.identity]
+        return curves[list(curves)[seed % len(curves)]]
 
-    def costs(self, variant: Variant) -> dict[str, float]:
-        """The recorded costs of a variant, by the names of ``metrics.COSTS``."""
-        return dict(self._costs[variant])
+    def costs(self, candidate: Candidate) -> dict[str, float]:
+        """The recorded costs of a candidate, by the names of ``cost_names``."""
+        return dict(self._costs[candidate.identity])
+
+    def true_accuracy(self, candidate: Candidate) -> float | None:
+        """What a benchmark takes for the truth, as a fraction; None where the file has none."""
+        return self._true[candidate.identity]
 
     def costings(self, space: Space) -> dict[str, Costing]:
         """The costs of each network of a space, by ``Candidate.network``.
 
         Raises:
-            UserError: the space has a variant or varies a key that the table lacks.
+            UserError: the space has a candidate or varies a key that the table lacks.
         """
         for key in space.distributions:
             if "." in key:
@@ -120,7 +191,7 @@ class Table:
                     "valid: radix, cardinality, width, cardinality_width, variant"
                 )
         return {
-            candidate.network: Costing(self._known(candidate.variant), "recorded", "table")
+            candidate.network: Costing(self._known(candidate), "recorded", "table")
             for candidate in space.networks
         }
 
@@ -131,7 +202,7 @@ class Table:
                 f"search.epochs={search.epochs}: {self.path} records {self.epochs}; "
                 f"valid: 1 to {self.epochs}"
             )
-        fewest = min(len(self.seeds(variant)) for variant in self.variants)
+        fewest = min(len(curves) for curves in self._curves.values())
         if search.repeats >= fewest:
             raise UserError(
                 f"search.repeats={search.repeats}: {self.path} records {fewest} seeds of a "
@@ -143,78 +214,99 @@ class Table:
                 self._check_metric(key, name)
 
     def _check_metric(self, key: str, name: str) -> None:
-        valid = [known for known in (*TRAINED, *COSTS) if known in self.columns]
+        valid = [*(known for known in TRAINED if known in self.columns), *self.cost_names]
         if name not in valid:
             raise UserError(
                 f"search.{key}: {name}: {self.path} has no such column; valid: {', '.join(valid)}"
             )
-        for variant in self.variants:
-            if not self._has(variant, name):
+        for candidate in self.candidates:
+            if not self._has(candidate, name):
                 raise UserError(
-                    f"search.{key}: {name}: {self.path} leaves it empty for {variant}; "
+                    f"search.{key}: {name}: {self.path} leaves it empty for {candidate.name}; "
                     "valid: what every row has"
                 )
 
-    def _has(self, variant: Variant, name: str) -> bool:
-        if name in COSTS:
-            return name in self._costs[variant]
-        curves = self._curves[variant].values()
+    def _has(self, candidate: Candidate, name: str) -> bool:
+        if name not in TRAINED:
+            return name in self._costs[candidate.identity]
+        curves = self._curves[candidate.identity].values()
         return all(getattr(epoch, name) is not None for curve in curves for epoch in curve)
 
-    def _known(self, variant: Variant) -> dict[str, float]:
-        if variant not in self._costs:
-            shown = ", ".join(map(str, self.variants[:_SHOWN]))
-            more = ", …" if len(self.variants) > _SHOWN else ""
+    def _known(self, candidate: Candidate) -> dict[str, float]:
+        if candidate.identity not in self._costs:
+            shown = ", ".join(c.name for c in self.candidates[:_SHOWN])
+            more = ", …" if len(self.candidates) > _SHOWN else ""
             raise UserError(
-                f"search.space: {variant} is not in trial.path={self.path}; valid: {shown}{more}"
+                f"search.space: {candidate.name} is not in trial.path={self.path}; "
+                f"valid: {shown}{more}"
             )
-        return self.costs(variant)
+        return self.costs(candidate)
 
 
-def _known_columns(path: Path, header: Iterable[str]) -> list[str]:
+def _known_columns(path: Path, header: Sequence[str]) -> _Columns:
     """The columns that the header names and that mean something here."""
-    names = [name.strip() for name in header]
-    for name in (*COLUMNS, *OPTIONAL):
-        if names.count(name) > 1:
-            raise UserError(f"trial.path={path}: line 1: column {name} stands there twice")
-    for name in COLUMNS:
-        if name not in names:
+    where = f"trial.path={path}: line 1"
+    parameters = [name.removeprefix(PARAMETER) for name in header if name.startswith(PARAMETER)]
+    plain = {*_VARIANT, *_NEEDED, *_FURTHER, *COSTS}
+    numbers = {
+        name: name.removeprefix(COST)
+        for name in header
+        if name in plain or (name.startswith(COST) and name.removeprefix(COST) not in plain)
+    }
+    known = [*parameters, *(numbers[name] for name in header if name in numbers)]
+    for name in known:
+        if known.count(name) > 1:
+            raise UserError(f"{where}: column {name} stands there twice")
+    for name in header:
+        _check_name(where, name, plain)
+    varied = any(name in numbers for name in _VARIANT) or not parameters
+    costs = tuple(name for column, name in numbers.items() if name in COSTS or COST in column)
+    for name in (*(_VARIANT if varied else ()), *_NEEDED):
+        if name not in numbers:
+            raise UserError(f"{where}: no column {name}; needed: {_needed()}")
+    if not costs:
+        raise UserError(f"{where}: no cost; needed: {_needed()}")
+    return _Columns(tuple(parameters), costs, numbers, varied)
+
+
+def _check_name(where: str, column: str, plain: Collection[str]) -> None:
+    """Raises UserError where a column of the table's own has a name that means something else."""
+    for mark in (PARAMETER, COST):
+        name = column.removeprefix(mark)
+        if name != column and (name in plain or name in _TAKEN or not _NAME.fullmatch(name)):
             raise UserError(
-                f"trial.path={path}: line 1: no column {name}; needed: {', '.join(COLUMNS)}"
+                f"{where}: column {column}: valid: {mark}NAME of letters, digits and _, "
+                "which is no name that a trial has already"
             )
-    return [name for name in (*COLUMNS, *OPTIONAL) if name in names]
 
 
-def _rows(path: Path, reader: csv.DictReader[str], columns: Sequence[str]) -> Iterator[_Row]:
-    reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
-    for cells in reader:
-        where = f"trial.path={path}: line {reader.line_num}"
-        yield _row(where, reader.line_num, cells, columns)
-
-
-def _row(where: str, line: int, cells: Mapping[str, str | None], columns: Sequence[str]) -> _Row:
-    found: dict[str, float] = {}
-    for name in columns:
-        value = _number(where, name, (cells.get(name) or "").strip())
-        if value is not None:
-            found[name] = value
-    whole = {name: int(found[name]) for name in _WHOLE if name in found}
-    epoch = Epoch(
-        epoch=whole["epoch"],
-        accuracy=found["accuracy"],
-        loss=found.get("loss"),
-        train_loss=found.get("train_loss"),
-        seconds=found["seconds"],
-        images=whole.get("images", 0),
+def _needed() -> str:
+    return (
+        f"{', '.join(_VARIANT)} or {PARAMETER}NAME, {', '.join(_NEEDED)}, and a cost such as "
+        f"latency_ms or {COST}NAME"
     )
-    variant = Variant(whole["radix"], whole["cardinality"], whole["width"])
-    costs = {name: found[name] for name in COSTS if name in found}
-    return _Row(line, variant, whole["seed"], epoch, costs)
+
+
+def _rows(path: Path, lines: Any, header: Sequence[str], columns: _Columns) -> Iterator[_Row]:
+    own = [(name, header.index(PARAMETER + name)) for name in columns.parameters]
+    numbers = [(name, column, header.index(column)) for column, name in columns.numbers.items()]
+    for cells in lines:
+        if not cells:
+            continue
+        where = f"trial.path={path}: line {lines.line_num}"
+        cells += [""] * (len(header) - len(cells))
+        words = tuple(cells[place].strip() for _, place in own)
+        for (name, _), word in zip(own, words, strict=True):
+            if not word:
+                raise UserError(f"{where}: {PARAMETER}{name}='': valid: a number or a word")
+        read = ((name, _number(where, column, cells[at].strip())) for name, column, at in numbers)
+        found = {name: value for name, value in read if value is not None}
+        yield _Row(lines.line_num, words, found)
 
 
 def _number(where: str, column: str, cell: str) -> float | None:
     """The value of a cell; None for an empty one of a column that may be missing."""
-    if not cell and column in OPTIONAL:
+    if not cell and column not in _NEVER_EMPTY:
         return None
     try:
         value = float(cell)
@@ -222,65 +314,86 @@ def _number(where: str, column: str, cell: str) -> float | None:
         raise UserError(f"{where}: {column}={cell!r}: is no number") from None
     if column in _LOSSES:
         return value
-    least, most = _LEAST.get(column, 0), 1.0 if column == "accuracy" else math.inf
-    kind = "whole number" if column in _WHOLE else "number"
+    least, most = _LEAST.get(column, 0), 1.0 if column in _SHARES else math.inf
     fits = math.isfinite(value) and least <= value <= most
     if not fits or (column in _WHOLE and not value.is_integer()):
-        span = f"from {least} to 1" if column == "accuracy" else f"of at least {least}"
+        kind = "whole number" if column in _WHOLE else "number"
+        span = f"from {least} to 1" if column in _SHARES else f"of at least {least}"
         raise UserError(f"{where}: {column}={cell}: valid: a {kind} {span}")
     return value
 
 
-def _costs_of(path: Path, rows: Iterable[_Row]) -> dict[Variant, dict[str, float]]:
-    """The costs of each variant, which all of its rows agree on."""
-    first: dict[Variant, _Row] = {}
+def _by_candidate(columns: _Columns, rows: Sequence[_Row]) -> dict[Candidate, list[_Row]]:
+    """The rows of each candidate, in the order of the file."""
+    kinds = [_kind(column) for column in zip(*(row.words for row in rows), strict=True)]
+    found: dict[tuple[Any, ...], list[_Row]] = {}
     for row in rows:
-        known = first.setdefault(row.variant, row)
-        for name in COSTS:
-            if row.costs.get(name) != known.costs.get(name):
-                raise UserError(
-                    f"trial.path={path}: line {row.line}: {name}={_shown(row.costs.get(name))}: "
-                    f"{row.variant} has {_shown(known.costs.get(name))} in line {known.line}; "
-                    "valid: the same in every row of a variant"
-                )
-    return {variant: row.costs for variant, row in first.items()}
-
-
-def _curves_of(
-    path: Path, rows: Iterable[_Row], epochs: int
-) -> dict[Variant, dict[int, tuple[Epoch, ...]]]:
-    """The whole curves of each variant by their seeds, ascending."""
-    found: dict[Variant, dict[int, dict[int, _Row]]] = {}
-    for row in rows:
-        curve = found.setdefault(row.variant, {}).setdefault(row.seed, {})
-        known = curve.setdefault(row.epoch.epoch, row)
-        if known is not row:
-            raise UserError(
-                f"trial.path={path}: line {row.line}: epoch={row.epoch.epoch}: {row.variant} "
-                f"with seed {row.seed} has it in line {known.line}; valid: one row an epoch"
-            )
+        words = zip(kinds, row.words, strict=True)
+        variant = _VARIANT if columns.varied else ()
+        values = (*(int(row.numbers[n]) for n in variant), *(kind(word) for kind, word in words))
+        found.setdefault(values, []).append(row)
     return {
-        variant: {seed: _whole(path, curves[seed], epochs) for seed in sorted(curves)}
-        for variant, curves in found.items()
+        candidate_of(dict(zip(columns.varying, values, strict=True))): those
+        for values, those in found.items()
     }
 
 
-def _whole(path: Path, curve: Mapping[int, _Row], epochs: int) -> tuple[Epoch, ...]:
+def _kind(words: Sequence[str]) -> Callable[[str], Any]:
+    """What all cells of a column are: whole numbers, numbers or words."""
+    try:
+        for word in set(words):
+            int(word)
+    except ValueError:
+        pass
+    else:
+        return int
+    try:
+        finite = all(math.isfinite(float(word)) for word in set(words))
+    except ValueError:
+        return str
+    return float if finite else str
+
+
+def _check_alike(path: Path, name: str, rows: Sequence[_Row], columns: Sequence[str]) -> None:
+    """Raises UserError where the rows of a candidate differ in one of the columns."""
+    first = rows[0].numbers
+    for row in rows:
+        for column in columns:
+            here, there = row.numbers.get(column), first.get(column)
+            if here != there:
+                raise UserError(
+                    f"trial.path={path}: line {row.line}: {column}={_shown(here)}: {name} has "
+                    f"{_shown(there)} in line {rows[0].line}; "
+                    "valid: the same in every row of a candidate"
+                )
+
+
+def _curves(
+    path: Path, name: str, rows: Iterable[_Row], epochs: int
+) -> dict[int, tuple[Epoch, ...]]:
+    """The whole curves of a candidate by their seeds, ascending."""
+    found: dict[int, dict[int, _Row]] = {}
+    for row in rows:
+        known = found.setdefault(row.seed, {}).setdefault(row.number, row)
+        if known is not row:
+            raise UserError(
+                f"trial.path={path}: line {row.line}: epoch={row.number}: {name} "
+                f"with seed {row.seed} has it in line {known.line}; valid: one row an epoch"
+            )
+    return {seed: _whole(path, name, found[seed], epochs) for seed in sorted(found)}
+
+
+def _whole(path: Path, name: str, curve: Mapping[int, _Row], epochs: int) -> tuple[Epoch, ...]:
     """A curve in its order, of full length unless it diverged."""
     last = curve[max(curve)]
-    wanted = last.epoch.epoch if _diverged(last.epoch) else epochs
+    wanted = last.number if last.diverged() else epochs
     for epoch in range(1, wanted + 1):
         if epoch not in curve:
             raise UserError(
-                f"trial.path={path}: line {last.line}: epoch: {last.variant} with seed "
+                f"trial.path={path}: line {last.line}: epoch: {name} with seed "
                 f"{last.seed} lacks epoch {epoch}; valid: every epoch from 1 to {epochs}"
             )
-    return tuple(curve[epoch].epoch for epoch in sorted(curve))
-
-
-def _diverged(epoch: Epoch) -> bool:
-    losses = (epoch.loss, epoch.train_loss)
-    return any(loss is not None and not math.isfinite(loss) for loss in losses)
+    return tuple(curve[epoch].epoch() for epoch in sorted(curve))
 
 
 def _shown(value: float | None) -> str:

@@ -6,6 +6,7 @@ Report, tracking and export see these and nothing of Optuna.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf, isfinite, nan
 from typing import Any
@@ -25,6 +26,7 @@ __all__ = [
     "Epoch",
     "Sweep",
     "TrialRecord",
+    "name_of",
     "value_text",
 ]
 
@@ -39,6 +41,7 @@ OPEN = (RUNNING, PAUSED, INTERRUPTED)  # states that are no end
 MOST_WITHOUT_KNEE = 2  # members of a front between whose ends there is nothing
 _FROM_LATENCY = ("latency_ms", "images_per_s")  # of one median
 _OF_VARIANT = {"radix", "cardinality", "width", "cardinality_width", "variant"}
+_MOST_OF_KEYS = 24  # characters of all keys that a name without a variant has
 
 
 def value_text(value: Any) -> str:
@@ -48,6 +51,18 @@ def value_text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def name_of(variant: str, parameters: Mapping[str, Any]) -> str:
+    """What a person calls a candidate by: its variant, with whatever else varies.
+
+    Without a variant it is the parameters, and where their keys are long, the values alone.
+    """
+    others = {key: value for key, value in parameters.items() if key not in _OF_VARIANT}
+    if not variant and sum(map(len, others)) > _MOST_OF_KEYS:
+        return "/".join(value_text(value) for value in others.values())
+    extra = ", ".join(f"{key}={value_text(value)}" for key, value in sorted(others.items()))
+    return f"{variant} ({extra})" if variant and extra else variant or extra
 
 
 @dataclass(frozen=True)
@@ -70,7 +85,7 @@ class TrialRecord:
 
     number: int  # Optuna's; -1 for a candidate that was ruled out before any trial
     candidate: str  # hash of the variant and whatever else the sweep varies
-    variant: str
+    variant: str  # empty where a table brings parameters of its own
     parameters: dict[str, Any]  # what the space varied, by key
     state: str
     reason: str = ""  # why it is in this state; empty while it runs, or was interrupted
@@ -105,9 +120,8 @@ class TrialRecord:
 
     @property
     def name(self) -> str:
-        """The variant, with whatever else the sweep varies: what a person calls it by."""
-        extra = ", ".join(f"{key}={value_text(value)}" for key, value in self.extras.items())
-        return f"{self.variant} ({extra})" if extra else self.variant
+        """What a person calls it by."""
+        return name_of(self.variant, self.parameters)
 
     @property
     def epochs(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import gc
 import importlib.util
 import itertools
@@ -16,6 +17,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from resnest_search.pareto import hypervolume
 
@@ -35,7 +39,7 @@ from search_peers.race import (  # noqa: E402
 from search_peers.results import Goal, Results, Spread, fewer  # noqa: E402
 from search_peers.rows import OWN, PUBLISHED, Row, rows_named  # noqa: E402
 from search_peers.running import Trace, run  # noqa: E402
-from search_peers.table import Setting, Table, read_table  # noqa: E402
+from search_peers.table import Table, read_table  # noqa: E402
 from search_peers.truth import Truth  # noqa: E402
 
 COLUMNS = "radix,cardinality,width,seed,epoch,accuracy,latency_ms,memory_mib,seconds,images"
@@ -54,14 +58,14 @@ CANDIDATES = (
 )
 
 
-def write(path: Path, seeds: int = 2, drop: tuple[int, int, int] | None = None) -> Path:
-    """A tiny table; drop names candidate, seed and epoch of a row that is left out."""
+def write(path: Path, seeds: int = 2, drop: tuple[int, int] | None = None) -> Path:
+    """A tiny table; drop names candidate and seed of a training that is left out."""
     with path.open("w", newline="") as file:
         out = csv.writer(file)
         out.writerow(COLUMNS.split(","))
         product = itertools.product(enumerate(CANDIDATES), range(seeds), range(1, EPOCHS + 1))
         for (index, (setting, final, latency, memory)), seed, epoch in product:
-            if (index, seed, epoch) == drop:
+            if (index, seed) == drop:
                 continue
             sign = (-1) ** (index + seed)  # two seeds, half a point around the truth
             accuracy = final / 100 * (1 - 0.2 / epoch + 0.2 / EPOCHS) + sign * 0.005
@@ -86,8 +90,7 @@ ROWS = list(usable())
 
 
 def problem(table: Table, *, costs: bool = True, seed: int = 0, workers: int = 1) -> Problem:
-    given = table.costs if costs else None
-    return Problem(table.settings, table.epochs, seed, workers, given, Clock())
+    return Problem.of(table, seed, workers, costs, Clock())
 
 
 class Recorder:
@@ -114,9 +117,7 @@ def raced(row: Row, table: Table, workers: int, seed: int = 0) -> Recorder:
     """A row, raced to its very end."""
     assert row.make
     clock = Clock()
-    costs = table.costs if row.knows_costs else None
-    given = Problem(table.settings, table.epochs, seed, workers, costs, clock)
-    recorder = Recorder(row.make(given))
+    recorder = Recorder(row.make(Problem.of(table, seed, workers, row.knows_costs, clock)))
     race(recorder, Meter(table, 0), epochs=table.epochs, workers=workers, clock=clock)
     return recorder
 
@@ -125,26 +126,53 @@ def raced(row: Row, table: Table, workers: int, seed: int = 0) -> Recorder:
 
 
 def test_a_table_is_read_in_its_order(table: Table) -> None:
-    assert table.settings == tuple(Setting(*candidate[0]) for candidate in CANDIDATES)
+    assert table.settings == tuple(candidate[0] for candidate in CANDIDATES)
     assert (table.seeds, table.epochs, table.images) == ((0, 1), EPOCHS, 500)
     assert table.accuracy.shape == (len(CANDIDATES), 2, EPOCHS)
     assert table.accuracy[1, :, -1] == pytest.approx([0.695, 0.705])
 
 
+def test_losses_and_a_truth_of_its_own_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    path.write_text(
+        "parameter:depth,parameter:op,cost:watts,seconds,true_accuracy,seed,epoch,accuracy,"
+        "train_loss\n3,pool,1.5,2,0.625,0,1,0.25,1.5\n3,pool,1.5,2,0.625,0,2,0.5,1.25\n"
+        "5,conv,2.5,3,0.875,0,1,0.75,0.5\n5,conv,2.5,3,0.875,0,2,0.5,nan\n"
+    )
+    found = read_table(path)
+    assert (found.parameters, found.settings) == (("depth", "op"), ((3, "pool"), (5, "conv")))
+    assert (found.cost_names, found.costs) == (("watts",), ((1.5,), (2.5,)))
+    assert found.loss is None
+    assert found.train_loss is not None
+    assert found.train_loss[0].tolist() == [[1.5, 1.25]]
+    assert math.isnan(found.train_loss[1, 0, 1])
+    truth = Truth(found)
+    assert (truth.accuracy.tolist(), truth.error) == ([0.625, 0.875], 0.0)
+    meter = Meter(found, 0)
+    meter.begin(1)
+    assert meter.take(1)[1] == Measured(0.75, (2.5,), 3.0, 0, None, 0.5)
+
+
 def test_a_candidate_that_is_not_whole_is_left_out(tmp_path: Path) -> None:
-    found = read_table(write(tmp_path / "part.csv", drop=(3, 1, 2)))
+    found = read_table(write(tmp_path / "part.csv", drop=(3, 1)))
     assert len(found.settings) == len(CANDIDATES) - 1
-    assert found.left_out == ("1s2x64d lacks epoch 2 of seed 1",)
+    assert found.left_out == ("1s2x64d lacks seed 1",)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("radix,cardinality\n1,1\n", "no column width"),
-        (f"{COLUMNS}\n1,1,32,0,1,1.5,1,1,1,9\n", "line 2: an impossible number"),
-        (f"{COLUMNS}\n1,1,32,0,1,0.5,1,1,1,9\n1,1,32,0,1,0.5,1,1,1,9\n", "line 3: .* again"),
+        (
+            f"{COLUMNS}\n1,1,32,0,1,1.5,1,1,1,9\n",
+            "line 2: accuracy=1.5: valid: a number from 0 to 1",
+        ),
+        (
+            f"{COLUMNS}\n1,1,32,0,1,0.5,1,1,1,9\n1,1,32,0,1,0.5,1,1,1,9\n",
+            "line 3: epoch=1: 1s1x32d with seed 0 has it in line 2",
+        ),
         (f"{COLUMNS}\n1,1,x,0,1,0.5,1,1,1,9\n", "line 2"),
-        (f"{COLUMNS}\n", "no candidate"),
+        (f"{COLUMNS}\n", "line 2: no rows"),
     ],
 )
 def test_an_impossible_table_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -311,13 +339,67 @@ def exact(finals: np.ndarray, costs: np.ndarray, chosen: list[int]) -> float:
     """Hypervolume by the package's own exact algorithm."""
     points = np.column_stack([-finals, costs])
     scaled = (points - points.min(axis=0)) / np.ptp(points, axis=0)
-    return hypervolume(scaled[chosen], [1.1] * 3) / hypervolume(scaled, [1.1] * 3)
+    corner = [1.1] * points.shape[1]
+    return hypervolume(scaled[chosen], corner) / hypervolume(scaled, corner)
+
+
+def counted(truth: Truth, table: Table, chosen: list[int]) -> float:
+    """The fraction by its definition: the sum over every cell between all candidates' costs."""
+    values = np.column_stack([truth.accuracy, np.array(table.costs)])
+    low, span = values.min(axis=0), np.ptp(values, axis=0)
+    scaled = (values - low) / np.where(span > 0, span, 1)
+    axes = [np.unique(column) for column in scaled[:, 1:].T]
+    edges = [np.append(axis, 1.1) for axis in axes]
+    whole = lost = 0.0
+    for cell in itertools.product(*(range(len(axis)) for axis in axes)):
+        bounds = [axis[place] for axis, place in zip(axes, cell, strict=True)]
+        volume = math.prod(e[p + 1] - e[p] for e, p in zip(edges, cell, strict=True))
+        within = [i for i, row in enumerate(scaled) if (row[1:] <= bounds).all()]
+        best = max((scaled[i, 0] + 0.1 for i in within), default=0.0)
+        reached = max((scaled[i, 0] + 0.1 for i in within if i in chosen), default=0.0)
+        forgiven = reached > 0 and best - reached <= truth.error / span[0] + 1e-12
+        whole += best * volume
+        lost += 0.0 if forgiven else (best - reached) * volume
+    return 1 - lost / whole
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> Table:
+    """Few candidates with one, two or three costs, with ties, of one or two seeds."""
+    n, costs = draw(st.integers(2, 7)), draw(st.integers(1, 3))
+    seeds = draw(st.integers(1, 2))
+    grid = draw(arrays(np.int64, (n, costs), elements=st.integers(1, 4)))
+    finals = draw(arrays(np.int64, (n, seeds, 1), elements=st.integers(50, 60)))
+    assume(np.ptp(finals.mean(axis=1)) > 0)
+    return made(finals / 100, grid.astype(float))
+
+
+@given(tables(), st.data())
+@settings(deadline=None, max_examples=60)
+def test_the_fraction_is_the_sum_over_the_cells(table: Table, data: st.DataObject) -> None:
+    truth = Truth(table)
+    indices = st.integers(0, len(table.settings) - 1)
+    chosen = data.draw(st.lists(indices, min_size=1, unique=True))
+    assert truth.fraction(chosen) == pytest.approx(counted(truth, table, chosen), abs=1e-9)
+    assert truth.fractions(chosen)[-1] == truth.fraction(chosen)
+
+
+@given(tables())
+@settings(deadline=None, max_examples=60)
+def test_the_oracle_is_the_naive_one(table: Table) -> None:
+    truth = Truth(table)
+    left, order = list(range(len(table.settings))), []
+    while left:
+        gains = [truth.fraction([*order, candidate]) for candidate in left]
+        order.append(left.pop(int(np.argmax(gains))))
+    assert truth.greedy() == order
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_fraction_is_the_exact_hypervolume(seed: int) -> None:
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_the_fraction_is_the_exact_hypervolume(count: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    costs = rng.integers(1, 6, (12, 2)).astype(float)  # with ties
+    costs = rng.integers(1, 6, (12, count)).astype(float)  # with ties
     finals = rng.integers(50, 70, 12) / 100
     table = made(finals[:, None, None], costs)
     truth = Truth(table)
@@ -332,13 +414,13 @@ def test_the_fraction_is_the_exact_hypervolume(seed: int) -> None:
 
 
 def made(accuracy: np.ndarray, costs: np.ndarray, images: int = 0) -> Table:
-    """A table of accuracies (n, seeds, epochs) and costs (n, 2)."""
-    from search_peers.table import Costs
-
+    """A table of accuracies (n, seeds, epochs) and costs (n, m)."""
     return Table(
         name="made",
-        settings=tuple(Setting(1, 1, 32 + index) for index in range(len(accuracy))),
-        costs=tuple(Costs(*map(float, row)) for row in costs),
+        parameters=("index",),
+        settings=tuple((index,) for index in range(len(accuracy))),
+        cost_names=tuple(f"cost{axis}" for axis in range(costs.shape[1])),
+        costs=tuple(tuple(map(float, row)) for row in costs),
         seeds=tuple(range(accuracy.shape[1])),
         accuracy=accuracy,
         seconds=np.ones_like(accuracy),
@@ -420,6 +502,18 @@ def test_arguments_of_ours_can_be_given() -> None:
     assert "first_rung=1, reduction_factor=4, spare_front=" in row.settings
     bad = rows_named(["random+pareto_halving:nothing=1"], None)[0]
     assert "no such argument" in bad.missing
+
+
+def test_a_proposal_that_is_no_candidate_stands_for_the_nearest() -> None:
+    """Of 30 sizes and two words, some are there: Optuna proposes all of them."""
+    sizes = [10 * k * k for k in range(1, 31)]
+    accuracy = np.linspace(0.5, 0.9, 30)[:, None, None]
+    costs = np.array([[size] for size in sizes], dtype=float)
+    given = made(accuracy, costs)
+    named = [(size, "ab"[index % 2]) for index, size in enumerate(sizes)]
+    own = dataclasses.replace(given, parameters=("size", "word"), settings=tuple(named))
+    recorder = raced(next(usable(["optuna_tpe"])), own, 1)
+    assert sorted(recorder.ended) == list(range(30))
 
 
 def test_an_unknown_method_is_refused() -> None:

@@ -15,7 +15,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from resnest_search.metrics import COSTS
+from resnest_search.metrics import COSTS, METRICS
 from resnest_search.variant import Variant
 
 __all__ = ["encode"]
@@ -39,7 +39,7 @@ def encode(
         parameters: as Optuna knows them.
         distributions: of the parameters.
         costs: by the names of metrics. Each cost metric has its place, NaN where it is not
-            among them; what is no cost metric is left out.
+            among them; a table's own costs follow in their order.
     """
     features = _variant_features(parameters)
     for name in sorted(parameters):
@@ -47,9 +47,13 @@ def encode(
             features += _others(parameters[name], distributions[name])
     for name in COSTS:
         if name != "latency_p95_ms":  # it says what the median does
-            cost = costs.get(name, math.nan)
-            features.append(math.log(cost) if 0 < cost < math.inf else math.nan)
+            features.append(_log(costs.get(name, math.nan)))
+    features += [_log(cost) for name, cost in costs.items() if name not in METRICS]
     return np.array(features)
+
+
+def _log(cost: float) -> float:
+    return math.log(cost) if 0 < cost < math.inf else math.nan
 
 
 def _variant_features(parameters: Mapping[str, Any]) -> list[float]:
