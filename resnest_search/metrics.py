@@ -8,7 +8,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-__all__ = ["COSTS", "METRICS", "TRAINED", "Metric", "accuracy_error", "accuracy_interval", "metric"]
+__all__ = [
+    "COSTS",
+    "METRICS",
+    "TRAINED",
+    "Metric",
+    "accuracy_error",
+    "accuracy_interval",
+    "metric_of",
+]
 
 _Z95 = 1.959964  # standard deviations on either side that hold 95 % of a normal
 
@@ -34,8 +42,12 @@ class Metric:
         """The value as a person reads it, without its unit; a dash where there is none."""
         if value is None:
             return "–"
-        form = ".4g" if self.digits is None else f".{self.digits}f"
-        return f"{value * self.scale:{form}}"
+        shown = value * self.scale
+        if self.digits is None:
+            return f"{shown:.4g}"
+        # Of what is tiny in this unit two digits, so that it is no zero.
+        tiny = 0 < abs(shown) < 10 ** (1 - self.digits)
+        return f"{shown:.2g}" if tiny else f"{shown:.{self.digits}f}"
 
     def say(self, value: float | None) -> str:
         """The value with its unit, as it stands in a sentence."""
@@ -86,7 +98,7 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def metric(name: str) -> Metric:
+def metric_of(name: str) -> Metric:
     """The metric of a name; a cost that only a recorded table knows is minimised."""
     return METRICS.get(name) or Metric(name, False, name, name, name, name, digits=None)
 

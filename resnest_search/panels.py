@@ -15,7 +15,7 @@ import yaml
 
 from resnest_search.configuration.shipped import shipped_folder
 from resnest_search.errors import UserError
-from resnest_search.metrics import COSTS, METRICS, TRAINED
+from resnest_search.metrics import COSTS, METRICS, TRAINED, metric_of
 from resnest_search.study.record import Sweep
 
 __all__ = ["KINDS", "Panel", "drawn", "read_panels"]
@@ -99,18 +99,18 @@ def _fronts(panel: Panel, sweep: Sweep) -> list[Panel]:
     others = [name for name in sweep.objectives if name != y]
     if not others:
         known = {name for trial in sweep.trials for name in trial.costs} - {y}
-        x = next((name for name in ("latency_ms", *COSTS) if name in known), "")
-        return [Panel("scatter", f"{_noun(y)} against {METRICS[x].noun}", x, y)] if x else []
+        x = next((name for name in ("latency_ms", *COSTS, *sweep.own_costs) if name in known), "")
+        return [Panel("scatter", f"{_noun(y)} against {metric_of(x).noun}", x, y)] if x else []
     sizes = [*others[1:2], *[""] * len(others)]
     notes = [panel.note, *[""] * len(others)]
     return [
-        Panel("front", f"{_noun(y)} against {METRICS[x].noun}", x, y, size, note)
+        Panel("front", f"{_noun(y)} against {metric_of(x).noun}", x, y, size, note)
         for x, size, note in zip(others, sizes, notes, strict=False)
     ]
 
 
 def _noun(name: str) -> str:
-    return METRICS[name].noun.capitalize()
+    return metric_of(name).noun.capitalize()
 
 
 def _has_content(panel: Panel, sweep: Sweep) -> bool:

@@ -10,6 +10,7 @@ import math
 import typing
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from optuna.distributions import (
@@ -54,7 +55,7 @@ class Candidate:
     variant: Variant | None  # None where a recorded table brings parameters of its own
     parameters: tuple[tuple[str, Any], ...]  # as the space lists them, in its order
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """Ten hexadecimal digits, the same wherever the candidate is named."""
         others = {key: value for key, value in self.parameters if key not in _VARIANT_KEYS}
@@ -82,7 +83,7 @@ class Candidate:
         """What a person calls it by."""
         return name_of(self.in_words, dict(self.parameters))
 
-    @property
+    @cached_property
     def network(self) -> str:
         """Identity of what decides the costs: candidates that share it are measured once."""
         return self.without(_NEUTRAL)
@@ -220,6 +221,8 @@ def configured(
         "train": dataclasses.replace(config.train, epochs=config.search.epochs),
     }
     for key, value in candidate.others.items():
+        if "." not in key:  # of a recorded table, which trains nothing
+            continue
         section, _, name = key.partition(".")
         sections[section] = dataclasses.replace(sections[section], **{name: value})
     return sections["model"], sections["data"], sections["train"]

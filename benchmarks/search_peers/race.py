@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from resnest_search.metrics import metric
+from resnest_search.metrics import metric_of
 from resnest_search.simulation.space import TableSpace
 from resnest_search.space import candidate_of
 from search_peers.table import Costs, Floats, Setting, Table
@@ -79,7 +79,7 @@ class Problem:
     @property
     def objectives(self) -> dict[str, bool]:
         """Names of accuracy and of the costs, and whether more of each is better."""
-        return {name: metric(name).maximize for name in ("accuracy", *self.cost_names)}
+        return {name: metric_of(name).maximize for name in ("accuracy", *self.cost_names)}
 
     def named(self, setting: Setting) -> dict[str, Any]:
         """A setting by the names of the parameters."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from typing import Any
 
 from resnest_search.configuration.schema import (
     MeasureConfig,
     ModelConfig,
     SearchConfig,
+    SweepConfig,
     TrainConfig,
     TrialConfig,
     Valid,
@@ -28,6 +30,9 @@ __all__ = [
 ]
 
 
+_OF_TABLES = ("search.objectives",)
+
+
 def parse_variant(text: str, model: ModelConfig) -> Variant:
     """The variant of a command, possible on the model's stages.
 
@@ -40,17 +45,21 @@ def parse_variant(text: str, model: ModelConfig) -> Variant:
         raise UserError(f"variant={text}: model={model.name}: {error}") from None
 
 
-def check_keys(section: Any, prefix: str = "") -> None:
+def check_keys(section: Any, prefix: str = "", spared: Collection[str] = ()) -> None:
     """Each key of a section, and of those within it, by what the schema says of it alone.
+
+    Where a table is replayed the objectives may be costs of its own: `Table.check` knows them.
 
     Raises:
         UserError: a value, or an entry of a list, is none of the valid ones.
     """
+    if isinstance(section, SweepConfig) and section.trial.name == "table":
+        spared = _OF_TABLES
     for entry in dataclasses.fields(section):
         name, value = f"{prefix}{entry.name}", getattr(section, entry.name)
         if dataclasses.is_dataclass(value):
-            check_keys(value, f"{name}.")
-        elif valid := entry.metadata["valid"]:
+            check_keys(value, f"{name}.", spared)
+        elif name not in spared and (valid := entry.metadata["valid"]):
             _check(name, value, valid)
 
 
@@ -80,9 +89,16 @@ def check_measure(measure: MeasureConfig) -> None:
     check_keys(measure, "measure.")
 
 
-def check_search(search: SearchConfig) -> None:
-    """Raises UserError where objectives or bounds make no sense."""
-    check_keys(search, "search.")
+def check_search(search: SearchConfig, replayed: bool = False) -> None:
+    """Raises UserError where objectives or bounds make no sense.
+
+    Args:
+        search: what is sought.
+        replayed: whether a table says what may be an objective.
+    """
+    check_keys(search, "search.", _OF_TABLES if replayed else ())
+    if search.epochs < 1:
+        raise UserError(f"search.epochs={search.epochs}: valid: at least 1")
     if not search.objectives:
         raise UserError(f"search.objectives=[]: valid: one or more of {', '.join(METRICS)}")
     if len(set(search.objectives)) < len(search.objectives):

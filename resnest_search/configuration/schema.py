@@ -297,14 +297,18 @@ class SearchConfig:
     )
     objectives: list[str] = _key(
         ["accuracy", "latency_ms", "memory_mib"],
-        "What the front is of, what matters most first.",
+        "What the front is of, what matters most first; of a table its own costs, too.",
         _one_of(*METRICS),
     )
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     trials: int | None = _key(
         None, "Most candidates; null: every one of a finite space.", _at_least(1)
     )
-    epochs: int = _key(9, "Full length of a trial; that of train.epochs.", _at_least(1))
+    epochs: int = _key(
+        9,
+        "Full length of a trial; that of train.epochs.",
+        Valid("at least 1; 0: all that a table records", lambda value: value >= 0),
+    )
     budget: int | None = _key(
         None, "Most training epochs of the whole sweep; null: no bound.", _at_least(1)
     )

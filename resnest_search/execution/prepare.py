@@ -19,6 +19,7 @@ from resnest_search.search import find_earlier
 from resnest_search.search.pruners import build_pruner
 from resnest_search.search.samplers import build_sampler
 from resnest_search.search.situation import Goal
+from resnest_search.simulation.simulator import space_of
 from resnest_search.simulation.table import Table
 from resnest_search.space import Candidate, Space, configured
 from resnest_search.study.storage import check_storage
@@ -39,8 +40,11 @@ def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
     checks.check_model(config.model)
     checks.check_train(config.train)
     checks.check_measure(config.measure)
-    checks.check_search(config.search)
     checks.check_trial(config.trial)
+    table = None
+    if config.trial.name == "table":
+        config, table = _with_table(config)
+    checks.check_search(config.search, replayed=table is not None)
     checks.check_keys(config)
     config = config_of_trials(config)
     check_new_folder(config.run)
@@ -56,7 +60,7 @@ def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
         reported=reported,
         epochs=config.search.epochs,
     )
-    space = Space(config.search.space, config.model)
+    space = space_of(config, table)
     build_sampler(
         config.search.sampler,
         space,
@@ -71,8 +75,8 @@ def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
             "search.trials=null: a space with a range has no end; "
             "valid: a number, or search.budget or search.hours"
         )
-    if config.trial.name == "table":
-        config, space = _within_table(_with_absolute_table(config), space)
+    if table is not None:
+        config, space = _within_table(config, space, table)
     else:
         config = _with_data(config, space)
     find_earlier(config, space)  # a folder that is none of a run is refused before any work
@@ -98,20 +102,37 @@ def _with_data(config: SweepConfig, space: Space) -> SweepConfig:
     return config
 
 
-def _with_absolute_table(config: SweepConfig) -> SweepConfig:
-    """The configuration with the whole path of its table: a resume may start elsewhere."""
+def _with_table(config: SweepConfig) -> tuple[SweepConfig, Table]:
+    """The configuration with what its table decides, and the table.
+
+    Its path becomes a whole one, since a resume may start elsewhere.
+    """
     path = Path(config.trial.path or "").absolute()
-    return dataclasses.replace(config, trial=dataclasses.replace(config.trial, path=str(path)))
+    table, search = Table.read(path), config.search
+    search = dataclasses.replace(
+        search,
+        epochs=search.epochs or table.epochs,
+        objectives=search.objectives or ["accuracy", *table.cost_names],
+    )
+    table.check(search)
+    trial = dataclasses.replace(config.trial, path=str(path))
+    return dataclasses.replace(config, trial=trial, search=search), table
 
 
-def _within_table(config: SweepConfig, space: Space) -> tuple[SweepConfig, Space]:
+def _within_table(config: SweepConfig, space: Space, table: Table) -> tuple[SweepConfig, Space]:
     """The sweep over those of its variants that the table has, with a line on the others.
 
     Raises:
-        UserError: it is no table, or has none of them.
+        UserError: it has none of them, or parameters of its own.
     """
-    table = Table.read(config.trial.path or "")
-    asked = list(dict.fromkeys(str(c.variant) for c in space.candidates or ()))
+    own = [name for name in table.parameters if name not in space.distributions]
+    if not config.search.space:
+        return config, space
+    if own and not {"radix", "cardinality", "width"}.issuperset(own):
+        raise UserError(
+            f"search.space: {table.path} varies {', '.join(table.parameters)}; valid: sweep=table"
+        )
+    asked = list(dict.fromkeys(c.in_words for c in space.candidates or ()))
     recorded = [candidate.name for candidate in table.candidates]
     known = [name for name in asked if name in recorded]
     if len(known) == len(asked) or any("." in key for key in space.distributions):

@@ -34,7 +34,7 @@ from resnest_search.redact import without_password
 from resnest_search.search import Assignment, Strategy, enter_earlier, find_earlier
 from resnest_search.search.limits import check_limits, within_limits
 from resnest_search.search.notes import note_bounds, note_end, note_start, note_sweep
-from resnest_search.simulation.simulator import VirtualClock, latest, recorded, simulate
+from resnest_search.simulation.simulator import VirtualClock, latest, recorded, simulate, space_of
 from resnest_search.simulation.table import Table
 from resnest_search.space import Space, configured
 from resnest_search.study.costing import Costing
@@ -149,14 +149,18 @@ def reopen(folder: Path, bounds: ResumeConfig, progress: Progress | None = None)
         if (value := getattr(bounds, name)) is not None
     }
     config.search = dataclasses.replace(config.search, **given)
-    checks.check_search(config.search)
+    replayed = config.trial.name == "table"
+    checks.check_search(config.search, replayed)
     if given or not notes.get("finished", False):  # else nothing is trained any more
         line = check_unchanged(config, study, progress or (lambda done, total: None))
         if line:
             print(line)
     study.note("config", to_record(config))
     _write_config(folder, config)
-    space = Space(config.search.space, config.model)
+    table = _table_of(config, study) if replayed else None
+    space = space_of(config, table)
+    if table is not None:
+        return _assemble(folder, config, space, study, recorded(config, space, table))
     costings = {
         key.removeprefix("costs/"): Costing(**value)
         for key, value in notes.items()

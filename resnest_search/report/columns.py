@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from resnest_search.metrics import METRICS, TRAINED
+from resnest_search.metrics import TRAINED, metric_of
 from resnest_search.report.reading import (
     STATES,
     chosen,
@@ -61,13 +61,21 @@ def columns(sweep: Sweep) -> list[Column]:
     return [
         _mark(sweep),
         Column("#", "trial", _trial_number, lambda t: t.number, spared=_SPARED["number"]),
-        Column("variant", "radix s cardinality x width d", _variant, _variant, number=False),
+        *_variants(sweep),
         *(_parameter(key) for key in extra_parameters(sweep)),
         *_seed(sweep),
         *(column for name in shown(sweep) for column in _metric(sweep, name)),
         _epochs(full_epochs(sweep)),
         Column("state", "state, and why", state_text, _state_order, number=False),
     ]
+
+
+def _variants(sweep: Sweep) -> list[Column]:
+    """None where a table brings parameters of its own, each of which has its column."""
+    if not any(trial.variant for trial in sweep.trials) and extra_parameters(sweep):
+        return []
+    meaning = "radix s cardinality x width d"
+    return [Column("variant", meaning, _variant, _variant, number=False)]
 
 
 def _variant(trial: TrialRecord) -> str:
@@ -147,7 +155,7 @@ def _membership(sweep: Sweep) -> list[Column]:
 
 def _metric(sweep: Sweep, name: str) -> list[Column]:
     """A metric; beside the accuracy, of how many seeds it is, and what noise leaves open."""
-    metric = METRICS[name]
+    metric = metric_of(name)
     meaning = metric_title(sweep, name)
     if name == "accuracy":
         meaning = "validation accuracy ± standard error, %"
@@ -165,7 +173,7 @@ def _metric(sweep: Sweep, name: str) -> list[Column]:
 
 def _spared(sweep: Sweep, name: str) -> int:
     if name not in sweep.objectives:
-        return _SPARED[name]
+        return _SPARED.get(name, 1)
     place = sweep.objectives.index(name)
     return 0 if place < _ALWAYS else _SPARED["objective"] - place
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from resnest_search.metrics import METRICS
+from resnest_search.metrics import metric_of
 from resnest_search.report.labels import spread
 from resnest_search.report.reading import finite, front, knee, on_front
 from resnest_search.report.svg import ACCENT, GRID, INK, LINES, MUTED, new_figure, to_svg
@@ -33,7 +33,7 @@ def curves_svg(sweep: Sweep, y: str = "accuracy", name: str = "curves") -> str:
     """
     figure, axes = new_figure()
     axes.set_xlabel("epoch", color=INK)
-    axes.set_ylabel(METRICS[y].title, color=INK)
+    axes.set_ylabel(metric_of(y).title, color=INK)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     members = [(t, c) for t in front(sweep) if (c := _curve(t, y))]
     others = [(t, c) for t in sweep.trials if not on_front(t) and (c := _curve(t, y))]
@@ -65,7 +65,7 @@ def curves_svg(sweep: Sweep, y: str = "accuracy", name: str = "curves") -> str:
 
 def _curve(trial: TrialRecord, y: str) -> _Curve:
     values = ((e.epoch, finite(e.accuracy if y == "accuracy" else e.loss)) for e in trial.curve)
-    return [(epoch, v * METRICS[y].scale) for epoch, v in values if v is not None]
+    return [(epoch, v * metric_of(y).scale) for epoch, v in values if v is not None]
 
 
 def _evenly(

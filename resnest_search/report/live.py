@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from resnest_search.metrics import METRICS
+from resnest_search.metrics import metric_of
 from resnest_search.report.reading import (
     accuracy_text,
     front,
@@ -92,11 +92,12 @@ class LiveTable:
         rows = _visible(sweep, max(3, min(_MOST_ROWS, self._console.height - _FRAME)))
         table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
         table.add_column("", no_wrap=True)
-        table.add_column("variant", no_wrap=True)
+        named = any(trial.variant for trial in sweep.trials)
+        table.add_column("variant" if named else "candidate", no_wrap=True)
         table.add_column("epoch", justify="right", no_wrap=True)
         names = _shown(sweep)
         for name in names:
-            table.add_column(METRICS[name].label, justify="right", no_wrap=True)
+            table.add_column(metric_of(name).label, justify="right", no_wrap=True)
         table.add_column("state", no_wrap=True, overflow="ellipsis")
         for trial in rows:
             table.add_row(*map(Text, _cells(trial, full_epochs(sweep), names)), style=_style(trial))
@@ -206,7 +207,7 @@ def _line(trial: TrialRecord, full: int | None, names: list[str]) -> str:
         if name == "accuracy":
             parts.append(f"accuracy {accuracy_text(trial)} %")
         else:
-            parts.append(f"{metric_text(trial, name)} {METRICS[name].unit}")
+            parts.append(f"{metric_text(trial, name)} {metric_of(name).unit}")
     return " · ".join([*parts, "★ on the front so far"] if on_front(trial) else parts)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from resnest_search.metrics import METRICS, TRAINED
+from resnest_search.metrics import TRAINED, metric_of
 from resnest_search.report.labels import Label, place
 from resnest_search.report.reading import (
     LIKELY,
@@ -123,7 +123,7 @@ class _Sizes:
         return _AREA[0] + share * (_AREA[1] - _AREA[0])
 
     def examples(self) -> list[tuple[str, float]]:
-        metric = METRICS[self.metric]
+        metric = metric_of(self.metric)
         steps = (self.low, (self.low + self.high) / 2, self.high)
         return [(metric.show(value), self.area(value)) for value in steps]
 
@@ -135,7 +135,7 @@ def _points(sweep: Sweep, x: str, y: str, sizes: _Sizes) -> list[_Point]:
         if at[0] is None or at[1] is None:
             continue
         area = sizes.area(finite(trial.metric(sizes.metric)) if sizes.metric else None)
-        scale = METRICS[x].scale, METRICS[y].scale
+        scale = metric_of(x).scale, metric_of(y).scale
         errors = _error(trial, x), _error(trial, y)
         points.append(_Point(trial, at[0] * scale[0], at[1] * scale[1], *errors, area))
     return points
@@ -143,14 +143,14 @@ def _points(sweep: Sweep, x: str, y: str, sizes: _Sizes) -> list[_Point]:
 
 def _error(trial: TrialRecord, metric: str) -> float:
     error = finite(stated_accuracy(trial)[1]) if metric == "accuracy" else None
-    return (error or 0.0) * METRICS["accuracy"].scale
+    return (error or 0.0) * metric_of("accuracy").scale
 
 
 def _step_line(axes: Axes, points: Sequence[_Point], x: str, y: str) -> list[Line2D]:
     """Join what is on the front in these two metrics alone; other members stay off the line."""
     best: list[_Point] = []
-    x_sign = -1 if METRICS[x].maximize else 1
-    y_sign = 1 if METRICS[y].maximize else -1
+    x_sign = -1 if metric_of(x).maximize else 1
+    y_sign = 1 if metric_of(y).maximize else -1
     for point in sorted(points, key=lambda p: (x_sign * p.x, -y_sign * p.y)):
         if not best or y_sign * point.y > y_sign * best[-1].y:
             best.append(point)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from resnest_search.metrics import METRICS, TRAINED
+from resnest_search.metrics import TRAINED, metric_of
 from resnest_search.study.record import (
     COMPLETE,
     FAILED,
@@ -83,7 +83,7 @@ def shown(sweep: Sweep) -> list[str]:
     Where no cost is known of any trial, as in a sweep that has none, all are named.
     """
     known = {name for trial in sweep.trials for name in trial.costs}
-    others = [name for name in _BESIDE if name in known or not known]
+    others = [n for n in (*_BESIDE, *sweep.own_costs) if n in known or not known]
     first = [name for name in sweep.objectives if name in TRAINED or name in known or not known]
     return list(dict.fromkeys([*first, "accuracy", *others]))
 
@@ -116,7 +116,7 @@ def full_epochs(sweep: Sweep) -> int | None:
 
 def metric_title(sweep: Sweep, name: str) -> str:
     """A metric as the name of an axis; the memory of a training step with its batch."""
-    title = METRICS[name].title
+    title = metric_of(name).title
     if name != "train_memory_mib":
         return title
     modes = {trial.train_mode for trial in sweep.trials} - {""}
@@ -143,9 +143,9 @@ def accuracy_text(trial: TrialRecord) -> str:
     accuracy, error = stated_accuracy(trial)
     if accuracy is None:
         return "–"
-    text = METRICS["accuracy"].show(accuracy)
+    text = metric_of("accuracy").show(accuracy)
     if error is not None:
-        text += f" ± {METRICS['accuracy'].show(error)}"
+        text += f" ± {metric_of('accuracy').show(error)}"
     return text if trial.state == COMPLETE else f"({text})"
 
 
@@ -158,7 +158,7 @@ def metric_text(trial: TrialRecord, name: str) -> str:
     """A metric in a cell; a trained one in parentheses where training did not end."""
     if name == "accuracy":
         return accuracy_text(trial)
-    text = METRICS[name].show(trial.metric(name))
+    text = metric_of(name).show(trial.metric(name))
     unfinished = name in TRAINED and trial.state != COMPLETE and text != "–"
     return f"({text})" if unfinished else text
 

@@ -164,7 +164,9 @@ def front_csv(sweep: Sweep, path: str | Path) -> None:
 
 def _write_csv(sweep: Sweep, trials: Iterable[TrialRecord], path: str | Path) -> None:
     text = io.StringIO()
-    writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
+    after = CSV_COLUMNS.index(COSTS[-1]) + 1
+    columns = [*CSV_COLUMNS[:after], *sweep.own_costs, *CSV_COLUMNS[after:]]
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     best = knee(sweep)
     full = full_epochs(sweep)
@@ -192,7 +194,7 @@ def _row(trial: TrialRecord) -> dict[str, Any]:
         **{name: getattr(trial, name) for name in _OF_CANDIDATE},
         "loss": trial.metric("loss"),
         "validation_images": trial.validation_images or None,
-        **{name: trial.costs.get(name) for name in COSTS},
+        **trial.costs,
         "seconds": trial.seconds,
         "device": trial.device,
         "mode": trial.mode,

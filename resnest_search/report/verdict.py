@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from resnest_search.metrics import METRICS, accuracy_interval
+from resnest_search.metrics import accuracy_interval, metric_of
 from resnest_search.report.reading import (
     LIKELY,
     accuracy_text,
@@ -47,7 +47,7 @@ def choice(sweep: Sweep) -> str:
             f"The front has 1 member, so that there is nothing to choose: {best.name}, with "
             f"{_numbers(sweep, best)}."
         )
-    order = ", ".join(METRICS[name].noun for name in sweep.objectives)
+    order = ", ".join(metric_of(name).noun for name in sweep.objectives)
     others = "; ".join(f"{t.name}, with {_numbers(sweep, t)}" for t in members if t is not best)
     return (
         f"The front has {_members(len(members))}, so that there is no knee to choose: {best.name} "
@@ -81,7 +81,7 @@ def _numbers(sweep: Sweep, trial: TrialRecord) -> str:
         if name == "accuracy":
             parts.append(f"{accuracy_text(trial)} % accuracy{_interval(trial)}")
         elif trial.metric(name) is not None:
-            parts.append(METRICS[name].say(trial.metric(name)))
+            parts.append(metric_of(name).say(trial.metric(name)))
     seeds = f", the mean of {trial.seeds} seeds" if trial.seeds > 1 else ""
     return ", ".join(parts) + seeds
 
@@ -93,7 +93,7 @@ def _interval(trial: TrialRecord) -> str:
     found = accuracy_interval(trial.accuracy, trial.validation_images)
     if found is None:
         return ""
-    low, high = (METRICS["accuracy"].show(end) for end in found)
+    low, high = (metric_of("accuracy").show(end) for end in found)
     return f" (95 % interval {low} to {high})"
 
 
@@ -135,7 +135,7 @@ def _sources_text(sweep: Sweep, best: TrialRecord) -> str:
         return f"This is the noise of {images}; that between seeds was not measured."
     repeated = sum(t.seeds > 1 and t.repeat_of is None for t in sweep.trials)
     seeds = (
-        f"between seeds ({METRICS['accuracy'].show(sweep.seed_deviation)} %, from {repeated} "
+        f"between seeds ({metric_of('accuracy').show(sweep.seed_deviation)} %, from {repeated} "
         f"candidate{'s' * (repeated != 1)})"
     )
     if not images:

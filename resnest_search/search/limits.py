@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from resnest_search.configuration.schema import LimitsConfig
 from resnest_search.errors import UserError
-from resnest_search.metrics import METRICS
+from resnest_search.metrics import metric_of
 from resnest_search.study.costing import Costing
 
 __all__ = ["check_limits", "within_limits"]
@@ -47,7 +47,7 @@ def check_limits(costings: dict[str, Costing], limits: LimitsConfig) -> None:
 def _broken(costing: Costing, bounds: dict[str, float]) -> str:
     broken = [
         f"{name} {costing.costs[name]:.4g} "
-        f"{'below' if METRICS[name].maximize else 'above'} the limit {bound:g}"
+        f"{'below' if metric_of(name).maximize else 'above'} the limit {bound:g}"
         for name, bound in bounds.items()
         if name in costing.costs and not _meets(name, costing.costs[name], bound)
     ]
@@ -55,4 +55,4 @@ def _broken(costing: Costing, bounds: dict[str, float]) -> str:
 
 
 def _meets(name: str, value: float, bound: float) -> bool:
-    return value >= bound if METRICS[name].maximize else value <= bound
+    return value >= bound if metric_of(name).maximize else value <= bound

@@ -36,8 +36,9 @@ def note_sweep(
     study.note("config", to_record(config))
     study.note("command", command)
     study.note("versions", {"resnest-search": __version__, **_versions()})
-    for network, costing in costings.items():
-        study.note(f"costs/{network}", dataclasses.asdict(costing))
+    if config.trial.name != "table":  # whose file keeps them: a note each would take minutes
+        for network, costing in costings.items():
+            study.note(f"costs/{network}", dataclasses.asdict(costing))
     study.note("infeasible", _infeasible(space, costings))
     study.note("warnings", list(warnings))
 

@@ -65,8 +65,5 @@ class Pool:
             "candidate": candidate.identity,
             "variant": candidate.in_words,
             "parameters": dict(candidate.parameters),
-            "device": costing.device,
-            "mode": costing.mode,
-            **costing.costs,
-            **(costing.details or {}),
+            **costing.facts,
         }

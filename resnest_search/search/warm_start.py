@@ -151,7 +151,10 @@ def _earlier(
     candidate = _matching(space, old, trial)
     if candidate is None:
         return None
-    before = configured(old, Space(old.search.space, old.model).candidate(trial.params))
+    # Where it names nothing, all came from a table, the same as this sweep's.
+    named = old.search.space
+    was = Space(named, old.model).candidate(trial.params) if named else candidate
+    before = configured(old, was)
     differs = _difference(before, configured(config, candidate))
     facts = trial.user_attrs
     curve = tuple(dataclasses.replace(epoch, at=None) for epoch in curve_of(trial))
@@ -236,10 +239,7 @@ def _enter(
         "reason": f"reused from {trial.folder}, trial {trial.number}",
         "warm_start": {"folder": str(trial.folder), "trial": trial.number},
         "seed": trial.seed,
-        "device": costing.device,
-        "mode": costing.mode,
-        **costing.costs,
-        **(costing.details or {}),
+        **costing.facts,
         "inherited": len(trial.curve),
         "curve": [dataclasses.asdict(epoch) for epoch in trial.curve],
     }

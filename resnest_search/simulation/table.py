@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -40,10 +41,20 @@ _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)  # of a column of the table's own
 # Facts that a trial keeps beside its costs, and columns that trials.csv has: no costs' names.
 _TAKEN = {
     *("accuracy_error", "accuracy_high", "accuracy_low", "bound", "candidate"),
-    *("cardinality_width", "continues", "costs", "curve", "device", "diverged", "epochs"),
+    *("cardinality_width", "continues", "curve", "device", "diverged", "epochs"),
     *("full_epochs", "inherited", "knee", "knee_share", "latency_passes", "mean_accuracy"),
-    *("mean_error", "membership", "mode", "number", "on_front", "parameters", "paused", "phase"),
-    *("pruned_at", "reason", "repeat_of", "seeds", "segments", "state", "train_mode"),
+    *("mean_error", "membership", "mode", "number", "on_front", "own_costs", "parameters"),
+    *(
+        "paused",
+        "phase",
+        "pruned_at",
+        "reason",
+        "repeat_of",
+        "seeds",
+        "segments",
+        "state",
+        "train_mode",
+    ),
     *("validation_images", "variant", "versions", "warm_start"),
 }
 _SHOWN = 12  # candidates that a message lists
@@ -141,16 +152,7 @@ class Table:
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "is no text"
             raise UserError(f"trial.path={path}: {reason}; valid: a CSV file") from None
-        lines = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
-        try:
-            header = [name.strip() for name in next(lines, [])]
-            columns = _known_columns(path, header)
-            rows = list(_rows(path, lines, header, columns))
-        except csv.Error as error:
-            raise UserError(f"trial.path={path}: line {lines.line_num}: {error}") from None
-        if not rows:
-            raise UserError(f"trial.path={path}: line 2: no rows; valid: one for each epoch")
-        return cls(path, hashlib.sha256(content).hexdigest(), columns, rows)
+        return cls(path, hashlib.sha256(content).hexdigest(), *_parsed(path, text))
 
     def seeds(self, candidate: Candidate) -> tuple[int, ...]:
         """The recorded seeds of a candidate, ascending."""
@@ -241,6 +243,21 @@ class Table:
                 f"valid: {shown}{more}"
             )
         return self.costs(candidate)
+
+
+@lru_cache(maxsize=1)  # a command reads its table more than once
+def _parsed(path: Path, text: str) -> tuple[_Columns, list[_Row]]:
+    """What a file holds, row by row."""
+    lines = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
+    try:
+        header = [name.strip() for name in next(lines, [])]
+        columns = _known_columns(path, header)
+        rows = list(_rows(path, lines, header, columns))
+    except csv.Error as error:
+        raise UserError(f"trial.path={path}: line {lines.line_num}: {error}") from None
+    if not rows:
+        raise UserError(f"trial.path={path}: line 2: no rows; valid: one for each epoch")
+    return columns, rows
 
 
 def _known_columns(path: Path, header: Sequence[str]) -> _Columns:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from resnest_search.metrics import METRICS
+
 __all__ = ["Costing"]
 
 
@@ -18,3 +20,15 @@ class Costing:
     failure: str = ""  # why it could not be measured; empty where it was
     infeasible: str = ""  # the limit that it breaks
     details: dict[str, Any] | None = None  # passes, busyness, versions
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a trial keeps of it; of costs that no metric is, the names, too."""
+        own = [name for name in self.costs if name not in METRICS]
+        return {
+            "device": self.device,
+            "mode": self.mode,
+            **self.costs,
+            **({"own_costs": own} if own else {}),
+            **(self.details or {}),
+        }

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
-from resnest_search.metrics import COSTS, METRICS, TRAINED
+from resnest_search.metrics import COSTS, TRAINED, metric_of
 from resnest_search.pareto import non_dominated
 from resnest_search.study.knee import first_in_order, knee
 from resnest_search.study.record import (
@@ -169,7 +169,7 @@ def candidate_values(
     for group in _repeats(map(record_of, several)).values():
         means = [_mean(group, name) for name in objectives]
         found[group[0].number] = [
-            -mean if METRICS[name].maximize else mean
+            -mean if metric_of(name).maximize else mean
             for name, mean in zip(objectives, means, strict=True)
         ]
     return found
@@ -189,7 +189,7 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
         reason=paused or _why(trial),
         curve=curve,
         validation_images=curve[-1].images if curve else 0,
-        costs={name: facts[name] for name in COSTS if name in facts},
+        costs={n: facts[n] for n in (*COSTS, *facts.get("own_costs", ())) if n in facts},
         pruned_at=facts.get("pruned_at") if trial.state == TrialState.PRUNED else None,
         seed=facts["seed"],
         device=facts["device"],
@@ -309,4 +309,4 @@ def _judged(
 def _less_is_better(value: float | None, name: str) -> float:
     if value is None:
         return float("nan")
-    return -value if METRICS[name].maximize else value
+    return -value if metric_of(name).maximize else value

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from math import inf, isfinite, nan
 from typing import Any
 
-from resnest_search.metrics import METRICS, TRAINED, accuracy_error
+from resnest_search.metrics import METRICS, TRAINED, accuracy_error, metric_of
 
 __all__ = [
     "COMPLETE",
@@ -201,6 +201,11 @@ class Sweep:
         return next((name for name in self.objectives if name in TRAINED), "accuracy")
 
     @property
+    def own_costs(self) -> list[str]:
+        """Names of the costs that a recorded table alone knows, sorted."""
+        return sorted({n for trial in self.trials for n in trial.costs if n not in METRICS})
+
+    @property
     def interrupted(self) -> bool:
         """Whether it is not finished, and nobody is at work on it."""
         return not self.finished and not self.at_work
@@ -218,7 +223,7 @@ class Sweep:
         """By which trials are sorted: the first objective that is a cost, else latency."""
         name = next((name for name in self.objectives if name not in TRAINED), "latency_ms")
         value = trial.costs.get(name, nan)
-        oriented = -value if METRICS[name].maximize else value
+        oriented = -value if metric_of(name).maximize else value
         return (oriented if isfinite(oriented) else inf, trial.number)
 
     @property

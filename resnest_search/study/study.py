@@ -16,7 +16,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from resnest_search.errors import UserError
-from resnest_search.metrics import METRICS, TRAINED
+from resnest_search.metrics import TRAINED, metric_of
 from resnest_search.redact import without_password
 from resnest_search.space import Candidate, Space
 from resnest_search.study.record import Epoch
@@ -51,7 +51,7 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 def directions_of(objectives: Iterable[str]) -> list[StudyDirection]:
     """Optuna's direction of each objective, from the table of metrics."""
     ways = {True: StudyDirection.MAXIMIZE, False: StudyDirection.MINIMIZE}
-    return [ways[METRICS[name].maximize] for name in objectives]
+    return [ways[metric_of(name).maximize] for name in objectives]
 
 
 def reported_of(objectives: Iterable[str]) -> str:

@@ -114,7 +114,8 @@ def _in_order(sweep: Sweep) -> str:
 def trial_table(sweep: Sweep, front_only: bool = False) -> Rows:
     """A row for each trial, or each member of the front; the objectives first, in their order."""
     keys = sorted({key for trial in sweep.trials for key in trial.extras})
-    rest = [name for name in (*_ACCURACY, *COSTS) if name not in sweep.objectives]
+    recorded = (*_ACCURACY, *COSTS, *sweep.own_costs)
+    rest = [name for name in recorded if name not in sweep.objectives]
     metrics = [*sweep.objectives, *rest]
     columns: list[str | int] = [*_COLUMNS, *keys, "on_front", *metrics]
     rows: list[Iterable[Any]] = []

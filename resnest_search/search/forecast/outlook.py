@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from resnest_search.metrics import COSTS, TRAINED, metric
+from resnest_search.metrics import COSTS, TRAINED, metric_of
 from resnest_search.search.forecast.features import encode
 from resnest_search.search.forecast.surrogate import SPREAD, Forecast, forecast
 from resnest_search.search.situation import Goal
@@ -81,7 +81,7 @@ class Outlook:
 
     def __init__(self, goal: Goal) -> None:
         self._goal = goal
-        self._sign = 1.0 if metric(goal.reported).maximize else -1.0
+        self._sign = 1.0 if metric_of(goal.reported).maximize else -1.0
         self._known = [name for name in goal.objectives if name not in TRAINED]
         self._costs = tuple(dict.fromkeys((*COSTS, *self._known)))
         self._expected: Callable[[Array], Array] | None = None  # the prior's word, if any
@@ -215,7 +215,7 @@ class Outlook:
     def _oriented(self, costs: Mapping[str, float]) -> Array:
         return np.array(
             [
-                (-1.0 if metric(name).maximize else 1.0) * costs.get(name, math.nan)
+                (-1.0 if metric_of(name).maximize else 1.0) * costs.get(name, math.nan)
                 for name in self._known
             ]
         )
