@@ -106,9 +106,16 @@ def _with_table(config: SweepConfig) -> tuple[SweepConfig, Table]:
     """The configuration with what its table decides, and the table.
 
     Its path becomes a whole one, since a resume may start elsewhere.
+
+    Raises:
+        UserError: it is no table, or lacks what the search wants.
     """
     path = Path(config.trial.path or "").absolute()
     table, search = Table.read(path), config.search
+    if search.space and any(candidate.others for candidate in table.candidates):
+        raise UserError(
+            f"search.space: {table.path} varies {', '.join(table.parameters)}; valid: sweep=table"
+        )
     search = dataclasses.replace(
         search,
         epochs=search.epochs or table.epochs,
@@ -123,15 +130,10 @@ def _within_table(config: SweepConfig, space: Space, table: Table) -> tuple[Swee
     """The sweep over those of its variants that the table has, with a line on the others.
 
     Raises:
-        UserError: it has none of them, or parameters of its own.
+        UserError: it has none of them.
     """
-    own = [name for name in table.parameters if name not in space.distributions]
     if not config.search.space:
         return config, space
-    if own and not {"radix", "cardinality", "width"}.issuperset(own):
-        raise UserError(
-            f"search.space: {table.path} varies {', '.join(table.parameters)}; valid: sweep=table"
-        )
     asked = list(dict.fromkeys(c.in_words for c in space.candidates or ()))
     recorded = [candidate.name for candidate in table.candidates]
     known = [name for name in asked if name in recorded]

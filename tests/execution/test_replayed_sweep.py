@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,77 @@ def test_a_table_that_has_changed_is_refused_on_resume(
     (folder / "curves.csv").unlink()
     with pytest.raises(UserError, match="No such file or directory"):
         resume("run=out", "budget=11")
+
+
+OWN = [
+    {"parameter:op": op, "parameter:depth": depth, "cost:watts": watts, "gmacs": 5 - watts}
+    | {"seed": 0, "epoch": epoch, "seconds": watts, "true_accuracy": 0.5}
+    | {"accuracy": round(0.1 * watts + 0.05 * epoch, 3), "train_loss": 1 / epoch}
+    for op, depth, watts in (("pool", 3, 1.25), ("conv", 3, 2.5), ("conv", 5, 3.75))
+    for epoch in (1, 2, 3)
+]
+
+
+def test_one_command_replays_whatever_a_table_holds(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(folder / "own.csv", OWN)
+    words = ["sweep=table", "trial.path=own.csv", "tracking=none", "search/pruner=none"]
+    run_command("sweep", [*words, "run=whole"], program.sweep)
+    said = capsys.readouterr().out
+    assert "3 complete · 9 of 9 epochs" in said
+    assert "depth=3, op=conv · complete · epochs 3/3 · accuracy 40.00 % · 2.5 watts" in said
+    assert "The knee of the front is depth=" in said
+    assert tuple(t.values for t in study(folder / "whole").trials if t.params["op"] == "pool") == (
+        [0.275, 1.25, 3.75],
+    )
+    table = rows(folder / "whole" / "front.csv")
+    assert {row["watts"] for row in table} == {"1.25", "2.5", "3.75"}
+    assert json.loads(table[0]["parameters"]) == {"op": "pool", "depth": 3}
+    page = (folder / "whole" / "report.html").read_text()
+    assert "watts" in page
+    with monkeypatch.context() as patch:
+        interrupted_after(4, patch)
+        with pytest.raises(SystemExit, match="130"):
+            run_command("sweep", [*words, "run=broken"], program.sweep)
+    resume("run=broken")
+    assert exactly(folder / "broken") == exactly(folder / "whole")
+    run_command("sweep", [*words, "search.warm_start=[whole]", "run=again"], program.sweep)
+    assert "3 reused as finished" in capsys.readouterr().out
+
+
+def test_of_a_table_epochs_and_objectives_may_be_given(folder: Path) -> None:
+    write(folder / "own.csv", OWN)
+    words = ["sweep=table", "trial.path=own.csv", "tracking=none", "run=out", "search.epochs=2"]
+    run_command("sweep", [*words, "search.objectives=[accuracy,watts]"], program.sweep)
+    assert {len(t.intermediate_values) for t in study(folder / "out").trials} <= {1, 2}
+    assert len(study(folder / "out").directions) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "trial.path=null: valid: a CSV of recorded curves"),
+        (
+            ("trial.path=own.csv", "search.objectives=[accuracy,volts]"),
+            "search.objectives: volts: .*own.csv has no such column; valid: accuracy, watts, gmacs",
+        ),
+        (("trial.path=own.csv", "search.epochs=4"), "search.epochs=4: .* records 3; valid: 1 to 3"),
+        (
+            ("trial.path=own.csv", "sweep=tiny", "trial=table"),
+            "search.space: .*own.csv varies op, depth; valid: sweep=table",
+        ),
+        (("trial.name=train",), "search.epochs=0: valid: at least 1"),
+    ],
+)
+def test_what_a_table_does_not_hold_is_refused(
+    words: tuple[str, ...], said: str, folder: Path
+) -> None:
+    write(folder / "own.csv", OWN)
+    fixed = [] if any(word.startswith("sweep=") for word in words) else ["sweep=table"]
+    with pytest.raises(UserError, match=said):
+        run_command("sweep", [*fixed, *words, "run=out"], program.sweep)
+    assert not (folder / "out").exists()
 
 
 def test_an_export_of_a_replay_is_refused(folder: Path) -> None:

@@ -145,7 +145,7 @@ def test_curves_and_costs_are_those_of_the_table() -> None:
     table = table_of()
     study, _ = run(config_of(seed=1))
     for trial, name in zip(study.trials(), SIX, strict=True):
-        variant = next(variant for variant in table.variants if str(variant) == name)
+        variant = next(c for c in table.candidates if c.name == name)
         curve = [dataclasses.replace(entry, at=None) for entry in study.curve(trial.number)]
         assert tuple(curve) == table.curve(variant, 1)
         costs = table.costs(variant)
