@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import math
+import statistics
 import typing
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,10 +26,11 @@ from resnest_search.errors import UserError
 from resnest_search.study.record import name_of
 from resnest_search.variant import Variant
 
-__all__ = ["Candidate", "Space", "candidate_of", "configured"]
+__all__ = ["Candidate", "Space", "candidate_of", "configured", "distribution_of", "share_of"]
 
 _MOST_CANDIDATES = 100_000  # a finite space larger than this is not written out
 _VARIANT_KEYS = ("variant", "radix", "cardinality", "width", "cardinality_width")
+_MOST_CHOICES = 12  # distinct numbers that are a choice; more are a range
 _VARIANT_PARTS = {"radix", "cardinality", "width"}
 # Accuracies compare only on the same validation images, and a trial's length is search.epochs.
 _FIXED = {"data.name", "data.root", "data.download", "data.classes", "data.channels"}
@@ -209,6 +211,30 @@ class Space:
     def _candidate(self, values: Mapping[str, Any]) -> Candidate:
         planes = values.get("model.planes", self._model.planes)
         return Candidate(_variant(values).check(planes), tuple(values.items()))
+
+
+def distribution_of(values: Sequence[Any]) -> BaseDistribution:
+    """What a sampler draws from: a choice among words or few numbers, else a range.
+
+    The range is logarithmic where that puts the median nearer to its middle.
+    """
+    distinct = sorted(set(values))
+    if isinstance(distinct[0], str) or len(distinct) <= _MOST_CHOICES:
+        return CategoricalDistribution(distinct)
+    low, high, middle = distinct[0], distinct[-1], statistics.median(distinct)
+    log = low > 0 and abs(share_of(middle, low, high, log=True) - 0.5) < abs(
+        share_of(middle, low, high) - 0.5
+    )
+    if isinstance(low, int):
+        return IntDistribution(low, high, log=log)
+    return FloatDistribution(low, high, log=log)
+
+
+def share_of(value: float, low: float, high: float, log: bool = False) -> float:
+    """Where a number lies in its range, from 0 to 1."""
+    if log:
+        value, low, high = math.log(value), math.log(low), math.log(high)
+    return (value - low) / (high - low) if high > low else 0.0
 
 
 def configured(

@@ -33,7 +33,7 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     ("words", "parts"),
     [
         (["swep"], ["'swep' is no command", "sweep, train, profile, resume, report, export"]),
-        (["sweep"], ["sweep: none named", "radix_card, radix_card_width, width"]),
+        (["sweep"], ["sweep: none named", "radix_card, radix_card_width, table, width"]),
         (["sweep=radix_crad"], ["sweep=radix_crad", "did you mean radix_card"]),
         (["sweep=radix_card", "modle=small"], ["modle", "did you mean model"]),
         (["sweep=radix_card", "search.epoch=3"], ["search.epoch", "search.epochs"]),

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
 
-from resnest_search.space import Candidate, Space
+from resnest_search.space import Candidate, Space, distribution_of, share_of
 
-__all__ = ["TableSpace", "distribution_of"]
-
-_MOST_CHOICES = 12  # distinct numbers that are a choice; more are a range
+__all__ = ["TableSpace"]
 
 
 class TableSpace(Space):
@@ -35,7 +26,7 @@ class TableSpace(Space):
         self.timed = len(self.candidates)
         keys = [key for key, _ in self.candidates[0].parameters]
         columns = zip(*(_values(candidate) for candidate in self.candidates), strict=True)
-        self.distributions: dict[str, BaseDistribution] = {
+        self.distributions = {
             key: distribution_of(column) for key, column in zip(keys, columns, strict=True)
         }
         self._known = {_values(candidate): candidate for candidate in self.candidates}
@@ -57,40 +48,15 @@ class TableSpace(Space):
         return np.concatenate([_place(distribution, value) for distribution, value in pairs])
 
 
-def distribution_of(values: Sequence[Any]) -> BaseDistribution:
-    """What a sampler draws from: a choice among words or few numbers, else a range.
-
-    The range is logarithmic where that puts the median nearer to its middle.
-    """
-    distinct = sorted(set(values))
-    if isinstance(distinct[0], str) or len(distinct) <= _MOST_CHOICES:
-        return CategoricalDistribution(distinct)
-    low, high, middle = distinct[0], distinct[-1], statistics.median(distinct)
-    log = low > 0 and abs(_share(middle, low, high, True) - 0.5) < abs(
-        _share(middle, low, high, False) - 0.5
-    )
-    if isinstance(low, int):
-        return IntDistribution(low, high, log=log)
-    return FloatDistribution(low, high, log=log)
-
-
 def _values(candidate: Candidate) -> tuple[Any, ...]:
     return tuple(value for _, value in candidate.parameters)
 
 
-def _place(distribution: BaseDistribution, value: Any) -> list[float]:
+def _place(distribution: Any, value: Any) -> list[float]:
     """Coordinates of a value, such that different words are one apart in sum."""
-    if isinstance(distribution, CategoricalDistribution):
-        choices: Sequence[Any] = distribution.choices
-        if isinstance(choices[0], str):
-            return [0.5 * (value == choice) for choice in choices]
-        return [_share(value, choices[0], choices[-1], False)]
-    assert isinstance(distribution, IntDistribution | FloatDistribution)
-    return [_share(value, distribution.low, distribution.high, distribution.log)]
-
-
-def _share(value: float, low: float, high: float, log: bool) -> float:
-    """Where a number lies in its range, from 0 to 1."""
-    if log:
-        value, low, high = np.log([value, low, high])
-    return float((value - low) / (high - low)) if high > low else 0.0
+    choices = getattr(distribution, "choices", None)
+    if choices is None:
+        return [share_of(value, distribution.low, distribution.high, distribution.log)]
+    if isinstance(choices[0], str):
+        return [0.5 * (value == choice) for choice in choices]
+    return [share_of(value, choices[0], choices[-1])]

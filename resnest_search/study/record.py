@@ -41,7 +41,7 @@ OPEN = (RUNNING, PAUSED, INTERRUPTED)  # states that are no end
 MOST_WITHOUT_KNEE = 2  # members of a front between whose ends there is nothing
 _FROM_LATENCY = ("latency_ms", "images_per_s")  # of one median
 _OF_VARIANT = {"radix", "cardinality", "width", "cardinality_width", "variant"}
-_MOST_OF_KEYS = 24  # characters of all keys that a name without a variant has
+_MOST_KEYS, _MOST_OF_KEYS = 3, 24  # that a name without a variant has, and their characters
 
 
 def value_text(value: Any) -> str:
@@ -56,10 +56,10 @@ def value_text(value: Any) -> str:
 def name_of(variant: str, parameters: Mapping[str, Any]) -> str:
     """What a person calls a candidate by: its variant, with whatever else varies.
 
-    Without a variant it is the parameters, and where their keys are long, the values alone.
+    Without a variant it is the parameters, and where they are many or long, their values alone.
     """
     others = {key: value for key, value in parameters.items() if key not in _OF_VARIANT}
-    if not variant and sum(map(len, others)) > _MOST_OF_KEYS:
+    if not variant and (len(others) > _MOST_KEYS or sum(map(len, others)) > _MOST_OF_KEYS):
         return "/".join(value_text(value) for value in others.values())
     extra = ", ".join(f"{key}={value_text(value)}" for key, value in sorted(others.items()))
     return f"{variant} ({extra})" if variant and extra else variant or extra

@@ -12,9 +12,9 @@ from tables import SIX, Row, rows_of, write
 
 from resnest_search.configuration.schema import LimitsConfig, ModelConfig, SearchConfig
 from resnest_search.errors import UserError
-from resnest_search.simulation.space import TableSpace, distribution_of
+from resnest_search.simulation.space import TableSpace
 from resnest_search.simulation.table import COLUMNS, Table
-from resnest_search.space import Candidate, Space
+from resnest_search.space import Candidate, Space, distribution_of
 from resnest_search.variant import Variant
 
 MODEL = ModelConfig(depths=[1, 1], planes=[32, 64])
