@@ -277,7 +277,9 @@ def _known_columns(path: Path, header: Sequence[str]) -> _Columns:
     for name in header:
         _check_name(where, name, plain)
     varied = any(name in numbers for name in _VARIANT) or not parameters
-    costs = tuple(name for column, name in numbers.items() if name in COSTS or COST in column)
+    costs = tuple(
+        name for column, name in numbers.items() if name in COSTS or column.startswith(COST)
+    )
     for name in (*(_VARIANT if varied else ()), *_NEEDED):
         if name not in numbers:
             raise UserError(f"{where}: no column {name}; needed: {_needed()}")
