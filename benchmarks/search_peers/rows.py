@@ -21,8 +21,13 @@ from search_peers.syne_peers import MoAsha
 __all__ = ["BASELINE", "COSTS", "DEFAULT", "ORACLE", "OWN", "PUBLISHED", "Row", "rows_named"]
 
 ORACLE, BASELINE, PUBLISHED, COSTS, OWN = "oracle", "baseline", "published", "with costs", "ours"
-DEFAULT = "known_cost+front_probability"
-_OWN = (DEFAULT, "known_cost+none", "random+front_probability", "random+pareto_halving")
+DEFAULT = "known_cost+none"
+_OWN = (
+    DEFAULT,
+    "known_cost:pausing=false+none",
+    "random+front_probability",
+    "random+pareto_halving",
+)
 _NSGA2_POPULATION = 12
 
 Make = Callable[[Problem], Search]

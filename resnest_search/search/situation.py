@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from optuna.trial import FrozenTrial
 
 from resnest_search.space import Candidate
 
-__all__ = ["Goal", "ProposingSampler", "Sampler", "Situation"]
+__all__ = ["Choice", "Goal", "ProposingSampler", "Sampler", "Situation"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Situation:
         promoted: those of them that the pruner would let go on by now, the best first.
         may_start: whether a new candidate may be started.
         prior: final values of candidates that earlier sweeps trained differently.
+        affordable: epochs of the budget that nobody at work needs; infinite without a budget.
     """
 
     trials: Sequence[FrozenTrial]
@@ -53,6 +55,15 @@ class Situation:
     promoted: Sequence[FrozenTrial] = ()
     may_start: bool = True
     prior: Sequence[tuple[Candidate, float]] = ()
+    affordable: float = math.inf
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Whether a trial goes on, and on which grounds, in words."""
+
+    kept: bool
+    reason: str
 
 
 class Sampler(ABC):
@@ -61,6 +72,23 @@ class Sampler(ABC):
     @abstractmethod
     def step(self, situation: Situation) -> Candidate | int | None:
         """A new candidate, the number of a trial that waits, or None where there is neither."""
+
+    def rungs(self) -> tuple[int, ...]:
+        """Epochs below the full length after which a trial may pause for another step."""
+        return ()
+
+    def explain(self, situation: Situation, trial: FrozenTrial) -> Choice | None:
+        """Whether a trial goes on after its last epoch; None where there is nothing to decide.
+
+        Args:
+            situation: with the trial as it is now among its trials.
+            trial: at work.
+        """
+        return None
+
+    def promised(self, situation: Situation) -> float:
+        """The most that a step may add, a share of the hypervolume so far; infinite if unknown."""
+        return math.inf
 
 
 class ProposingSampler(Sampler):

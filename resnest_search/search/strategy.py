@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -98,7 +99,6 @@ class Strategy:
             reported=study.reported,
             epochs=config.epochs,
         )
-        self.rungs = self._pruner.rungs(config.epochs)
         self._sampler = build_sampler(
             config.sampler,
             space,
@@ -107,6 +107,8 @@ class Strategy:
             config.seed,
             Goal(tuple(config.objectives), study.reported, config.epochs),
         )
+        rungs = {*self._pruner.rungs(config.epochs), *self._sampler.rungs()}
+        self.rungs = tuple(sorted(rungs))
         self._clock = clock
         self._started = clock() - elapsed
         self._bounds = Bounds(study, config, lambda: self.elapsed)
@@ -242,11 +244,15 @@ class Strategy:
         return decision
 
     def _judged(self, trial: FrozenTrial) -> dict[str, Any] | None:
-        """The pruner's decision; None where it has none to take."""
+        """The decision of pruner and sampler; None where they have none to take."""
         found = self._pruner.explain(self.study.optuna, trial)
+        by = "pruner"
+        if (found is None or found.kept) and trial.last_step in self._sampler.rungs():
+            situation = self._situation(trial)
+            found, by = self._sampler.explain(situation, trial) or found, "sampler"
         if found is None:
             return None
-        return {"kept": found.kept, "reason": found.reason, "by": "pruner"}
+        return {"kept": found.kept, "reason": found.reason, "by": by}
 
     def _with(self, trial: FrozenTrial, epoch: Epoch) -> FrozenTrial:
         """The trial as it will be with this epoch."""
@@ -359,8 +365,11 @@ class Strategy:
             return self._repeat()
         return self._go_on(step) if isinstance(step, int) else self._start(step)
 
-    def _situation(self) -> Situation:
+    def _situation(self, ahead: FrozenTrial | None = None) -> Situation:
+        """Where the sweep stands, with one trial as it will be."""
         trials = self.study.trials()
+        if ahead is not None:
+            trials = [ahead if t.number == ahead.number else t for t in trials]
         waiting = [trials[number] for number in sorted(self._paused | self._ended)]
         promoted = self._promoted(waiting)
         return Situation(
@@ -373,7 +382,15 @@ class Strategy:
             promoted=promoted,
             may_start=self._may_start(),
             prior=self._prior,
+            affordable=self._affordable(),
         )
+
+    def _affordable(self) -> float:
+        """Epochs of the budget that nobody at work needs."""
+        if self._config.budget is None:
+            return math.inf
+        at_work = self._live | set(self._interrupted)
+        return self._config.budget - self._spent - sum(map(self._bounds.left, at_work))
 
     def _promoted(self, waiting: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """Those of the waiting that the pruner lets go on by now, the best first."""

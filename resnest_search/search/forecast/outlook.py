@@ -154,6 +154,14 @@ class Outlook:
 
         self._expected, self._scale = expected, scale
 
+    def expected(self, prospects: Sequence[Prospect]) -> Array:
+        """What is expected of candidates before any has been trained here, up to a constant, (n,).
+
+        That dearer ones do better, or what earlier sweeps say.
+        """
+        costs = np.array([prospect.costs for prospect in prospects])
+        return self._ahead(np.array([prospect.features for prospect in prospects]), costs)
+
     def _inputs(self, features: Array) -> Array:
         """Features with the prior's word on each, where there is one."""
         if self._expected is None:

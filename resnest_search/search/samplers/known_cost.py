@@ -11,10 +11,11 @@ import optuna
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
-from resnest_search.pareto import non_dominated
+from resnest_search.pareto import hypervolume, non_dominated
 from resnest_search.search.forecast.improvement import expected_improvements
-from resnest_search.search.forecast.outlook import Finished, Outlook, Prospect
-from resnest_search.search.situation import Goal, Sampler, Situation
+from resnest_search.search.forecast.ladder import Climb, Ladder, rungs_of
+from resnest_search.search.forecast.outlook import Outlook, Prospect
+from resnest_search.search.situation import Choice, Goal, Sampler, Situation
 from resnest_search.space import Candidate, Space
 from resnest_search.study.study import paused_because
 
@@ -35,22 +36,41 @@ _WEIGHED = 100  # steps that are weighed over these draws: the best ones if all 
 class _Step:
     """A step that could be taken next."""
 
-    prospect: Prospect
+    climb: Climb
     seconds: float  # of training until its last epoch
+    left: int  # epochs until then
     candidate: Candidate | None = None  # a new one
     number: int | None = None  # of a trial that waits
 
 
+@dataclass(frozen=True)
+class _Scores:
+    """What steps are worth.
+
+    Attributes:
+        gains: expected growth of the front's hypervolume, (n,).
+        rates: of that for the price, up to a common factor, (n,).
+        whole: the hypervolume of what has finished.
+    """
+
+    gains: Array
+    rates: Array
+    whole: float
+
+
 class KnownCostSampler(Sampler):
-    """Weighs new candidates against paused trials by what each promises for its price.
+    """Weighs new candidates against trials under way by what each promises for its price.
 
     Latency and memory are measured before the first epoch, so that only the trained value of
-    a candidate is uncertain. Its distribution comes from a Gaussian process (see
-    ``surrogate.forecast``), the expected hypervolume improvement from that in closed form,
-    and the price is the training time that is left until the candidate's last epoch. The
+    a candidate is uncertain. Its distribution comes from the looks at all trials so far (see
+    ``Ladder``), the expected hypervolume improvement from that in closed form,
+    and the price is the training that is left until the candidate's last epoch. The
     improvement is averaged over draws of what the trials of other workers will end at, so that
     parallel workers neither all go after the same gap nor count on it being filled (the
     expected improvement of parallel searches: Ginsbourger et al., 2010; Snoek et al., 2012).
+
+    A trial that gets to a rung is weighed in the same way, and pauses where another step
+    promises more (freeze-thaw: Swersky et al., 2014).
 
     The more of all candidates can be trained at once, the less time an order of theirs saves:
     with a share ``a`` of them at work, the price counts to the power of ``1 - a``.
@@ -59,44 +79,83 @@ class KnownCostSampler(Sampler):
         space: what varies.
         goal: what is sought.
         seed: of the draws where a space cannot be listed.
-        price: ``seconds`` of training that are left, or ``epochs``.
+        price: ``epochs`` that are left, or ``seconds`` of training.
+        pausing: whether a trial may wait; else what is begun is trained to its end.
 
     Raises:
         ValueError: the price is neither.
     """
 
-    def __init__(self, space: Space, goal: Goal, seed: int, *, price: str = "seconds") -> None:
+    def __init__(
+        self, space: Space, goal: Goal, seed: int, *, price: str = "epochs", pausing: bool = True
+    ) -> None:
         if price not in ("seconds", "epochs"):
             raise ValueError(f"price must be seconds or epochs, not {price}")
+        if not isinstance(pausing, bool):
+            raise ValueError(f"pausing must be true or false, not {pausing}")
         self._space = space
         self._goal = goal
         self._seed = seed
         self._price = price
+        self._pausing = pausing
         self._outlook = Outlook(goal)
-        self._has_prior = False
+        self._ladder: Ladder | None = None  # once the candidates are known
+
+    def rungs(self) -> tuple[int, ...]:
+        """See Sampler."""
+        return rungs_of(self._goal.epochs)[:-1] if self._pausing else ()
 
     def step(self, situation: Situation) -> Candidate | int | None:
         """The step that promises most: a new candidate, or the number of a trial that waits."""
         steps = self._steps(situation)
+        within = [step for step in steps if step.left <= situation.affordable]
+        steps = within or steps  # what cannot be finished is better than nothing
         if not steps:
             return None
-        best = steps[int(np.argmax(self._scores(steps, situation)))]
+        best = steps[int(np.argmax(self._scores(steps, situation).rates))]
         return best.number if best.candidate is None else best.candidate
+
+    def explain(self, situation: Situation, trial: FrozenTrial) -> Choice | None:
+        """Whether a trial goes on from a rung, or another step promises more."""
+        if trial.last_step not in self.rungs():
+            return None
+        own = self._of_trial(trial, situation, self._seconds(situation.trials))
+        room = situation.affordable + own.left  # what it leaves is free for another
+        steps = [own, *(step for step in self._steps(situation) if step.left <= room)]
+        rates = self._scores(steps, situation, without=trial.number).rates
+        best = int(np.argmax(rates))
+        if best == 0:
+            return Choice(True, "no other step promises more for its training")
+        other = steps[best]
+        name = f"trial {other.number}" if other.candidate is None else other.candidate.in_words
+        return Choice(False, f"{name} promises {_times(rates[best], rates[0])} for its training")
+
+    def promised(self, situation: Situation) -> float:
+        """The most that any step is expected to add, as a share of the hypervolume so far."""
+        if not any(trial.state == TrialState.COMPLETE for trial in situation.trials):
+            return math.inf
+        steps = self._steps(situation)
+        if not steps:
+            return 0.0
+        scores = self._scores(steps, situation)
+        return float(scores.gains.max()) / scores.whole if scores.whole > 0 else math.inf
 
     # Steps and their worth
 
     def _steps(self, situation: Situation) -> list[_Step]:
         seconds = self._seconds(situation.trials)
-        steps = [self._of_trial(trial, seconds) for trial in situation.waiting]
+        steps = [self._of_trial(trial, situation, seconds) for trial in situation.waiting]
         for candidate in self._new(situation) if situation.may_start else ():
-            price = self._goal.epochs * seconds.of(situation.costs(candidate))
-            steps.append(_Step(self._of(candidate, situation), price, candidate=candidate))
+            left = self._goal.epochs
+            price = left * seconds.of(situation.costs(candidate))
+            climb = Climb(self._of(candidate, situation))
+            steps.append(_Step(climb, price, left, candidate=candidate))
         return steps
 
-    def _of_trial(self, trial: FrozenTrial, seconds: _Seconds) -> _Step:
-        prospect = self._outlook.prospect(trial)
-        left = self._goal.epochs - prospect.epoch
-        return _Step(prospect, left * seconds.of(trial.user_attrs), number=trial.number)
+    def _of_trial(self, trial: FrozenTrial, situation: Situation, seconds: _Seconds) -> _Step:
+        climb = self._known(situation).climb(trial)
+        left = self._goal.epochs - climb.prospect.epoch
+        return _Step(climb, left * seconds.of(trial.user_attrs), left, number=trial.number)
 
     def _new(self, situation: Situation) -> Sequence[Candidate]:
         number = len(situation.trials)
@@ -123,31 +182,39 @@ class KnownCostSampler(Sampler):
                 found.append(candidate)
         return found
 
-    def _scores(self, steps: Sequence[_Step], situation: Situation) -> Array:
-        """Expected hypervolume improvement of each step for its price, (n,)."""
-        self._take_prior(situation)
-        finished = self._finished(situation)
+    def _scores(
+        self, steps: Sequence[_Step], situation: Situation, without: int | None = None
+    ) -> _Scores:
+        """What each step is worth; one trial at work may be among them."""
+        ladder = self._known(situation)
+        climbs = ladder.climbs(situation.trials)
+        finished = [climb for climb in climbs if not math.isnan(climb.final)]
         live = [
-            self._outlook.prospect(trial)
+            ladder.climb(trial)
             for trial in situation.trials
-            if trial.state == TrialState.RUNNING and not paused_because(trial)
+            if trial.state == TrialState.RUNNING
+            and not paused_because(trial)
+            and trial.number != without
         ]
-        count, prospects = len(steps), [*(step.prospect for step in steps), *live]
-        mean, deviation = self._forecast(prospects, finished)
-        costs = np.array([p.costs for p in prospects])
-        known = finished.costs.reshape(len(finished), costs.shape[1])
-        reference, limits = _corner(np.append(finished.finals, mean), np.vstack([known, costs]))
+        count, every = len(steps), [*(step.climb for step in steps), *live]
+        found = ladder.chain(climbs).forecast(every)
+        mean, deviation = found.mean, found.deviation
+        costs = np.array([climb.prospect.costs for climb in every])
+        finals = np.array([climb.final for climb in finished])
+        known = np.array([climb.prospect.costs for climb in finished])
+        known = known.reshape(len(finished), costs.shape[1])
+        reference, limits = _corner(np.append(finals, mean), np.vstack([known, costs]))
         # What another finished trial dominates adds no height, and the cells grow with each.
-        best = np.flatnonzero(non_dominated(np.column_stack([-finished.finals, known])))
-        best = best[_thinned(finished.finals[best], costs.shape[1])]
-        heights, front = finished.finals[best], np.concatenate([known[best], costs[count:]])
+        best = np.flatnonzero(non_dominated(np.column_stack([-finals, known])))
+        best = best[_thinned(finals[best], costs.shape[1])]
+        heights, front = finals[best], np.concatenate([known[best], costs[count:]])
         at_work = 1 + len(live) if live else 0
         share = at_work / (count + len(live))
         prices = np.array([step.seconds for step in steps]) ** (1 - share)
 
-        def worths(chosen: NDArray[np.int64], ends: Array) -> Array:
+        def gained(chosen: NDArray[np.int64], ends: Array) -> Array:
             values = np.broadcast_to(heights, (len(ends), len(heights)))
-            gains = expected_improvements(
+            return expected_improvements(
                 mean[chosen],
                 deviation[chosen],
                 costs[chosen],
@@ -156,25 +223,36 @@ class KnownCostSampler(Sampler):
                 reference,
                 limits,
             )
-            worth: Array = gains / prices[chosen]
-            return worth
 
-        found = worths(np.arange(count), mean[None, count:])
+        gains = gained(np.arange(count), mean[None, count:])
+        whole = hypervolume(
+            np.column_stack([-finals, known]), np.concatenate([[-reference], limits])
+        )
         if not live:
-            return found
+            return _Scores(gains, gains / prices, whole)
         rng = np.random.default_rng([self._seed, len(situation.trials), len(finished)])
         cells = (len(front) + 1) ** costs.shape[1]
-        first = np.sort(np.argsort(-found, kind="stable")[:_WEIGHED])
+        first = np.sort(np.argsort(-gains / prices, kind="stable")[:_WEIGHED])
         weighed = np.full(count, -math.inf)
-        weighed[first] = worths(first, _draws(mean[count:], deviation[count:], cells, rng))
-        return weighed
+        drawn = gained(first, _draws(mean[count:], deviation[count:], cells, rng))
+        weighed[first] = drawn / prices[first]
+        return _Scores(gains, weighed, whole)
 
-    def _take_prior(self, situation: Situation) -> None:
-        """What earlier sweeps found, once: it does not change during this one."""
-        if situation.prior and not self._has_prior:
-            known = [(self._of(c, situation), value) for c, value in situation.prior]
-            self._outlook.learn_prior(known)
-            self._has_prior = True
+    def _known(self, situation: Situation) -> Ladder:
+        """The ladder, made of what does not change during a sweep."""
+        if self._ladder is None:
+            if situation.prior:
+                prior = [(self._of(c, situation), value) for c, value in situation.prior]
+                self._outlook.learn_prior(prior)
+            every = self._space.candidates
+            if every is None:
+                rng = np.random.default_rng(self._seed)
+                sample: Sequence[Candidate] = self._drawn(situation, rng)
+            else:
+                sample = [c for c in every[:: -(-len(every) // _MOST)] if situation.costs(c)]
+            reference = [self._of(candidate, situation) for candidate in sample]
+            self._ladder = Ladder(self._goal, self._outlook, reference)
+        return self._ladder
 
     def _of(self, candidate: Candidate, situation: Situation) -> Prospect:
         parameters = self._space.optuna_parameters(candidate)
@@ -182,15 +260,12 @@ class KnownCostSampler(Sampler):
             parameters, self._space.distributions, situation.costs(candidate)
         )
 
-    def _forecast(self, prospects: Sequence[Prospect], finished: Finished) -> tuple[Array, Array]:
-        found = self._outlook.forecast(prospects, finished)
-        return found.mean, found.deviation
-
-    def _finished(self, situation: Situation) -> Finished:
-        return self._outlook.finished(situation.trials)
-
     def _seconds(self, trials: Sequence[FrozenTrial]) -> _Seconds:
         return _Seconds([] if self._price == "epochs" else trials, self._price)
+
+
+def _times(more: float, less: float) -> str:
+    return f"{more / less:.2g} times as much" if less > 0 else "more"
 
 
 def _draws(mean: Array, deviation: Array, cells: int, rng: np.random.Generator) -> Array:

@@ -1,0 +1,320 @@
+"""What trials will end at, learnt from rung to rung: what is unfinished teaches, too."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.trial import FrozenTrial, TrialState
+
+from resnest_search.metrics import metric_of
+from resnest_search.search.forecast.outlook import Outlook, Prospect
+from resnest_search.search.forecast.process import Inputs, Process, fitted, modes
+from resnest_search.search.forecast.surrogate import SPREAD
+from resnest_search.search.situation import Goal
+
+__all__ = ["Climb", "Ladder", "Levels", "rungs_of"]
+
+Array = NDArray[np.float64]
+_FACTOR = 3  # from one rung to the next
+_LEAST = 1.5  # by which the full length exceeds the last rung before it
+_TRUST = (0.5, 0.2)  # in what costs let expect, before and after the first epoch
+_GAIN = SPREAD / 2  # deviation of a value from its last one, while nothing is known
+_MOST = 160  # trials that one rung's process knows: its time grows with their cube
+_MOST_FITTED = 64  # that its hyperparameters are fitted to
+_REFIT_ALL = 20  # looks up to which each further one is fitted to
+_REFIT_GROWTH = 1.25  # of the looks, after which hyperparameters are fitted again
+
+
+def rungs_of(epochs: int) -> tuple[int, ...]:
+    """Epochs at which curves are looked at: 1, 3, 9, 27 and so on, and the full length."""
+    rungs = [1] if epochs > 1 else []
+    while rungs and rungs[-1] * _FACTOR * _LEAST <= epochs:
+        rungs.append(rungs[-1] * _FACTOR)
+    return (*rungs, epochs)
+
+
+@dataclass(frozen=True)
+class Climb:
+    """A candidate, and what its trial has shown so far.
+
+    Attributes:
+        prospect: features, costs and the last epoch.
+        number: of the trial; None for a candidate without one.
+        shown: at each rung that was reached but the last one, see `Ladder`, (q,) each.
+        levels: the value at each of these rungs, more is better.
+        moments: when it got to each rung, the full length included, seconds.
+        final: value at the full length, the mean over its seeds; NaN before it is there.
+    """
+
+    prospect: Prospect
+    number: int | None = None
+    shown: tuple[Array, ...] = ()
+    levels: tuple[float, ...] = ()
+    moments: tuple[float, ...] = ()
+    final: float = math.nan
+
+    @property
+    def rungs(self) -> int:
+        """How many rungs it has reached, the full length included."""
+        return len(self.moments)
+
+    def until(self, rungs: int) -> Climb:
+        """What was known of it when it had reached so many rungs."""
+        if rungs >= self.rungs:
+            return self
+        return Climb(
+            self.prospect,
+            self.number,
+            self.shown[:rungs],
+            self.levels[:rungs],
+            self.moments[:rungs],
+        )
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Forecasts of final values, normal: means and deviations of observed ones, (n,) each."""
+
+    mean: Array
+    deviation: Array
+
+
+class Ladder:
+    """Forecasts final values from a study's trials, whether these are finished or not.
+
+    From each rung a Gaussian process forecasts the final value. It is learnt from every trial that
+    got to the rung above, whatever became of it: its target there is the forecast from
+    that rung, and the final value at the top (fitted value iteration: Gordon, 1995). Who
+    goes on is chosen by what had been seen, which the process is given, so that pausing does not
+    bias it. The variance is the process's own, and on average what remains from the rung above.
+
+    Of a curve it sees the value at the rung, the mean since the rung below, the difference between
+    both rungs, the value at the rung below and the logarithm of the training loss.
+
+    A pure function of the trials: what it keeps between calls follows from them. Its
+    hyperparameters are those of the first looks, in the order in which they were had, so that one
+    more epoch does not change them all.
+
+    Args:
+        goal: what is sought; the reported metric is the uncertain one.
+        outlook: reads features and costs.
+        reference: candidates of the space, whose spread is the unit of features.
+    """
+
+    def __init__(self, goal: Goal, outlook: Outlook, reference: Sequence[Prospect]) -> None:
+        self.rungs = rungs_of(goal.epochs)
+        self._goal = goal
+        self._outlook = outlook
+        self._sign = 1.0 if metric_of(goal.reported).maximize else -1.0
+        features = np.array([prospect.features for prospect in reference])
+        known = ~np.isnan(features)
+        counts = np.maximum(known.sum(axis=0), 1)
+        self._middle = np.where(known, features, 0.0).sum(axis=0) / counts
+        apart = np.where(known, features - self._middle, 0.0)
+        self._width = np.sqrt((apart**2).sum(axis=0) / counts)
+        self._told = self._width > 1e-9
+        expected = outlook.expected(reference)
+        self._hope = float(expected.mean()), float(expected.std()) or 1.0
+        self._kept: dict[int, tuple[int, Climb]] = {}
+        self._fits: dict[int, Mapping[int, Array]] = {}
+
+    # Reading trials
+
+    def climb(self, trial: FrozenTrial) -> Climb:
+        """A trial as far as it has got."""
+        step = trial.last_step or 0
+        kept = self._kept.get(trial.number)
+        if kept is None or kept[0] != step:
+            kept = (step, self._read(trial, step))
+            self._kept[trial.number] = kept
+        return kept[1]
+
+    def climbs(self, trials: Sequence[FrozenTrial]) -> list[Climb]:
+        """Every candidate that has been looked at, once, those of several seeds with their mean."""
+        gone = {trial.user_attrs.get("continues") for trial in trials}
+        ends: dict[str, list[float]] = {}
+        found = []
+        for trial in trials:
+            if trial.state == TrialState.FAIL or trial.number in gone:
+                continue
+            climb = self.climb(trial)
+            is_repeat = "repeat" in trial.user_attrs
+            if not math.isnan(climb.final):
+                ends.setdefault(trial.user_attrs.get("candidate", ""), []).append(climb.final)
+            if climb.rungs and not is_repeat:
+                found.append((trial.user_attrs.get("candidate", ""), climb))
+        several = {name: finals for name, finals in ends.items() if name and len(finals) > 1}
+        if not several:
+            return [climb for _, climb in found]
+        return [
+            climb
+            if name not in several or math.isnan(climb.final)
+            else Climb(
+                climb.prospect,
+                climb.number,
+                climb.shown,
+                climb.levels,
+                climb.moments,
+                float(np.mean(several[name])),
+            )
+            for name, climb in found
+        ]
+
+    def _read(self, trial: FrozenTrial, step: int) -> Climb:
+        prospect = self._outlook.prospect(trial)
+        values = {epoch: self._sign * v for epoch, v in trial.intermediate_values.items()}
+        entries = {entry["epoch"]: entry for entry in trial.user_attrs.get("curve", ())}
+        shown, levels, moments = [], [], []
+        below = 0
+        for rung in self.rungs:
+            window = [values.get(epoch, math.nan) for epoch in range(below + 1, rung + 1)]
+            if rung > step or not all(map(math.isfinite, window)):
+                break
+            entry = entries.get(rung, {})
+            moments.append(float(entry.get("at") or 0.0))
+            if rung < self._goal.epochs:
+                before = values[below] if below else math.nan
+                loss = entry.get("train_loss")
+                is_usable = loss is not None and 0 < loss < math.inf
+                log_loss = math.log(loss) if is_usable else math.nan
+                now = window[-1]
+                mean = sum(window) / len(window)
+                shown.append(np.array([now, mean, now - before, before, log_loss]))
+                levels.append(now)
+            below = rung
+        is_whole = len(moments) == len(self.rungs)
+        final = values[self._goal.epochs] if is_whole else math.nan
+        return Climb(prospect, trial.number, tuple(shown), tuple(levels), tuple(moments), final)
+
+    # Forecasting
+
+    def chain(self, climbs: Sequence[Climb]) -> Chain:
+        """What these climbs teach."""
+        return Chain(self, climbs, self._hyperparameters(climbs))
+
+    def inputs(self, climbs: Sequence[Climb], rung: int) -> Inputs:
+        """What is known of candidates that have reached so many rungs, (n,)."""
+        features = np.array([climb.prospect.features for climb in climbs])
+        apart = (features[:, self._told] - self._middle[self._told]) / self._width[self._told]
+        middle, width = self._hope
+        expected = (self._outlook.expected([c.prospect for c in climbs]) - middle) / width
+        curve = np.array([climb.shown[rung - 1] for climb in climbs]) if rung else None
+        return Inputs(np.nan_to_num(apart), expected, curve)
+
+    def _hyperparameters(self, climbs: Sequence[Climb]) -> Mapping[int, Array]:
+        """Of each rung's process, fitted to the first looks."""
+        count = sum(climb.rungs for climb in climbs)
+        learnt = _learnt_from(count)
+        if learnt not in self._fits:
+            order = sorted(
+                (moment, climb.number if climb.number is not None else -1, rung, index)
+                for index, climb in enumerate(climbs)
+                for rung, moment in enumerate(climb.moments, start=1)
+            )
+            reached: dict[int, int] = {}
+            for _, _, rung, index in order[:learnt]:
+                reached[index] = max(rung, reached.get(index, 0))
+            early = [climbs[index].until(rung) for index, rung in sorted(reached.items())]
+            self._fits[learnt] = Chain(self, early, None).hyperparameters
+        return self._fits[learnt]
+
+
+class Chain:
+    """The processes of all rungs, each learnt from the one above.
+
+    Args:
+        ladder: reads their inputs.
+        climbs: to learn from.
+        hyperparameters: by rung; None to fit them.
+    """
+
+    def __init__(
+        self, ladder: Ladder, climbs: Sequence[Climb], hyperparameters: Mapping[int, Array] | None
+    ) -> None:
+        self._ladder = ladder
+        self._processes: list[Process | None] = []
+        self._remaining: list[float] = []  # variance that is left one rung further up
+        self.hyperparameters: dict[int, Array] = {}
+        top = len(ladder.rungs)
+        for rung in reversed(range(top)):
+            known = _representative([c for c in climbs if c.rungs > rung], rung)
+            given = None if hyperparameters is None else hyperparameters.get(rung)
+            self._add(rung, known, given, hyperparameters is None)
+
+    def forecast(self, climbs: Sequence[Climb]) -> Levels:
+        """What candidates will end at, each from its own last rung."""
+        mean, variance = np.empty((2, len(climbs)))
+        for rung in {len(climb.shown) for climb in climbs}:
+            rows = [i for i, climb in enumerate(climbs) if len(climb.shown) == rung]
+            mean[rows], variance[rows] = self._from(rung, [climbs[i] for i in rows])
+        return Levels(mean, np.sqrt(variance))
+
+    def _add(self, rung: int, known: Sequence[Climb], given: Array | None, fit: bool) -> None:
+        """The process from a rung on; those above it are there."""
+        top = len(self._ladder.rungs)
+        above: tuple[Array, Array] | None = None
+        if rung + 1 < top and known:
+            above = self._from(rung + 1, [c.until(rung + 1) for c in known])
+        process = None
+        if known:
+            finals = np.array([climb.final for climb in known]) if above is None else above[0]
+            trust = _TRUST[min(rung, 1)]
+            scale = SPREAD if rung == 0 else _GAIN
+            inputs = self._ladder.inputs(known, rung)
+            if given is None and not fit:
+                given = modes(with_curve=rung > 0)
+            if given is None:
+                some = np.linspace(0, len(known) - 1, min(len(known), _MOST_FITTED)).astype(int)
+                given = fitted(inputs.take(some), finals[some], trust, scale)
+            self.hyperparameters[rung] = given
+            process = Process(inputs, finals, given, trust, scale)
+        self._processes.insert(0, process)
+        if rung + 1 == top:
+            remaining = 0.0
+        elif above is not None:
+            remaining = float(above[1].mean())
+        else:
+            remaining = self._remaining[0] + _GAIN**2
+        self._remaining.insert(0, remaining)
+
+    def _from(self, rung: int, climbs: Sequence[Climb]) -> tuple[Array, Array]:
+        """Means and variances of final values from a rung, while processes are being added, too."""
+        place = rung - (len(self._ladder.rungs) - len(self._processes))
+        process, remaining = self._processes[place], self._remaining[place]
+        inputs = self._ladder.inputs(climbs, rung)
+        if process is None:
+            now = (
+                SPREAD * inputs.expected
+                if rung == 0
+                else np.array([c.levels[rung - 1] for c in climbs])
+            )
+            unknown = SPREAD if rung == 0 else _GAIN
+            return now, np.full(len(climbs), unknown**2 + remaining)
+        mean, variance = process.predict(inputs)
+        return mean, variance + process.noise + remaining
+
+
+def _representative(climbs: Sequence[Climb], rung: int) -> Sequence[Climb]:
+    """All, or the best half of as many as are learnt from, and an even share of the others."""
+    if len(climbs) <= _MOST:
+        return climbs
+    levels = np.array([c.levels[rung] if rung < len(c.levels) else c.final for c in climbs])
+    order = np.argsort(-levels, kind="stable")
+    best, others = order[: _MOST // 2], order[_MOST // 2 :]
+    chosen = np.concatenate([best, others[:: -(-len(others) // (_MOST // 2))]])
+    return [climbs[index] for index in np.sort(chosen)]
+
+
+_STEPS = [_REFIT_ALL]
+while _STEPS[-1] < 10**7:
+    _STEPS.append(math.ceil(_STEPS[-1] * _REFIT_GROWTH))
+
+
+def _learnt_from(count: int) -> int:
+    """How many of so many looks the hyperparameters are fitted to."""
+    return count if count <= _REFIT_ALL else _STEPS[bisect.bisect_right(_STEPS, count) - 1]
