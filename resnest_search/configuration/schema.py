@@ -319,6 +319,11 @@ class SearchConfig:
         "Most further seeds of a candidate that noise leaves in doubt on the front.",
         _at_least(0),
     )
+    tolerance: float | None = _key(
+        None,
+        "End when every step left promises less than this share of the hypervolume; null: never.",
+        Valid("above 0 and below 1, or null", lambda value: value is None or 0 < value < 1),
+    )
     warm_start: list[str] = _key([], "Earlier runs to learn from.", "folders of runs")
     sampler: MethodConfig = field(default_factory=MethodConfig)
     pruner: MethodConfig = field(default_factory=MethodConfig)

@@ -45,6 +45,7 @@ class Situation:
         may_start: whether a new candidate may be started.
         prior: final values of candidates that earlier sweeps trained differently.
         affordable: epochs of the budget that nobody at work needs; infinite without a budget.
+        tolerance: share of the hypervolume that is not worth any training.
     """
 
     trials: Sequence[FrozenTrial]
@@ -56,6 +57,7 @@ class Situation:
     may_start: bool = True
     prior: Sequence[tuple[Candidate, float]] = ()
     affordable: float = math.inf
+    tolerance: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from resnest_search.search.bounds import Bounds
 from resnest_search.search.pool import Pool
 from resnest_search.search.pruners import build_pruner
 from resnest_search.search.repeats import wanted_repeat
-from resnest_search.search.samplers import build_sampler
+from resnest_search.search.samplers import build_sampler, too_little
 from resnest_search.search.situation import Goal, Situation
 from resnest_search.space import Candidate, Space
 from resnest_search.study.costing import Costing
@@ -214,10 +214,11 @@ class Strategy:
         if self._live or self._interrupted or not self._paused or not self._nothing_is_left():
             return []
         ended = sorted(self._paused)
+        enough = self._enough(self._situation())
         for number in ended:
             trial = self.study.trial(number)
             self.study.set(number, "pruned_at", max(trial.intermediate_values))
-            self._end(number, TrialState.PRUNED, paused_because(trial))
+            self._end(number, TrialState.PRUNED, enough or paused_because(trial))
             self._ended.add(number)
         return ended
 
@@ -354,6 +355,8 @@ class Strategy:
         if self._stopped:
             return self._stopped[0]
         situation = self._situation()
+        if self._enough(situation):
+            return None
         step = self._sampler.step(situation)
         if step is None and situation.may_start:
             self._exhausted = True  # a space with a range in which no draw finds anything new
@@ -383,7 +386,15 @@ class Strategy:
             may_start=self._may_start(),
             prior=self._prior,
             affordable=self._affordable(),
+            tolerance=self._config.tolerance or 0.0,
         )
+
+    def _enough(self, situation: Situation) -> str:
+        """Why nothing that is left is worth its training; empty where something is."""
+        if self._stopped or not situation.tolerance:
+            return ""
+        share = self._sampler.promised(situation)
+        return too_little(share) if share < situation.tolerance else ""
 
     def _affordable(self) -> float:
         """Epochs of the budget that nobody at work needs."""
@@ -402,7 +413,9 @@ class Strategy:
     def _nothing_is_left(self) -> bool:
         if self._bounds.met(self._spent):
             return True
-        if self._stopped or self._may_start() or self._situation().waiting:
+        situation = self._situation()
+        is_left = self._stopped or situation.may_start or situation.waiting
+        if is_left and not self._enough(situation):
             return False
         return self._wanted_repeat() is None
 

@@ -161,9 +161,12 @@ def test_braces_replace_the_space_unless_they_are_added(word: str, space: dict[s
 
 
 def test_braces_give_arguments_and_limits() -> None:
-    words = ("search.sampler.args={price: epochs}", "search.limits={latency_ms: 3}")
+    words = ("search.sampler.args={price: seconds}", "search.limits={latency_ms: 3}")
     search = compose("sweep", "sweep=radix_card", *words).search
-    assert (search.sampler.args, search.limits.latency_ms) == ({"price": "epochs"}, 3.0)
+    assert (search.sampler.args, search.limits.latency_ms) == (
+        {"price": "seconds", "pausing": True},
+        3.0,
+    )
 
 
 def test_arguments_of_a_method_are_its_own() -> None:

@@ -331,8 +331,8 @@ class Lives:
 
 LATE_HALVING = MethodConfig("pareto_halving", {"first_rung": 2, "reduction_factor": 3})
 TPE = MethodConfig("tpe", {"n_startup_trials": 2})
-# The default, made to judge by early epochs after a few trials.
-KNOWN_COST = MethodConfig("known_cost")
+KNOWN_COST = MethodConfig("known_cost")  # the default
+# Made to judge by early epochs after a few trials.
 FRONT_PROBABILITY = MethodConfig(
     "front_probability", {"threshold": 0.4, "startup": 3, "evidence": 0.0}
 )
@@ -342,8 +342,11 @@ SWEEPS: dict[str, tuple[SweepConfig, Callable[[], Table]]] = {
     "halving, budget": (config_of(pruner=HALVING, budget=13), table_of),
     "halving, hours": (config_of(pruner=HALVING, hours=11 / 3600), table_of),
     "tpe": (config_of(pruner=HALVING, trials=5, sampler=TPE), table_of),
-    "known cost": (config_of(sampler=KNOWN_COST, pruner=FRONT_PROBABILITY), table_of),
-    "known cost, budget": (
+    "known cost": (config_of(sampler=KNOWN_COST), table_of),
+    "known cost, budget": (config_of(sampler=KNOWN_COST, budget=14), table_of),
+    "known cost, tolerance": (config_of(sampler=KNOWN_COST, tolerance=0.2), table_of),
+    "known cost, repeats": (config_of(SIX[:4], sampler=KNOWN_COST, repeats=2), noisy_table),
+    "front probability, budget": (
         config_of(sampler=KNOWN_COST, pruner=FRONT_PROBABILITY, budget=14),
         table_of,
     ),
@@ -381,9 +384,12 @@ def test_killed_at_any_write_it_ends_as_if_never_killed(name: str, workers: int)
         assert exactly(lives.study) == whole, f"killed before write {kill} of {writes}"
 
 
-def test_the_default_paused_in_what_is_killed_below() -> None:
+def test_the_default_paused_and_pruned_in_what_is_killed_here() -> None:
     study, _ = run(SWEEPS["known cost"][0])
     assert any("paused" in trial.user_attrs for trial in study.trials())
+    assert all(trial.state.name == "COMPLETE" for trial in study.trials())
+    study, _ = run(SWEEPS["known cost, tolerance"][0])
+    assert "PRUNED" in {trial.state.name for trial in study.trials()}
 
 
 @settings(max_examples=60, deadline=None)

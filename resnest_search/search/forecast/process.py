@@ -25,6 +25,7 @@ _PRIOR = {
 _BOUNDS = (-4.0, 2.0)
 _LENGTH = 4.0  # of the smooth part, in standard deviations of the features
 _STEPS = 20  # of the optimiser
+_LEAST = 0.05  # of the deviation expected at first, which chance may make smaller
 _TINY = 1e-8  # keeps a matrix positive
 
 
@@ -188,7 +189,7 @@ class _Parts:
 
 def _standard(values: Array, scale: float) -> tuple[float, float]:
     enough = len(values) >= 3
-    return float(values.mean()), max(float(values.std()), 1e-6) if enough else scale
+    return float(values.mean()), max(float(values.std()), _LEAST * scale) if enough else scale
 
 
 def _standardised(known: Inputs, values: Array, trust: float, scale: float) -> Array:

@@ -41,8 +41,8 @@ def build_pruner(
         UserError: the name or an argument is unknown, or the pruner cannot serve the objectives.
     """
     if config.name == "none":
-        if config.args:
-            raise UserError(f"search.pruner.args={config.args}: none has no arguments")
+        for arg in config.args:
+            raise UserError(f"search.pruner.args.{arg}: none has no such argument; it has none")
         return KeepAllPruner()
     if config.name in _OWN:
         own = {"epochs": epochs, "reported": reported}

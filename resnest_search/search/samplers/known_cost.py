@@ -19,7 +19,7 @@ from resnest_search.search.situation import Choice, Goal, Sampler, Situation
 from resnest_search.space import Candidate, Space
 from resnest_search.study.study import paused_because
 
-__all__ = ["KnownCostSampler"]
+__all__ = ["KnownCostSampler", "too_little"]
 
 Array = NDArray[np.float64]
 _MOST = 2000  # new candidates that one proposal weighs
@@ -29,6 +29,7 @@ _MARGIN = 0.1  # of the range beyond the worst, where hypervolume begins
 _PAIRS = 16  # draws, each with its mirror image, of what is being trained
 _CELLS = 50_000  # of the cost space, beyond which there are fewer draws
 _MOST_CELLS = 1_000_000  # beyond which the front is thinned: four costs and more
+_MANY = 100  # times, beyond which nobody wants to know
 _WEIGHED = 100  # steps that are weighed over these draws: the best ones if all ends as forecast
 
 
@@ -122,7 +123,10 @@ class KnownCostSampler(Sampler):
         own = self._of_trial(trial, situation, self._seconds(situation.trials))
         room = situation.affordable + own.left  # what it leaves is free for another
         steps = [own, *(step for step in self._steps(situation) if step.left <= room)]
-        rates = self._scores(steps, situation, without=trial.number).rates
+        scores = self._scores(steps, situation, without=trial.number)
+        rates = scores.rates
+        if scores.whole > 0 and scores.gains[0] < situation.tolerance * scores.whole:
+            return Choice(False, too_little(scores.gains[0] / scores.whole))
         best = int(np.argmax(rates))
         if best == 0:
             return Choice(True, "no other step promises more for its training")
@@ -264,8 +268,15 @@ class KnownCostSampler(Sampler):
         return _Seconds([] if self._price == "epochs" else trials, self._price)
 
 
+def too_little(share: float) -> str:
+    """Why what promises no more than a share of the hypervolume is not trained, in words."""
+    return f"promises {100 * share:.2g} % of the hypervolume, less than search.tolerance"
+
+
 def _times(more: float, less: float) -> str:
-    return f"{more / less:.2g} times as much" if less > 0 else "more"
+    if more > _MANY * less:
+        return f"over {_MANY} times as much"
+    return f"{more / less:.2g} times as much"
 
 
 def _draws(mean: Array, deviation: Array, cells: int, rng: np.random.Generator) -> Array:

@@ -1,0 +1,101 @@
+"""Pausing by the sampler: for a step that promises more, and for good where nothing is worth it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from synthetic import Workers, learns, make_config, make_space, make_strategy
+
+from resnest_search.configuration.schema import MethodConfig
+from resnest_search.search import Strategy
+from resnest_search.space import Candidate
+from resnest_search.study.record import Epoch
+
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+SPACE = {"radix": [1, 2, 4], "cardinality": [1, 2], "width": [16, 32, 48, 64]}
+
+
+def swept(
+    workers: int = 1, curve: Any = learns, args: dict[str, Any] | None = None, **changes: Any
+) -> Strategy:
+    config = make_config(
+        epochs=9,
+        sampler=MethodConfig("known_cost", args or {}),
+        pruner=MethodConfig("none"),
+        **changes,
+    )
+    strategy = make_strategy(config=config, space=make_space(**SPACE))
+    Workers(strategy, count=workers, curve=curve).run()
+    return strategy
+
+
+def told_at_once(candidate: Candidate, epoch: int) -> Epoch:
+    """The first epoch shows the last; half of the networks learn nothing."""
+    good = learns(candidate, 9).accuracy
+    accuracy = good if candidate.variant.radix == 2 else 0.1 + 0.01 * good
+    return Epoch(epoch, accuracy, 1 - accuracy, 1.1 - accuracy, 0.5, 360)
+
+
+def epochs_of(strategy: Strategy) -> list[int]:
+    return [len(trial.intermediate_values) for trial in strategy.study.trials()]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_what_is_paused_goes_on_in_the_end(workers: int) -> None:
+    strategy = swept(workers)
+    trials = strategy.study.trials()
+    assert any("paused" in trial.user_attrs for trial in trials)
+    assert epochs_of(strategy) == [9] * 24
+    assert {trial.state.name for trial in trials} == {"COMPLETE"}
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_without_pausing_nothing_waits(workers: int) -> None:
+    trials = swept(workers, args={"pausing": False}).study.trials()
+    assert not any("paused" in trial.user_attrs for trial in trials)
+
+
+def test_a_decision_names_what_promises_more() -> None:
+    trials = swept().study.trials()
+    decisions = [e["decision"] for t in trials for e in t.user_attrs["curve"] if "decision" in e]
+    assert {d["by"] for d in decisions} == {"sampler"}
+    assert all("as much for its training" in d["reason"] for d in decisions if not d["kept"])
+
+
+def test_decisions_are_taken_at_the_rungs_alone() -> None:
+    strategy = swept()
+    assert strategy.rungs == (1, 3)
+    for trial in strategy.study.trials():
+        decided = {e["epoch"] for e in trial.user_attrs["curve"] if "decision" in e}
+        assert decided <= {1, 3}
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_what_promises_less_than_the_tolerance_is_pruned_and_says_so(workers: int) -> None:
+    strategy = swept(workers, curve=told_at_once, tolerance=0.02)
+    trials = strategy.study.trials()
+    pruned = [trial for trial in trials if trial.state.name == "PRUNED"]
+    assert pruned
+    assert sum(epochs_of(strategy)) < 24 * 9 / 2
+    for trial in pruned:
+        assert "less than search.tolerance" in trial.user_attrs["reason"]
+        assert trial.user_attrs["pruned_at"] == len(trial.intermediate_values)
+    # Whoever learns something was found, and what learns nothing was not trained for long.
+    ended = [t.user_attrs["parameters"]["radix"] for t in trials if t.state.name == "COMPLETE"]
+    assert ended.count(2) >= 3
+
+
+def test_a_smaller_tolerance_trains_more() -> None:
+    spent = [sum(epochs_of(swept(tolerance=t))) for t in (0.3, 0.03, 0.0001)]
+    assert spent == sorted(spent)
+    assert spent[0] < spent[-1]
+
+
+@pytest.mark.parametrize("budget", [20, 60, 100])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_budget_is_not_spent_on_what_cannot_end(workers: int, budget: int) -> None:
+    strategy = swept(workers, budget=budget)
+    epochs = epochs_of(strategy)
+    assert sum(epochs) == budget
+    assert epochs.count(9) >= budget // 9 // 2
