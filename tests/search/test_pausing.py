@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from synthetic import Workers, learns, make_config, make_space, make_strategy
+from synthetic import Workers, everything, learns, make_config, make_space, make_strategy
 
 from resnest_search.configuration.schema import MethodConfig
 from resnest_search.search import Strategy
 from resnest_search.space import Candidate
 from resnest_search.study.record import Epoch
+from resnest_search.study.study import SweepStudy
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 SPACE = {"radix": [1, 2, 4], "cardinality": [1, 2], "width": [16, 32, 48, 64]}
@@ -99,3 +100,26 @@ def test_a_budget_is_not_spent_on_what_cannot_end(workers: int, budget: int) -> 
     epochs = epochs_of(strategy)
     assert sum(epochs) == budget
     assert epochs.count(9) >= budget // 9 // 2
+
+
+def driven(made_anew: bool) -> list[Any]:
+    """A sweep over a space with a range, whose strategy is the same all along or always new."""
+    config = make_config(
+        epochs=9, trials=8, sampler=MethodConfig("known_cost"), pruner=MethodConfig("none")
+    )
+    space = make_space(
+        variant=["1s1x32d", "2s1x64d"], **{"train.momentum": {"low": 0.5, "high": 0.9}}
+    )
+    study = SweepStudy.create(None, config.objectives)
+    strategy = make_strategy(study, space, config)
+    while (assignment := strategy.next()) is not None:
+        epoch = len(study.curve(assignment.number)) + 1
+        while strategy.report(assignment.number, [learns(assignment.candidate, epoch)]):
+            epoch += 1
+        if made_anew:
+            strategy = make_strategy(study, space, config)
+    return everything(study)
+
+
+def test_over_a_range_a_resumed_sweep_decides_as_the_one_never_stopped() -> None:
+    assert driven(made_anew=True) == driven(made_anew=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -165,14 +165,16 @@ class KnownCostSampler(Sampler):
         number = len(situation.trials)
         rng = np.random.default_rng([self._seed, number])
         if situation.unused is None:
-            return self._drawn(situation, rng)
+            return self._drawn(rng, situation.allowed)
         unused = list(situation.unused.values())
         if len(unused) <= _MOST:
             return unused
         chosen = np.sort(rng.choice(len(unused), _MOST, replace=False))
         return [unused[index] for index in chosen]
 
-    def _drawn(self, situation: Situation, rng: np.random.Generator) -> list[Candidate]:
+    def _drawn(
+        self, rng: np.random.Generator, allowed: Callable[[Candidate], bool]
+    ) -> list[Candidate]:
         sampler = optuna.samplers.RandomSampler(seed=int(rng.integers(2**31)))
         study = optuna.create_study(sampler=sampler)
         found = []
@@ -182,7 +184,7 @@ class KnownCostSampler(Sampler):
                 candidate = self._space.candidate(asked.params)
             except ValueError:  # an impossible variant
                 continue
-            if situation.allowed(candidate):
+            if allowed(candidate):
                 found.append(candidate)
         return found
 
@@ -248,12 +250,11 @@ class KnownCostSampler(Sampler):
             if situation.prior:
                 prior = [(self._of(c, situation), value) for c, value in situation.prior]
                 self._outlook.learn_prior(prior)
-            every = self._space.candidates
+            every: Sequence[Candidate] | None = self._space.candidates
             if every is None:
-                rng = np.random.default_rng(self._seed)
-                sample: Sequence[Candidate] = self._drawn(situation, rng)
-            else:
-                sample = [c for c in every[:: -(-len(every) // _MOST)] if situation.costs(c)]
+                # Also what has a trial by now: a resumed sweep must have the same reference.
+                every = self._drawn(np.random.default_rng(self._seed), lambda _: True)
+            sample = [c for c in every[:: -(-len(every) // _MOST) or 1] if situation.costs(c)]
             reference = [self._of(candidate, situation) for candidate in sample]
             self._ladder = Ladder(self._goal, self._outlook, reference)
         return self._ladder
