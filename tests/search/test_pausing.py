@@ -105,7 +105,7 @@ def test_a_budget_is_not_spent_on_what_cannot_end(workers: int, budget: int) -> 
 def driven(made_anew: bool) -> list[Any]:
     """A sweep over a space with a range, whose strategy is the same all along or always new."""
     config = make_config(
-        epochs=9, trials=8, sampler=MethodConfig("known_cost"), pruner=MethodConfig("none")
+        epochs=9, trials=5, sampler=MethodConfig("known_cost"), pruner=MethodConfig("none")
     )
     space = make_space(
         variant=["1s1x32d", "2s1x64d"], **{"train.momentum": {"low": 0.5, "high": 0.9}}
