@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 _PRIOR = {
     "slope": (math.log(0.5), 0.8),  # of what the features explain linearly
     "level": (math.log(0.6), 0.6),  # of what they explain smoothly
-    "curve": (math.log(0.6), 0.8),  # of what the curve explains, linearly
+    "curve": (math.log(0.3), 1.0),  # of what the curve explains, linearly: early epochs mislead
     "noise": (math.log(0.4), 0.8),  # of what nothing explains: seeds, images, what has no feature
 }
 _BOUNDS = (-4.0, 2.0)

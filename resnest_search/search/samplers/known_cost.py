@@ -120,6 +120,10 @@ class KnownCostSampler(Sampler):
         """Whether a trial goes on from a rung, or another step promises more."""
         if trial.last_step not in self.rungs():
             return None
+        # Before anything is whole nobody knows what a look is worth, and several workers would
+        # begin more and more.
+        if not any(other.state == TrialState.COMPLETE for other in situation.trials):
+            return None
         own = self._of_trial(trial, situation, self._seconds(situation.trials))
         room = situation.affordable + own.left  # what it leaves is free for another
         steps = [own, *(step for step in self._steps(situation) if step.left <= room)]
