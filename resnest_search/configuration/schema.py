@@ -321,7 +321,7 @@ class SearchConfig:
     )
     tolerance: float | None = _key(
         None,
-        "End when every step left promises less than this share of the hypervolume; null: never.",
+        "End when all that is left promises less than this share of the hypervolume; null: never.",
         Valid("above 0 and below 1, or null", lambda value: value is None or 0 < value < 1),
     )
     warm_start: list[str] = _key([], "Earlier runs to learn from.", "folders of runs")

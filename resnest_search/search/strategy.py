@@ -17,12 +17,13 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from resnest_search.configuration.schema import SearchConfig
+from resnest_search.errors import UserError
 from resnest_search.metrics import TRAINED
 from resnest_search.search.bounds import Bounds
 from resnest_search.search.pool import Pool
 from resnest_search.search.pruners import build_pruner
 from resnest_search.search.repeats import wanted_repeat
-from resnest_search.search.samplers import build_sampler, too_little
+from resnest_search.search.samplers import build_sampler, nothing_left
 from resnest_search.search.situation import Goal, Situation
 from resnest_search.space import Candidate, Space
 from resnest_search.study.costing import Costing
@@ -60,7 +61,7 @@ class Assignment:
 class Strategy:
     """Proposes, records, pauses and ends the trials of one study.
 
-    A trial that the pruner stops is paused: its checkpoint is kept, and it goes on when it
+    A trial that sampler or pruner stop is paused: its checkpoint is kept, and it goes on when it
     has become worth it, or, where a budget is given, when nothing better is left. Without a
     budget the sweep is over when nothing is worth it any more. What is paused then is pruned.
 
@@ -107,6 +108,11 @@ class Strategy:
             config.seed,
             Goal(tuple(config.objectives), study.reported, config.epochs),
         )
+        if config.tolerance is not None and config.sampler.name != "known_cost":
+            raise UserError(
+                f"search.tolerance={config.tolerance:g}: search/sampler={config.sampler.name} does "
+                "not tell what a step promises; valid: null, or search/sampler=known_cost"
+            )
         rungs = {*self._pruner.rungs(config.epochs), *self._sampler.rungs()}
         self.rungs = tuple(sorted(rungs))
         self._clock = clock
@@ -214,7 +220,7 @@ class Strategy:
         if self._live or self._interrupted or not self._paused or not self._nothing_is_left():
             return []
         ended = sorted(self._paused)
-        enough = self._enough(self._situation())
+        enough = "" if self._bounds.met(self._spent) else self._enough(self._situation())
         for number in ended:
             trial = self.study.trial(number)
             self.study.set(number, "pruned_at", max(trial.intermediate_values))
@@ -247,13 +253,13 @@ class Strategy:
     def _judged(self, trial: FrozenTrial) -> dict[str, Any] | None:
         """The decision of pruner and sampler; None where they have none to take."""
         found = self._pruner.explain(self.study.optuna, trial)
-        by = "pruner"
-        if (found is None or found.kept) and trial.last_step in self._sampler.rungs():
-            situation = self._situation(trial)
-            found, by = self._sampler.explain(situation, trial) or found, "sampler"
-        if found is None:
-            return None
-        return {"kept": found.kept, "reason": found.reason, "by": by}
+        if found is not None and not found.kept:
+            return {"kept": False, "reason": found.reason, "by": "pruner"}
+        if trial.last_step in self._sampler.rungs():
+            chosen = self._sampler.explain(self._situation(trial), trial)
+            if chosen is not None:
+                return {"kept": chosen.kept, "reason": chosen.reason, "by": "sampler"}
+        return None if found is None else {"kept": True, "reason": found.reason, "by": "pruner"}
 
     def _with(self, trial: FrozenTrial, epoch: Epoch) -> FrozenTrial:
         """The trial as it will be with this epoch."""
@@ -375,17 +381,19 @@ class Strategy:
             trials = [ahead if t.number == ahead.number else t for t in trials]
         waiting = [trials[number] for number in sorted(self._paused | self._ended)]
         promoted = self._promoted(waiting)
+        # With a budget nothing is given up before that is spent; what the sampler itself paused
+        # it may always take up again.
+        own = [t for t in waiting if t not in promoted and _is_of_sampler(t)]
         return Situation(
             trials=trials,
             unused=self._pool.unused,
             allowed=self._pool.allows,
             costs=self._pool.costs,
-            # With a budget nothing is given up before that is spent.
-            waiting=promoted if self._config.budget is None else waiting,
+            waiting=[*promoted, *own] if self._config.budget is None else waiting,
             promoted=promoted,
             may_start=self._may_start(),
             prior=self._prior,
-            affordable=self._affordable(),
+            affordable=self._affordable(ahead),
             tolerance=self._config.tolerance or 0.0,
         )
 
@@ -394,13 +402,15 @@ class Strategy:
         if self._stopped or not situation.tolerance:
             return ""
         share = self._sampler.promised(situation)
-        return too_little(share) if share < situation.tolerance else ""
+        return nothing_left(share) if share < situation.tolerance else ""
 
-    def _affordable(self) -> float:
-        """Epochs of the budget that nobody at work needs."""
+    def _affordable(self, ahead: FrozenTrial | None) -> float:
+        """Epochs of the budget that nobody at work needs, a trial that is judged aside."""
         if self._config.budget is None:
             return math.inf
         at_work = self._live | set(self._interrupted)
+        if ahead is not None:
+            at_work -= {ahead.number}
         return self._config.budget - self._spent - sum(map(self._bounds.left, at_work))
 
     def _promoted(self, waiting: Sequence[FrozenTrial]) -> list[FrozenTrial]:
@@ -502,6 +512,12 @@ class Strategy:
         if not curve:
             return None
         return [self._objective(trial, name, curve[-1]) for name in self._config.objectives]
+
+
+def _is_of_sampler(trial: FrozenTrial) -> bool:
+    """Whether the sampler paused a trial."""
+    decision = decision_on(trial, trial.last_step or 0)
+    return decision is not None and decision.get("by") == "sampler"
 
 
 def _divergence(epoch: int) -> str:

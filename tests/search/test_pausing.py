@@ -8,6 +8,7 @@ import pytest
 from synthetic import Workers, everything, learns, make_config, make_space, make_strategy
 
 from resnest_search.configuration.schema import MethodConfig
+from resnest_search.errors import UserError
 from resnest_search.search import Strategy
 from resnest_search.space import Candidate
 from resnest_search.study.record import Epoch
@@ -123,3 +124,19 @@ def driven(made_anew: bool) -> list[Any]:
 
 def test_over_a_range_a_resumed_sweep_decides_as_the_one_never_stopped() -> None:
     assert driven(made_anew=True) == driven(made_anew=False)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_beside_a_pruner_that_keeps_all_everything_ends(workers: int) -> None:
+    """What the sampler paused it takes up again, whether or not the pruner would."""
+    config = make_config(
+        epochs=9, sampler=MethodConfig("known_cost"), pruner=MethodConfig("NopPruner")
+    )
+    strategy = make_strategy(config=config, space=make_space(**SPACE))
+    Workers(strategy, count=workers).run()
+    assert epochs_of(strategy) == [9] * 24
+
+
+def test_a_tolerance_needs_a_sampler_that_tells() -> None:
+    with pytest.raises(UserError, match=r"search.tolerance=0.1: search/sampler=grid does not tell"):
+        make_strategy(config=make_config(tolerance=0.1))

@@ -345,13 +345,17 @@ SWEEPS: dict[str, tuple[SweepConfig, Callable[[], Table]]] = {
     "known cost": (config_of(sampler=KNOWN_COST), table_of),
     "known cost, budget": (config_of(sampler=KNOWN_COST, budget=14), table_of),
     "known cost, tolerance": (config_of(sampler=KNOWN_COST, tolerance=0.2), table_of),
-    "known cost, repeats": (config_of(SIX[:4], sampler=KNOWN_COST, repeats=2), noisy_table),
+    "known cost, repeats": (
+        config_of(SIX[:4], sampler=KNOWN_COST, repeats=2, tolerance=0.02),
+        noisy_table,
+    ),
     "front probability, budget": (
         config_of(sampler=KNOWN_COST, pruner=FRONT_PROBABILITY, budget=14),
         table_of,
     ),
     "late halving, budget": (config_of(pruner=LATE_HALVING, budget=10), table_of),
     "repeats": (config_of(SIX[:3], repeats=2), noisy_table),
+    "known cost, divergence": (config_of(sampler=KNOWN_COST, tolerance=0.001), diverging_table),
     "divergence": (config_of(pruner=HALVING), diverging_table),
     "divergence, budget": (config_of(budget=15), diverging_table),
 }

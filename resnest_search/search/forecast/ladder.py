@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,19 +21,19 @@ __all__ = ["Climb", "Ladder", "Levels", "rungs_of"]
 
 Array = NDArray[np.float64]
 _FACTOR = 3  # from one rung to the next
-_LEAST = 1.5  # by which the full length exceeds the last rung before it
+_GAP = 1.5  # by which the full length exceeds the last rung before it
 _TRUST = (0.5, 0.2)  # in what costs let expect, before and after the first epoch
 _GAIN = SPREAD / 2  # deviation of a value from its last one, while nothing is known
 _MOST = 160  # trials that one rung's process knows: its time grows with their cube
 _MOST_FITTED = 64  # that its hyperparameters are fitted to
-_REFIT_ALL = 20  # looks up to which each further one is fitted to
-_REFIT_GROWTH = 1.25  # of the looks, after which hyperparameters are fitted again
+_FIT_ALL = 20  # looks up to which each further one is fitted to
+_FIT_GROWTH = 1.25  # of the looks, after which hyperparameters are fitted again
 
 
 def rungs_of(epochs: int) -> tuple[int, ...]:
     """Epochs at which curves are looked at: 1, 3, 9, 27 and so on, and the full length."""
     rungs = [1] if epochs > 1 else []
-    while rungs and rungs[-1] * _FACTOR * _LEAST <= epochs:
+    while rungs and rungs[-1] * _FACTOR * _GAP <= epochs:
         rungs.append(rungs[-1] * _FACTOR)
     return (*rungs, epochs)
 
@@ -121,7 +121,7 @@ class Ladder:
         expected = outlook.expected(reference)
         self._hope = float(expected.mean()), float(expected.std()) or 1.0
         self._kept: dict[int, tuple[int, Climb]] = {}
-        self._fits: dict[int, Mapping[int, Array]] = {}
+        self._fitted: tuple[Hashable, Mapping[int, Array]] | None = None  # with what to
 
     # Reading trials
 
@@ -208,20 +208,19 @@ class Ladder:
 
     def _hyperparameters(self, climbs: Sequence[Climb]) -> Mapping[int, Array]:
         """Of each rung's process, fitted to the first looks."""
-        count = sum(climb.rungs for climb in climbs)
-        learnt = _learnt_from(count)
-        if learnt not in self._fits:
-            order = sorted(
-                (moment, climb.number if climb.number is not None else -1, rung, index)
-                for index, climb in enumerate(climbs)
-                for rung, moment in enumerate(climb.moments, start=1)
-            )
-            reached: dict[int, int] = {}
-            for _, _, rung, index in order[:learnt]:
-                reached[index] = max(rung, reached.get(index, 0))
-            early = [climbs[index].until(rung) for index, rung in sorted(reached.items())]
-            self._fits[learnt] = Chain(self, early, None).hyperparameters
-        return self._fits[learnt]
+        order = sorted(
+            (moment, climb.number if climb.number is not None else -1, rung, index)
+            for index, climb in enumerate(climbs)
+            for rung, moment in enumerate(climb.moments, start=1)
+        )
+        first = order[: _learnt_from(len(order))]
+        reached = {index: rung for _, _, rung, index in first}  # the last of each
+        # What the first looks are may change: a trial fails, or further seeds of it are trained.
+        early = [climbs[index].until(rung) for index, rung in reached.items()]
+        key = tuple((climb.number, climb.rungs, repr(climb.final)) for climb in early)
+        if self._fitted is None or self._fitted[0] != key:
+            self._fitted = key, Chain(self, early, None).hyperparameters
+        return self._fitted[1]
 
 
 class Chain:
@@ -310,11 +309,11 @@ def _representative(climbs: Sequence[Climb], rung: int) -> Sequence[Climb]:
     return [climbs[index] for index in np.sort(chosen)]
 
 
-_STEPS = [_REFIT_ALL]
+_STEPS = [_FIT_ALL]
 while _STEPS[-1] < 10**7:
-    _STEPS.append(math.ceil(_STEPS[-1] * _REFIT_GROWTH))
+    _STEPS.append(math.ceil(_STEPS[-1] * _FIT_GROWTH))
 
 
 def _learnt_from(count: int) -> int:
     """How many of so many looks the hyperparameters are fitted to."""
-    return count if count <= _REFIT_ALL else _STEPS[bisect.bisect_right(_STEPS, count) - 1]
+    return count if count <= _FIT_ALL else _STEPS[bisect.bisect_right(_STEPS, count) - 1]

@@ -20,7 +20,6 @@ from resnest_search.search.situation import Goal
 __all__ = ["Finished", "Outlook", "Prospect"]
 
 Array = NDArray[np.float64]
-_WEIGHT = 1.5  # units of a feature for a deviation of the prior's values
 _TREND_BELOW = 3  # finished trials, from which on the data speak for themselves
 _REFIT_ALL = 60  # finished trials up to which each further one is learned from at once
 _REFIT_SHARE = 0.1  # growth after which a model is fitted again, beyond that
@@ -132,9 +131,7 @@ class Outlook:
     def learn_prior(self, known: Sequence[tuple[Prospect, float]]) -> None:
         """Take over what was found out about candidates that were trained differently.
 
-        What a model of those values says of a candidate becomes one more of its features, and
-        its expected value while fewer than three trials have finished: how far it holds here,
-        this sweep's own trials decide.
+        What a model of those values says of a candidate is what is expected of it here.
 
         Args:
             known: candidates with their final values, as they were reported.
@@ -162,12 +159,6 @@ class Outlook:
         costs = np.array([prospect.costs for prospect in prospects])
         return self._ahead(np.array([prospect.features for prospect in prospects]), costs)
 
-    def _inputs(self, features: Array) -> Array:
-        """Features with the prior's word on each, where there is one."""
-        if self._expected is None:
-            return features
-        return np.column_stack([features, _WEIGHT * self._expected(features)])
-
     def _ahead(self, features: Array, costs: Array) -> Array:
         """What is expected before three trials have finished, up to a constant."""
         if self._expected is None:
@@ -186,12 +177,11 @@ class Outlook:
             curve = np.array([prospect.value for prospect in prospects])
         finals = finished.finals[rows]
         known = finished.features[rows]
-        inputs, known_inputs = self._inputs(features), self._inputs(known)
         if len(rows) >= _TREND_BELOW:
-            return forecast(inputs, curve, known_inputs, known_curve, finals)
+            return forecast(features, curve, known, known_curve, finals)
         ahead = self._ahead(features, np.array([prospect.costs for prospect in prospects]))
         behind = self._ahead(known, finished.costs[rows])
-        found = forecast(inputs, None, known_inputs, None, finals - behind)
+        found = forecast(features, None, known, None, finals - behind)
         return Forecast(found.mean + ahead, found.deviation, found.evidence)
 
     def _whole(self, trial: FrozenTrial) -> _Whole | None:

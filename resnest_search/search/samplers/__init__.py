@@ -1,7 +1,7 @@
 """Samplers: which candidate to try next."""
 
 from resnest_search.search.samplers.factory import build_sampler
-from resnest_search.search.samplers.known_cost import KnownCostSampler, too_little
+from resnest_search.search.samplers.known_cost import KnownCostSampler, nothing_left
 from resnest_search.search.samplers.ordered import OrderedSampler
 from resnest_search.search.samplers.quasi_random import QuasiRandomSampler
 from resnest_search.search.samplers.stock import StockSampler
@@ -12,5 +12,5 @@ __all__ = [
     "QuasiRandomSampler",
     "StockSampler",
     "build_sampler",
-    "too_little",
+    "nothing_left",
 ]

@@ -19,7 +19,7 @@ from resnest_search.search.situation import Choice, Goal, Sampler, Situation
 from resnest_search.space import Candidate, Space
 from resnest_search.study.study import paused_because
 
-__all__ = ["KnownCostSampler", "too_little"]
+__all__ = ["KnownCostSampler", "nothing_left"]
 
 Array = NDArray[np.float64]
 _MOST = 2000  # new candidates that one proposal weighs
@@ -29,6 +29,8 @@ _MARGIN = 0.1  # of the range beyond the worst, where hypervolume begins
 _PAIRS = 16  # draws, each with its mirror image, of what is being trained
 _CELLS = 50_000  # of the cost space, beyond which there are fewer draws
 _MOST_CELLS = 1_000_000  # beyond which the front is thinned: four costs and more
+_TELLING = 3  # finished trials, before which the scale of values is a guess
+_FINEST = 1e-4  # share of the hypervolume that is shown
 _MANY = 100  # times, beyond which nobody wants to know
 _WEIGHED = 100  # steps that are weighed over these draws: the best ones if all ends as forecast
 
@@ -49,14 +51,13 @@ class _Scores:
     """What steps are worth.
 
     Attributes:
-        gains: expected growth of the front's hypervolume, (n,).
-        rates: of that for the price, up to a common factor, (n,).
-        whole: the hypervolume of what has finished.
+        share: expected growth of the hypervolume, of that so far, (n,); infinite before enough
+            has finished to tell.
+        rates: of the growth for the price, up to a common factor, (n,).
     """
 
-    gains: Array
+    share: Array
     rates: Array
-    whole: float
 
 
 class KnownCostSampler(Sampler):
@@ -125,12 +126,12 @@ class KnownCostSampler(Sampler):
         if not any(other.state == TrialState.COMPLETE for other in situation.trials):
             return None
         own = self._of_trial(trial, situation, self._seconds(situation.trials))
-        room = situation.affordable + own.left  # what it leaves is free for another
-        steps = [own, *(step for step in self._steps(situation) if step.left <= room)]
-        scores = self._scores(steps, situation, without=trial.number)
+        others = [step for step in self._steps(situation) if step.left <= situation.affordable]
+        steps = [own, *others]
+        scores = self._scores(steps, situation, own=trial.number)
         rates = scores.rates
-        if scores.whole > 0 and scores.gains[0] < situation.tolerance * scores.whole:
-            return Choice(False, too_little(scores.gains[0] / scores.whole))
+        if scores.share[0] < situation.tolerance:
+            return Choice(False, f"promises {_percent(scores.share[0])}")
         best = int(np.argmax(rates))
         if best == 0:
             return Choice(True, "no other step promises more for its training")
@@ -140,13 +141,8 @@ class KnownCostSampler(Sampler):
 
     def promised(self, situation: Situation) -> float:
         """The most that any step is expected to add, as a share of the hypervolume so far."""
-        if not any(trial.state == TrialState.COMPLETE for trial in situation.trials):
-            return math.inf
         steps = self._steps(situation)
-        if not steps:
-            return 0.0
-        scores = self._scores(steps, situation)
-        return float(scores.gains.max()) / scores.whole if scores.whole > 0 else math.inf
+        return float(self._scores(steps, situation).share.max()) if steps else 0.0
 
     # Steps and their worth
 
@@ -193,9 +189,9 @@ class KnownCostSampler(Sampler):
         return found
 
     def _scores(
-        self, steps: Sequence[_Step], situation: Situation, without: int | None = None
+        self, steps: Sequence[_Step], situation: Situation, own: int | None = None
     ) -> _Scores:
-        """What each step is worth; one trial at work may be among them."""
+        """What each step is worth; the first may be that of a trial at work."""
         ladder = self._known(situation)
         climbs = ladder.climbs(situation.trials)
         finished = [climb for climb in climbs if not math.isnan(climb.final)]
@@ -204,7 +200,7 @@ class KnownCostSampler(Sampler):
             for trial in situation.trials
             if trial.state == TrialState.RUNNING
             and not paused_because(trial)
-            and trial.number != without
+            and trial.number != own
         ]
         count, every = len(steps), [*(step.climb for step in steps), *live]
         found = ladder.chain(climbs).forecast(every)
@@ -219,8 +215,8 @@ class KnownCostSampler(Sampler):
         best = best[_thinned(finals[best], costs.shape[1])]
         heights, front = finals[best], np.concatenate([known[best], costs[count:]])
         at_work = 1 + len(live) if live else 0
-        share = at_work / (count + len(live))
-        prices = np.array([step.seconds for step in steps]) ** (1 - share)
+        prices = np.array([step.seconds for step in steps])
+        prices **= 1 - at_work / (count + len(live))
 
         def gained(chosen: NDArray[np.int64], ends: Array) -> Array:
             values = np.broadcast_to(heights, (len(ends), len(heights)))
@@ -235,18 +231,20 @@ class KnownCostSampler(Sampler):
             )
 
         gains = gained(np.arange(count), mean[None, count:])
-        whole = hypervolume(
-            np.column_stack([-finals, known]), np.concatenate([[-reference], limits])
-        )
+        share = np.full(count, math.inf)
+        if situation.tolerance and len(finished) >= _TELLING:
+            points = np.column_stack([-finals, known])
+            share = gains / hypervolume(points, np.concatenate([[-reference], limits]))
         if not live:
-            return _Scores(gains, gains / prices, whole)
+            return _Scores(share, gains / prices)
         rng = np.random.default_rng([self._seed, len(situation.trials), len(finished)])
         cells = (len(front) + 1) ** costs.shape[1]
-        first = np.sort(np.argsort(-gains / prices, kind="stable")[:_WEIGHED])
+        first = np.argsort(-gains / prices, kind="stable")[:_WEIGHED]
+        first = np.unique(first if own is None else np.append(first, 0))
         weighed = np.full(count, -math.inf)
         drawn = gained(first, _draws(mean[count:], deviation[count:], cells, rng))
         weighed[first] = drawn / prices[first]
-        return _Scores(gains, weighed, whole)
+        return _Scores(share, weighed)
 
     def _known(self, situation: Situation) -> Ladder:
         """The ladder, made of what does not change during a sweep."""
@@ -258,8 +256,11 @@ class KnownCostSampler(Sampler):
             if every is None:
                 # Also what has a trial by now: a resumed sweep must have the same reference.
                 every = self._drawn(np.random.default_rng(self._seed), lambda _: True)
-            sample = [c for c in every[:: -(-len(every) // _MOST) or 1] if situation.costs(c)]
-            reference = [self._of(candidate, situation) for candidate in sample]
+            if len(every) > _MOST:
+                chosen = np.random.default_rng(self._seed).choice(len(every), _MOST, replace=False)
+                every = [every[index] for index in np.sort(chosen)]
+            measured = [candidate for candidate in every if situation.costs(candidate)]
+            reference = [self._of(candidate, situation) for candidate in measured or every]
             self._ladder = Ladder(self._goal, self._outlook, reference)
         return self._ladder
 
@@ -273,15 +274,20 @@ class KnownCostSampler(Sampler):
         return _Seconds([] if self._price == "epochs" else trials, self._price)
 
 
-def too_little(share: float) -> str:
-    """Why what promises no more than a share of the hypervolume is not trained, in words."""
-    return f"promises {100 * share:.2g} % of the hypervolume, less than search.tolerance"
+def nothing_left(share: float) -> str:
+    """Why a sweep ends whose best step promises a share of the hypervolume, in words."""
+    return f"nothing that is left promises more than {_percent(share)}"
+
+
+def _percent(share: float) -> str:
+    shown = f"{100 * share:.2g}" if share >= _FINEST else f"under {100 * _FINEST:g}"
+    return f"{shown} % of the hypervolume, less than search.tolerance"
 
 
 def _times(more: float, less: float) -> str:
     if more > _MANY * less:
         return f"over {_MANY} times as much"
-    return f"{more / less:.2g} times as much"
+    return f"{more / less:.3g} times as much"
 
 
 def _draws(mean: Array, deviation: Array, cells: int, rng: np.random.Generator) -> Array:
