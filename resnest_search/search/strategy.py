@@ -115,12 +115,14 @@ class Strategy:
             )
         rungs = {*self._pruner.rungs(config.epochs), *self._sampler.rungs()}
         self.rungs = tuple(sorted(rungs))
+        trials = study.trials()
+        # A killed driver may have noted less: what happens next comes after what the study has.
+        elapsed = max([elapsed, *(last_event(trial) for trial in trials)])
         self._clock = clock
         self._started = clock() - elapsed
-        self._bounds = Bounds(study, config, lambda: self.elapsed)
         self._noted = elapsed  # seconds that the study knows of
+        self._bounds = Bounds(study, config, lambda: self.elapsed)
         self._live: set[int] = set()  # trials that somebody trains now
-        trials = study.trials()
         running = [trial for trial in trials if trial.state == TrialState.RUNNING]
         self._paused = {t.number for t in running if paused_because(t)}
         self._interrupted = [t.number for t in running if t.number not in self._paused]

@@ -392,7 +392,7 @@ def test_the_default_paused_and_pruned_in_what_is_killed_here() -> None:
     study, _ = run(SWEEPS["known cost"][0])
     assert any("paused" in trial.user_attrs for trial in study.trials())
     assert all(trial.state.name == "COMPLETE" for trial in study.trials())
-    study, _ = run(SWEEPS["known cost, tolerance"][0])
+    study, _ = run(SWEEPS["known cost, tolerance"][0], workers=5)
     assert "PRUNED" in {trial.state.name for trial in study.trials()}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -170,6 +170,7 @@ def test_what_failed_teaches_nothing() -> None:
     assert not ladder_of().climbs([trial_of(0, [0.1, 0.1, 0.1], TrialState.FAIL)])
 
 
+@settings(max_examples=15)
 @given(st.integers(0, 10**6))
 def test_made_anew_it_says_the_same(seed: int) -> None:
     """Whatever was asked of a ladder before: a resumed sweep decides as the killed one would."""
