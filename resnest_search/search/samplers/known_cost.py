@@ -101,6 +101,7 @@ class KnownCostSampler(Sampler):
         self._pausing = pausing
         self._outlook = Outlook(goal)
         self._ladder: Ladder | None = None  # once the candidates are known
+        self._fresh: dict[str, Climb] = {}  # of new candidates, which do not change
 
     def rungs(self) -> tuple[int, ...]:
         """See Sampler."""
@@ -152,7 +153,7 @@ class KnownCostSampler(Sampler):
         for candidate in self._new(situation) if situation.may_start else ():
             left = self._goal.epochs
             price = left * seconds.of(situation.costs(candidate))
-            climb = Climb(self._of(candidate, situation))
+            climb = self._climb(candidate, situation)
             steps.append(_Step(climb, price, left, candidate=candidate))
         return steps
 
@@ -257,6 +258,15 @@ class KnownCostSampler(Sampler):
             reference = [self._of(candidate, situation) for candidate in sample]
             self._ladder = Ladder(self._goal, self._outlook, reference)
         return self._ladder
+
+    def _climb(self, candidate: Candidate, situation: Situation) -> Climb:
+        """A new candidate; of a finite space kept, since every decision wants all of them."""
+        if situation.unused is None:
+            return Climb(self._of(candidate, situation))
+        found = self._fresh.get(candidate.identity)
+        if found is None:
+            found = self._fresh[candidate.identity] = Climb(self._of(candidate, situation))
+        return found
 
     def _of(self, candidate: Candidate, situation: Situation) -> Prospect:
         parameters = self._space.optuna_parameters(candidate)
