@@ -3,15 +3,18 @@
     python benchmarks/scale.py --table FILE                   # 40 full trainings of a table
     python benchmarks/scale.py --trials 1000 10000            # sweeps of many made-up trials
     python benchmarks/scale.py --trials 1000 10000 --most 600 # at most ten minutes of CPU time each
+    python benchmarks/scale.py --filled 1000 10000 --most 60  # a minute of what comes after so many
 
 Everything runs in the simulator with the sampler and the pruner that `conf/config.yaml` names, each
 search in a process of its own.
 
-A table is searched by one worker with a budget, once with the study in memory and once with SQLite.
-Of many trials every one is a variant of its own with a made-up curve of nine epochs; 16 virtual
-workers, the study in memory, no budget. Decisions are calls of ``Strategy.report``, proposals those
-of ``Strategy.next``. Times are CPU times of the process unless it says wall, so that other work on
-the machine matters less. Prints Markdown.
+A table is searched by one worker with a budget, once with the study in memory and once with
+SQLite. Of many trials every one is a variant of its own with a made-up curve of nine epochs; 16
+virtual workers, the study in memory, no budget. With ``--filled`` they are there already, by random
+order and Pareto halving, which takes minutes, and the default goes on for ``--most`` seconds.
+Decisions are calls of ``Strategy.report``, proposals those of ``Strategy.next``. Times are CPU
+times of the process unless it says wall, so that other work on the machine matters less. Prints
+Markdown.
 """
 
 from __future__ import annotations
@@ -38,7 +41,6 @@ import yaml
 from search_peers.own import method
 
 from resnest_search.configuration.schema import (
-    MethodConfig,
     ModelConfig,
     SearchConfig,
     SweepConfig,
@@ -154,8 +156,8 @@ def main(words: Sequence[str] | None = None) -> None:
     print("\n".join(head(asked, words)))
     for path in asked.table:
         print("\n".join(table_section(path, asked.trainings, methods, asked.most)), flush=True)
-    if asked.trials:
-        for line in trials_section(asked.trials, methods, asked.most):
+    for numbers, is_filled in ((asked.trials, False), (asked.filled, True)):
+        for line in trials_section(numbers, methods, asked.most, is_filled) if numbers else ():
             print(line, flush=True)
 
 
@@ -166,11 +168,14 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--table", type=Path, nargs="+", default=[], metavar="FILE")
     parser.add_argument("--trainings", type=int, default=40, help="the budget in full trainings")
     parser.add_argument("--trials", type=int, nargs="+", default=[], help="of made-up sweeps")
+    parser.add_argument("--filled", type=int, nargs="+", default=[], help="trials to begin with")
     parser.add_argument("--sampler", default=default["sampler"], help="NAME or NAME:KEY=VALUE,…")
     parser.add_argument("--pruner", default=default["pruner"])
     parser.add_argument("--most", type=float, default=math.inf, help="CPU seconds of a search")
     asked = parser.parse_args(words)
-    if not asked.table and not asked.trials:
+    if asked.filled and asked.most == math.inf:
+        parser.error("--filled: goes on for --most seconds; needed: --most")
+    if not (asked.table or asked.trials or asked.filled):
         asked.trials = [1000, 10000]
     return asked
 
@@ -259,20 +264,28 @@ def of_table(
 # Many trials
 
 
-def trials_section(numbers: Sequence[int], methods: tuple[str, str], most: float) -> Iterator[str]:
+def trials_section(
+    numbers: Sequence[int], methods: tuple[str, str], most: float, is_filled: bool
+) -> Iterator[str]:
     """Sweeps of so many trials, a line at a time."""
     heads = ["trials", "begun", "complete", "epochs", "decisions p50", "p99", "proposals p50"]
     heads += ["p99", "p99 of the last tenth", "of the slowest", "CPU, s", "ms an epoch"]
-    yield from ["", "## Many trials", "", *header([*heads, "peak, MiB"])]
+    yield from [
+        "",
+        f"## {'After many trials' if is_filled else 'Many trials'}",
+        "",
+        *header([*heads, "peak, MiB"]),
+    ]
     seconds: dict[int, float] = {}
     reports = []
     for number in numbers:
-        found = alone(of_trials, number, *methods, most)
+        found = alone(of_trials, number, *methods, most, is_filled)
         tenths = [found.proposals.milliseconds(0.99, i / 10, (i + 1) / 10) for i in range(10)]
         times = [found.decisions.milliseconds(share) for share in (0.5, 0.99)]
         times += [found.proposals.milliseconds(share) for share in (0.5, 0.99)]
         times += [tenths[-1], max(tenths)]
-        name = str(number) if found.whole else f"{number}, cut off"
+        is_cut = not (found.whole or is_filled)
+        name = f"{number}, cut off" if is_cut else str(number)
         counts = map(str, (found.begun, found.complete, found.epochs))
         cells = [name, *counts, *(f"{t:.2f}" for t in times), f"{found.cpu:.0f}"]
         cells += [f"{1e3 * found.cpu / max(1, found.epochs):.1f}", f"{found.peak:.0f}"]
@@ -288,26 +301,30 @@ def trials_section(numbers: Sequence[int], methods: tuple[str, str], most: float
     yield reports[-1]
 
 
-def of_trials(trials: int, sampler: str, pruner: str, most: float) -> Measured:
-    """Search among made-up variants."""
+def of_trials(trials: int, sampler: str, pruner: str, most: float, is_filled: bool) -> Measured:
+    """Search among made-up variants, or go on where a faster search has begun so many."""
     formula, space = Formula(), _space()
     costings = {c.network: Costing(formula.costs(c.variant), "-", "-") for c in space.networks}
-    methods: list[MethodConfig] = [method("sampler", sampler), method("pruner", pruner)]
-    config = SearchConfig(
-        objectives=OBJECTIVES,
-        trials=trials,
-        epochs=EPOCHS,
-        sampler=methods[0],
-        pruner=methods[1],
-    )
     study = SweepStudy.create(None, OBJECTIVES)
     clock = VirtualClock()
-    strategy = Strategy(study, space, config, costings, clock=clock)
 
-    def run() -> None:
+    def made(sampler: str, pruner: str, trials: int | None) -> Strategy:
+        config = SearchConfig(
+            objectives=OBJECTIVES,
+            trials=trials,
+            epochs=EPOCHS,
+            sampler=method("sampler", sampler),
+            pruner=method("pruner", pruner),
+        )
+        return Strategy(study, space, config, costings, clock=clock)
+
+    def run(strategy: Strategy) -> None:
         simulate(strategy, formula, clock, WORKERS)  # type: ignore[arg-type]  # epoch() is enough
 
-    found = measured(study, strategy, run, most)
+    if is_filled:
+        run(made("random", "pareto_halving", trials))
+    strategy = made(sampler, pruner, None if is_filled else trials)
+    found = measured(study, strategy, lambda: run(strategy), most)
     found.report = report(study)
     return found
 
