@@ -1,42 +1,58 @@
-"""A sweep of 10,000 trials in the simulator: decisions, proposals, writes, memory, the report.
+"""What the default search itself costs: decisions, proposals, CPU time, memory, writes, the report.
 
-    python benchmarks/scale.py                                  # 1,000, 3,000 and 10,000 trials
-    python benchmarks/scale.py --trials 300 1000 --pruner front_probability
+    python benchmarks/scale.py --table FILE                   # 40 full trainings of a table
+    python benchmarks/scale.py --trials 1000 10000            # sweeps of many made-up trials
+    python benchmarks/scale.py --trials 1000 10000 --most 600 # at most ten minutes of CPU time each
+    python benchmarks/scale.py --filled 1000 10000 --most 60  # a minute of what comes after so many
 
-Every trial is a variant of its own with a made-up curve of nine epochs; 16 virtual workers, the
-study in memory. Prints, for each number of trials, the time of the pruner's decisions and of the
-sampler's proposals, the rest of the strategy, all of it for each trial, and the growth of resident
-memory; then what the report of the largest sweep takes, and what a trial's writes take in SQLite.
+Everything runs in the simulator with the sampler and the pruner that `conf/config.yaml` names, each
+search in a process of its own.
+
+A table is searched by one worker with a budget, once with the study in memory and once with
+SQLite. Of many trials every one is a variant of its own with a made-up curve of nine epochs; 16
+virtual workers, the study in memory, no budget. With ``--filled`` they are there already, by random
+order and Pareto halving, which takes minutes, and the default goes on for ``--most`` seconds.
+Decisions are calls of ``Strategy.report``, proposals those of ``Strategy.next``. Times are CPU
+times of the process unless it says wall, so that other work on the machine matters less. Prints
+Markdown.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
 import math
+import multiprocessing
 import platform
+import resource
 import shlex
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
-import psutil
+import yaml
+from search_peers.own import method
 
-from resnest_search.configuration.schema import MethodConfig, ModelConfig, SearchConfig
+from resnest_search.configuration.schema import (
+    ModelConfig,
+    SearchConfig,
+    SweepConfig,
+)
+from resnest_search.configuration.shipped import shipped_folder
 from resnest_search.metrics import COSTS
 from resnest_search.report.html import write_report
 from resnest_search.report.table import trials_csv
 from resnest_search.search import Strategy
-from resnest_search.search.pruners import FrontProbabilityPruner, ParetoHalvingPruner
-from resnest_search.search.samplers import KnownCostSampler, OrderedSampler
-from resnest_search.simulation.simulator import VirtualClock, simulate
-from resnest_search.space import Space
+from resnest_search.simulation.simulator import VirtualClock, simulate, simulated
+from resnest_search.simulation.table import Table
+from resnest_search.space import Candidate, Space
 from resnest_search.study.costing import Costing
 from resnest_search.study.read import read_sweep
 from resnest_search.study.record import Epoch
@@ -45,15 +61,82 @@ from resnest_search.variant import Variant
 
 EPOCHS, WORKERS = 9, 16
 OBJECTIVES = ["accuracy", "latency_ms", "memory_mib"]
-PRUNERS = {"pareto_halving": ParetoHalvingPruner, "front_probability": FrontProbabilityPruner}
-SAMPLERS = {"random": OrderedSampler, "known_cost": KnownCostSampler}
+WRITES = ("start", "record", "pause", "go_on", "finish")  # of a study, that are timed in SQLite
+GOALS = (
+    "goals: p99 of decisions at most 20 ms, of proposals 300 ms, 40 full trainings in 120 s of CPU",
+    "time; 10,000 trials in at most 12 times the time of 1,000, p99 of proposals 300 ms at the end",
+)
+
+
+class TooLongError(Exception):
+    """A search has used up what it was given."""
+
+
+@dataclass
+class Calls:
+    """Seconds of every call of a method, by CPU and by wall clock."""
+
+    cpu: list[float] = field(default_factory=list)
+    wall: list[float] = field(default_factory=list)
+
+    def milliseconds(self, share: float, begin: float = 0.0, end: float = 1.0) -> float:
+        """What this share of the calls in a part of all stayed below, in CPU time."""
+        part = self.cpu[int(begin * len(self.cpu)) : math.ceil(end * len(self.cpu))]
+        return 1e3 * float(np.quantile(part, share)) if part else math.nan
+
+    def shown(self) -> list[str]:
+        """Number, p50, p99 and maximum, and p99 by wall clock."""
+        if not self.cpu:
+            return ["0", "-", "-", "-", "-"]
+        wall = 1e3 * float(np.quantile(self.wall, 0.99))
+        times = [*(self.milliseconds(share) for share in (0.5, 0.99, 1)), wall]
+        return [str(len(self.cpu)), *(f"{t:.2f}" for t in times)]
+
+
+@dataclass
+class Measured:
+    """What a search took.
+
+    Attributes:
+        decisions: all of them.
+        looks: those on an epoch at a rung, where forecasts are made.
+        proposals: steps that were asked for.
+        cpu: seconds of the whole simulation, without reading or making the space.
+        begun: trials.
+        complete: of them.
+        epochs: that were trained.
+        whole: whether it came to its end.
+        peak: MiB of resident memory at most, everything included.
+        idle: MiB of it before the search.
+        writes: seconds of a study's writes by name.
+        report: what the report took, in words.
+    """
+
+    decisions: Calls = field(default_factory=Calls)
+    looks: Calls = field(default_factory=Calls)
+    proposals: Calls = field(default_factory=Calls)
+    cpu: float = 0.0
+    begun: int = 0
+    complete: int = 0
+    epochs: int = 0
+    whole: bool = True
+    peak: float = 0.0
+    idle: float = 0.0
+    writes: dict[str, list[float]] = field(default_factory=dict)
+    report: str = ""
+
+    @property
+    def strategy(self) -> float:
+        """CPU seconds within the strategy."""
+        return sum(self.decisions.cpu) + sum(self.proposals.cpu)
 
 
 class Formula:
     """Curves and costs of any variant, the same at each call."""
 
-    def epoch(self, variant: Variant, seed: int, epoch: int) -> Epoch:
+    def epoch(self, candidate: Candidate, seed: int, epoch: int) -> Epoch:
         """One epoch: it rises with the load, at a rate and to a height of the variant's own."""
+        variant = candidate.variant
         draw = np.random.default_rng([seed, variant.radix, variant.cardinality, variant.width])
         height = 1 - 0.4 * math.exp(-3 * _load(variant)) - abs(draw.normal(0, 0.02))
         accuracy = height * (1 - math.exp(-draw.uniform(0.4, 1.2) * epoch))
@@ -66,120 +149,199 @@ class Formula:
         return {name: (0.2 + load) * draw.uniform(0.8, 1.25) for name in COSTS}
 
 
-class Watch:
-    """Seconds of every call of a method, while it is entered."""
-
-    def __init__(self, kind: type[Any], name: str) -> None:
-        self.seconds: list[float] = []
-        self._kind, self._name = kind, name
-        self._method: Callable[..., Any] = getattr(kind, name)
-
-    def __enter__(self) -> Watch:
-        method, seconds = self._method, self.seconds
-
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            start = time.perf_counter()
-            try:
-                return method(*args, **kwargs)
-            finally:
-                seconds.append(time.perf_counter() - start)
-
-        setattr(self._kind, self._name, timed)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        setattr(self._kind, self._name, self._method)
-
-    def quantile(self, share: float) -> float:
-        """Milliseconds that this share of the calls stayed below."""
-        return 1e3 * float(np.quantile(self.seconds, share)) if self.seconds else 0.0
+def main(words: Sequence[str] | None = None) -> None:
+    """Search and print."""
+    asked = arguments(words)
+    methods = asked.sampler, asked.pruner
+    print("\n".join(head(asked, words)))
+    for path in asked.table:
+        print("\n".join(table_section(path, asked.trainings, methods, asked.most)), flush=True)
+    for numbers, is_filled in ((asked.trials, False), (asked.filled, True)):
+        for line in trials_section(numbers, methods, asked.most, is_filled) if numbers else ():
+            print(line, flush=True)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the sweeps and print the tables."""
-    options = _options(arguments)
-    print(f"`{shlex.join(['python', *sys.orig_argv[1:]])}`; {platform.processor()}, ", end="")
-    print(f"Python {platform.python_version()}, optuna {optuna.__version__}\n")
-    heads = ["trials", "complete", "decisions", "p50 ms", "p99 ms", "max ms", "proposals"]
-    heads += ["p50 ms", "p99 ms", "all, s", "ms a trial", "memory, MiB"]
-    print(f"| {' | '.join(heads)} |\n|" + " ---: |" * len(heads))
-    study = None
-    for trials in options.trials:
-        study = _row(trials, options.sampler, options.pruner)
-    if study is not None:
-        _report(study)
-    _sqlite(options.sampler, options.pruner)
+def arguments(words: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    default = shipped()
+    parser.add_argument("--table", type=Path, nargs="+", default=[], metavar="FILE")
+    parser.add_argument("--trainings", type=int, default=40, help="the budget in full trainings")
+    parser.add_argument("--trials", type=int, nargs="+", default=[], help="of made-up sweeps")
+    parser.add_argument("--filled", type=int, nargs="+", default=[], help="trials to begin with")
+    parser.add_argument("--sampler", default=default["sampler"], help="NAME or NAME:KEY=VALUE,…")
+    parser.add_argument("--pruner", default=default["pruner"])
+    parser.add_argument("--most", type=float, default=math.inf, help="CPU seconds of a search")
+    asked = parser.parse_args(words)
+    if asked.filled and asked.most == math.inf:
+        parser.error("--filled: goes on for --most seconds; needed: --most")
+    if not (asked.table or asked.trials or asked.filled):
+        asked.trials = [1000, 10000]
+    return asked
 
 
-def _row(trials: int, sampler: str, pruner: str) -> SweepStudy:
-    gc.collect()
-    before = psutil.Process().memory_info().rss
-    start = time.perf_counter()
-    name = "step" if sampler == "known_cost" else "propose"
-    with (
-        Watch(PRUNERS[pruner], "explain") as decisions,
-        Watch(SAMPLERS[sampler], name) as proposals,
-    ):
-        study = _searched(trials, sampler, pruner, None)
-    seconds = time.perf_counter() - start
-    gc.collect()
-    grown = (psutil.Process().memory_info().rss - before) / 2**20
-    complete = sum(t.state.name == "COMPLETE" for t in study.trials())
-    times = [f"{watch.quantile(q):.2f}" for watch, q in ((decisions, 0.5), (decisions, 0.99))]
-    cells = [trials, complete, len(decisions.seconds), *times, f"{decisions.quantile(1):.1f}"]
-    cells += [len(proposals.seconds), *(f"{proposals.quantile(q):.2f}" for q in (0.5, 0.99))]
-    cells += [f"{seconds:.1f}", f"{1e3 * seconds / trials:.1f}", f"{grown:.0f}"]
-    print(f"| {' | '.join(map(str, cells))} |", flush=True)
-    return study
+def shipped() -> dict[str, str]:
+    """Sampler and pruner that are taken where nobody names one."""
+    loaded = yaml.safe_load((shipped_folder("conf") / "config.yaml").read_text(encoding="utf-8"))
+    named = {key: name for entry in loaded["defaults"] if isinstance(entry, dict)
+             for key, name in entry.items()}  # fmt: skip
+    return {group: named[f"search/{group}"] for group in ("sampler", "pruner")}
 
 
-def _searched(trials: int, sampler: str, pruner: str, url: str | None) -> SweepStudy:
+def head(asked: argparse.Namespace, words: Sequence[str] | None) -> list[str]:
+    """Command, methods, versions and goals."""
+    tables = {str(path): path.name for path in asked.table}
+    given = sys.argv[1:] if words is None else words
+    command = shlex.join(["benchmarks/scale.py", *(tables.get(word, word) for word in given)])
+    packages = ("numpy", "scipy", "optuna")
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in packages)
+    return [
+        f"- command: `python {command}`",
+        f"- machine: {processor()}",
+        f"- versions: Python {platform.python_version()}, {versions}",
+        f"- sampler `{asked.sampler}`, pruner `{asked.pruner}`",
+        f"- {GOALS[0]}",
+        f"  {GOALS[1]}",
+    ]
+
+
+def processor() -> str:
+    """Its name, where the system tells."""
+    cpus = Path("/proc/cpuinfo")
+    lines = cpus.read_text(encoding="utf-8").splitlines() if cpus.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+# A table
+
+
+def table_section(path: Path, trainings: int, methods: tuple[str, str], most: float) -> list[str]:
+    """A search of a table, in memory and with SQLite."""
+    heads = ["study", "calls", "n", "p50 ms", "p99 ms", "max ms", "p99 ms, wall"]
+    lines = ["", f"## {path.stem}, {trainings} full trainings", "", *header(heads)]
+    further = []
+    for name in ("memory", "SQLite"):
+        found = alone(of_table, path, trainings, *methods, name == "SQLite", most)
+        lines += [
+            row([name, "decisions", *found.decisions.shown()]),
+            row([name, "of them at a rung", *found.looks.shown()]),
+            row([name, "proposals", *found.proposals.shown()]),
+        ]
+        text = f"Study in {name}: {found.strategy:.1f} s of CPU time in the strategy, "
+        text += f"{found.cpu:.1f} s in all; {found.begun} trials begun, {found.complete} complete, "
+        text += f"{found.epochs} epochs{'' if found.whole else '; not whole'}; peak memory "
+        further.append(f"{text}{found.peak:.0f} MiB ({found.idle:.0f} before the search).")
+        if found.writes:
+            medians = [f"{n} {1e3 * statistics.median(s):.1f}" for n, s in found.writes.items()]
+            further.append(f"Writes, medians in ms by wall clock: {', '.join(medians)}.")
+    return [*lines, "", *further]
+
+
+def of_table(
+    path: Path, trainings: int, sampler: str, pruner: str, sqlite: bool, most: float
+) -> Measured:
+    """Search it."""
+    table = Table.read(path)
+    search = SearchConfig(
+        objectives=["accuracy", *table.cost_names],
+        epochs=table.epochs,
+        budget=trainings * table.epochs,
+        sampler=method("sampler", sampler),
+        pruner=method("pruner", pruner),
+    )
+    clock = VirtualClock()
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"sqlite:///{folder}/study.db" if sqlite else None
+        study, strategy = simulated(SweepConfig(search=search), table, clock, url)
+        found = measured(study, strategy, lambda: simulate(strategy, table, clock), most)
+        study.close()
+    if not sqlite:
+        found.writes = {}
+    return found
+
+
+# Many trials
+
+
+def trials_section(
+    numbers: Sequence[int], methods: tuple[str, str], most: float, is_filled: bool
+) -> Iterator[str]:
+    """Sweeps of so many trials, a line at a time."""
+    heads = ["trials", "begun", "complete", "epochs", "decisions p50", "p99", "proposals p50"]
+    heads += ["p99", "p99 of the last tenth", "of the slowest", "CPU, s", "ms an epoch"]
+    yield from [
+        "",
+        f"## {'After many trials' if is_filled else 'Many trials'}",
+        "",
+        *header([*heads, "peak, MiB"]),
+    ]
+    seconds: dict[int, float] = {}
+    reports = []
+    for number in numbers:
+        found = alone(of_trials, number, *methods, most, is_filled)
+        tenths = [found.proposals.milliseconds(0.99, i / 10, (i + 1) / 10) for i in range(10)]
+        times = [found.decisions.milliseconds(share) for share in (0.5, 0.99)]
+        times += [found.proposals.milliseconds(share) for share in (0.5, 0.99)]
+        times += [tenths[-1], max(tenths)]
+        is_cut = not (found.whole or is_filled)
+        name = f"{number}, cut off" if is_cut else str(number)
+        counts = map(str, (found.begun, found.complete, found.epochs))
+        cells = [name, *counts, *(f"{t:.2f}" for t in times), f"{found.cpu:.0f}"]
+        cells += [f"{1e3 * found.cpu / max(1, found.epochs):.1f}", f"{found.peak:.0f}"]
+        yield row(cells)
+        reports.append(found.report)
+        if found.whole:
+            seconds[number] = found.cpu
+    yield ""
+    if len(seconds) > 1:
+        low, high = min(seconds), max(seconds)
+        ratio = seconds[high] / seconds[low]
+        yield f"{high} trials take {ratio:.1f} times the time of {low}."
+    yield reports[-1]
+
+
+def of_trials(trials: int, sampler: str, pruner: str, most: float, is_filled: bool) -> Measured:
+    """Search among made-up variants, or go on where a faster search has begun so many."""
     formula, space = Formula(), _space()
     costings = {c.network: Costing(formula.costs(c.variant), "-", "-") for c in space.networks}
-    config = SearchConfig(
-        objectives=OBJECTIVES,
-        trials=trials,
-        epochs=EPOCHS,
-        sampler=MethodConfig(sampler),
-        pruner=MethodConfig(pruner),
-    )
-    study = SweepStudy.create(url, OBJECTIVES)
+    study = SweepStudy.create(None, OBJECTIVES)
     clock = VirtualClock()
-    strategy = Strategy(study, space, config, costings, clock=clock)
-    simulate(strategy, formula, clock, WORKERS)  # type: ignore[arg-type]  # epoch() is all it asks
-    return study
+
+    def made(sampler: str, pruner: str, trials: int | None) -> Strategy:
+        config = SearchConfig(
+            objectives=OBJECTIVES,
+            trials=trials,
+            epochs=EPOCHS,
+            sampler=method("sampler", sampler),
+            pruner=method("pruner", pruner),
+        )
+        return Strategy(study, space, config, costings, clock=clock)
+
+    def run(strategy: Strategy) -> None:
+        simulate(strategy, formula, clock, WORKERS)  # type: ignore[arg-type]  # epoch() is enough
+
+    if is_filled:
+        run(made("random", "pareto_halving", trials))
+    strategy = made(sampler, pruner, None if is_filled else trials)
+    found = measured(study, strategy, lambda: run(strategy), most)
+    found.report = report(study)
+    return found
 
 
-def _report(study: SweepStudy) -> None:
+def report(study: SweepStudy) -> str:
+    """What reading a study and writing its report take."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        start = time.perf_counter()
+        start = time.process_time()
         sweep = read_sweep(study, folder)
-        read = time.perf_counter() - start
-        start = time.perf_counter()
+        read = time.process_time() - start
         trials_csv(sweep, folder / "trials.csv")
         write_report(sweep, folder / "report.html")
-        written = time.perf_counter() - start
+        written = time.process_time() - start - read
         size = (folder / "report.html").stat().st_size / 2**20
-    print(
-        f"\nReport of {len(sweep.trials)} trials: read in {read:.1f} s, written in {written:.1f} s,"
-    )
-    print(f"{size:.1f} MiB of HTML.")
-
-
-def _sqlite(sampler: str, pruner: str, trials: int = 60) -> None:
-    names = ("start", "record", "pause", "go_on", "finish")
-    with tempfile.TemporaryDirectory() as folder:
-        watches = [Watch(SweepStudy, name) for name in names]
-        for watch in watches:
-            watch.__enter__()
-        study = _searched(trials, sampler, pruner, f"sqlite:///{folder}/study.db")
-        for watch in watches:
-            watch.__exit__()
-        study.close()
-    print(f"\nSQLite, {trials} trials, medians in ms:", end=" ")
-    medians = {n: w.seconds for n, w in zip(names, watches, strict=True) if w.seconds}
-    print(", ".join(f"{n} {1e3 * statistics.median(s):.1f}" for n, s in medians.items()))
+    text = f"Report of {len(sweep.trials)} trials: read in {read:.1f} s, written in {written:.1f} s"
+    return f"{text}, {size:.1f} MiB of HTML."
 
 
 def _space() -> Space:
@@ -192,12 +354,97 @@ def _load(variant: Variant) -> float:
     return (1 + 0.2 * variant.radix) * variant.cardinality * variant.width / 4096
 
 
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, nargs="+", default=[1000, 3000, 10000])
-    parser.add_argument("--sampler", choices=SAMPLERS, default="random")
-    parser.add_argument("--pruner", choices=PRUNERS, default="pareto_halving")
-    return parser.parse_args(arguments)
+# Measuring
+
+
+def alone(task: Callable[..., Measured], *given: Any) -> Measured:
+    """Run it in a process of its own, whose memory nobody else has grown."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(task, given)
+
+
+def measured(
+    study: SweepStudy, strategy: Strategy, run: Callable[[], None], most: float
+) -> Measured:
+    """A search, timed; cut off after so many CPU seconds."""
+    found = Measured(idle=_peak())
+    until = time.process_time() + most
+
+    def is_look(*given: Any) -> bool:
+        return given[2][-1].epoch in strategy.rungs
+
+    writes = {name: Calls() for name in WRITES}
+    with ExitStack() as stack:
+        for name, calls in writes.items():
+            stack.enter_context(timed(SweepStudy, name, calls))
+        stack.enter_context(timed(Strategy, "next", found.proposals, until=until))
+        stack.enter_context(timed(Strategy, "report", found.decisions, found.looks, is_look, until))
+        begun = time.process_time()
+        try:
+            run()
+        except TooLongError:
+            found.whole = False
+        found.cpu = time.process_time() - begun
+    trials = study.trials()
+    found.begun = len(trials)
+    found.complete = sum(trial.state.name == "COMPLETE" for trial in trials)
+    found.epochs = len(found.decisions.cpu)
+    found.peak = _peak()
+    found.writes = {name: calls.wall for name, calls in writes.items() if calls.wall}
+    return found
+
+
+@contextmanager
+def timed(
+    kind: type[Any],
+    name: str,
+    calls: Calls,
+    chosen: Calls | None = None,
+    is_chosen: Callable[..., bool] | None = None,
+    until: float = math.inf,
+) -> Iterator[None]:
+    """While this lasts, every call of a method is timed, and chosen ones once more."""
+    real: Callable[..., Any] = getattr(kind, name)
+
+    def call(*given: Any, **named: Any) -> Any:
+        cpu, wall = time.process_time(), time.perf_counter()
+        if cpu > until:
+            raise TooLongError
+        try:
+            return real(*given, **named)
+        finally:
+            took = time.process_time() - cpu, time.perf_counter() - wall
+            for kept in (calls, chosen if is_chosen and is_chosen(*given) else None):
+                if kept is not None:
+                    kept.cpu.append(took[0])
+                    kept.wall.append(took[1])
+
+    setattr(kind, name, call)
+    try:
+        yield
+    finally:
+        setattr(kind, name, real)
+
+
+def _peak() -> float:
+    """MiB of resident memory at most, so far."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+# Markdown
+
+
+def header(names: Sequence[str]) -> list[str]:
+    """First lines of a table, all columns but names to the right."""
+    marks = ["---" if name in ("study", "calls") else "---:" for name in names]
+    return [row(names), row(marks)]
+
+
+def row(cells: Sequence[str]) -> str:
+    """A row of a table."""
+    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

@@ -43,10 +43,8 @@ def expected_improvements(
         limits: costs at which it ends; (d,).
     """
     edges = _edges(front_costs, np.asarray(limits))
-    worlds = [
-        np.unique(_heights(values, front_costs, reference, edges), return_inverse=True)
-        for values in np.atleast_2d(front_values)
-    ]
+    heights = _heights(np.atleast_2d(front_values), front_costs, reference, edges)
+    worlds = [np.unique(each, return_inverse=True) for each in heights]
     cells = math.prod(len(axis_edges) for axis_edges in edges)
     result = np.empty(len(mean))
     step = max(1, _CHUNK // max(1, cells))
@@ -88,16 +86,17 @@ def _edges(costs: Points, limits: Points) -> list[Points]:
 
 
 def _heights(values: Points, costs: Points, reference: float, edges: list[Points]) -> Points:
-    """Best value within reach of each cell."""
+    """Best value within reach of each cell in each of s worlds, (s, cells in each cost)."""
     # The cell below an edge starts at the edge before it; the first one has no lower end.
     starts = [np.concatenate([[-math.inf], axis_edges[:-1]]) for axis_edges in edges]
-    heights = np.full([len(axis_edges) for axis_edges in edges], reference)
-    for value, cost in zip(values, costs, strict=True):
+    heights = np.full([len(values), *(len(axis_edges) for axis_edges in edges)], reference)
+    for value, cost in zip(values.T, costs, strict=True):
         reached = tuple(
             slice(int(np.searchsorted(start, c)), None)
             for start, c in zip(starts, cost, strict=True)
         )
-        heights[reached] = np.maximum(heights[reached], value)
+        part = heights[(slice(None), *reached)]
+        np.maximum(part, value.reshape(-1, *(1 for _ in starts)), out=part)
     return heights
 
 

@@ -102,6 +102,7 @@ class KnownCostSampler(Sampler):
         self._pausing = pausing
         self._outlook = Outlook(goal)
         self._ladder: Ladder | None = None  # once the candidates are known
+        self._fresh: dict[str, _Step] = {}  # new candidates, of which at most the price changes
 
     def rungs(self) -> tuple[int, ...]:
         """See Sampler."""
@@ -149,17 +150,26 @@ class KnownCostSampler(Sampler):
     def _steps(self, situation: Situation) -> list[_Step]:
         seconds = self._seconds(situation.trials)
         steps = [self._of_trial(trial, situation, seconds) for trial in situation.waiting]
-        for candidate in self._new(situation) if situation.may_start else ():
-            left = self._goal.epochs
-            price = left * seconds.of(situation.costs(candidate))
-            climb = Climb(self._of(candidate, situation))
-            steps.append(_Step(climb, price, left, candidate=candidate))
-        return steps
+        new = self._new(situation) if situation.may_start else ()
+        return steps + [self._of_new(candidate, situation, seconds) for candidate in new]
 
     def _of_trial(self, trial: FrozenTrial, situation: Situation, seconds: _Seconds) -> _Step:
         climb = self._known(situation).climb(trial)
         left = self._goal.epochs - climb.prospect.epoch
         return _Step(climb, left * seconds.of(trial.user_attrs), left, number=trial.number)
+
+    def _of_new(self, candidate: Candidate, situation: Situation, seconds: _Seconds) -> _Step:
+        """Of a finite space kept, since every decision wants all of them."""
+        kept = self._fresh.get(candidate.identity)
+        if kept is not None and self._price == "epochs":
+            return kept
+        climb = Climb(self._of(candidate, situation)) if kept is None else kept.climb
+        left = self._goal.epochs
+        price = left * seconds.of(situation.costs(candidate))
+        step = _Step(climb, price, left, candidate=candidate)
+        if situation.unused is not None:
+            self._fresh[candidate.identity] = step
+        return step
 
     def _new(self, situation: Situation) -> Sequence[Candidate]:
         number = len(situation.trials)
