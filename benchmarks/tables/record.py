@@ -58,8 +58,10 @@ from resnest_search.training.recipe import make_optimizer
 from resnest_search.variant import Variant
 
 HERE = Path(__file__).parent
-COLUMNS = "radix,cardinality,width,seed,epoch,accuracy,latency_ms,memory_mib,seconds,images"
-SEEDS = (0, 1, 2)
+COLUMNS = (
+    *("radix", "cardinality", "width", "seed", "epoch", "accuracy", "loss", "train_loss"),
+    *("latency_ms", "memory_mib", "seconds", "images"),
+)
 _PASSES, _ROUNDS = 450, 9  # of the latency; a slow clock in a few rounds leaves the median alone
 _WARM_STEPS, _TIMED_STEPS, _STEP_ROUNDS = 1, 6, 5  # of the seconds of an epoch
 
@@ -71,16 +73,20 @@ class Definition:
     """A table: what varies, on which images, with which recipe.
 
     Attributes:
+        images: name of the data set.
         space: values of radix, cardinality and width.
         model: what differs from ``model=small``.
         data: what differs from the data set's own configuration.
         train: what differs from ``train=quick``.
+        seeds: how often each candidate is trained.
     """
 
+    images: str
     space: dict[str, list[int]]
     model: dict[str, Any]
     data: dict[str, Any]
     train: dict[str, Any]
+    seeds: int = 3
 
 
 # A trunk of 32 and 64 channels on images of 10 pixels: an epoch takes 1 to 6 s on one CPU
@@ -88,16 +94,30 @@ class Definition:
 _TRUNK: dict[str, Any] = {"stem_width": 8, "planes": [8, 16]}
 DEFINITIONS = {
     "fashion_mnist": Definition(
+        images="fashion_mnist",
         space={"radix": [0, 1, 2, 4], "cardinality": [1, 2, 4], "width": [32, 64, 128]},
         model=_TRUNK,
         data={"image_size": 10, "augment": "none", "train_images": 2400, "val_images": 2500},
         train={"batch_size": 48},
     ),
     "cifar10": Definition(
+        images="cifar10",
         space={"radix": [1, 2, 4], "cardinality": [1, 2, 4], "width": [32, 64, 96, 128]},
         model=_TRUNK,
         data={"image_size": 10, "augment": "none", "train_images": 3000, "val_images": 2500},
         train={"batch_size": 50},
+    ),
+    "cifar10_long": Definition(
+        images="cifar10",
+        space={
+            "radix": [0, 1, 2, 4],
+            "cardinality": [1, 2, 4],
+            "width": [8, 16, 32, 48, 64, 96, 128],
+        },
+        model=_TRUNK,
+        data={"image_size": 10, "augment": "crop_flip", "train_images": 3000, "val_images": 5000},
+        train={"batch_size": 100, "epochs": 27},
+        seeds=2,
     ),
 }
 
@@ -111,6 +131,7 @@ class Table:
     space: Space
     threads: int
     work: Path
+    seeds: range
 
     @property
     def costs(self) -> Path:
@@ -151,9 +172,9 @@ def main() -> None:
         return
     train_all(table, deadline)
     lines = finished(table.progress)
-    if len(lines) == len(table.variants) * len(SEEDS):
+    if len(lines) == len(table.variants) * len(table.seeds):
         costs = json.loads(table.costs.read_text())["candidates"]
-        write_atomically(HERE / f"{table.name}.csv", as_csv(table.variants, lines, costs))
+        write_atomically(HERE / f"{table.name}.csv", as_csv(table, lines, costs))
         print(f"{table.name}.csv is written")
 
 
@@ -170,13 +191,14 @@ def make_table(name: str, root: str | None, threads: int, work: Path) -> Table:
     config = SweepConfig(
         sweep=name,
         model=ModelConfig(**{**_shipped("model/small"), **chosen.model}),
-        data=DataConfig(**{**_shipped(f"data/{name}"), **chosen.data, "root": root}),
+        data=DataConfig(**{**_shipped(f"data/{chosen.images}"), **chosen.data, "root": root}),
         train=TrainConfig(**{**_shipped("train/quick"), **chosen.train}),
         measure=MeasureConfig(**{**_shipped("measure/eager"), "repeats": _PASSES, "device": "cpu"}),
     )
     config.measure.threads = threads
     config.search.epochs = config.train.epochs
-    return Table(name, config, Space(chosen.space, config.model), threads, work)
+    space = Space(chosen.space, config.model)
+    return Table(name, config, space, threads, work, range(chosen.seeds))
 
 
 def measure_costs(table: Table) -> dict[str, Any]:
@@ -253,7 +275,7 @@ def epoch_seconds(table: Table) -> dict[str, float]:
 def train_all(table: Table, deadline: float) -> None:
     """Train what is not finished, seed by seed, until ``deadline`` of the monotonic clock."""
     done = {(line["variant"], line["seed"]) for line in finished(table.progress)}
-    todo = [(variant, seed) for seed in SEEDS for variant in table.variants]
+    todo = [(variant, seed) for seed in table.seeds for variant in table.variants]
     for number, (variant, seed) in enumerate(todo):
         if (variant, seed) in done:
             continue
@@ -278,18 +300,20 @@ def finished(progress: Path) -> list[Line]:
     return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
-def as_csv(variants: Sequence[str], lines: Iterable[Line], costs: dict[str, Any]) -> str:
+def as_csv(table: Table, lines: Iterable[Line], costs: dict[str, Any]) -> str:
     """The table: a row an epoch, candidates in the order of the space, then by seed."""
     curves = {(line["variant"], line["seed"]): line for line in lines}
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS.split(","))
-    for name, seed in ((name, seed) for name in variants for seed in SEEDS):
+    writer.writerow(COLUMNS)
+    for name, seed in ((name, seed) for name in table.variants for seed in table.seeds):
         variant, line, cost = Variant.parse(name), curves[name, seed], costs[name]
         key = (variant.radix, variant.cardinality, variant.width, seed)
         fixed = (f"{cost['latency_ms']:.4f}", f"{cost['memory_mib']:.4f}", f"{cost['seconds']:.4f}")
-        for epoch, accuracy in enumerate(line["accuracy"], start=1):
-            writer.writerow((*key, epoch, f"{accuracy:.6f}", *fixed, line["images"]))
+        found = zip(line["accuracy"], line["loss"], line["train_loss"], strict=True)
+        for epoch, results in enumerate(found, start=1):
+            told = (f"{result:.6f}" for result in results)
+            writer.writerow((*key, epoch, *told, *fixed, line["images"]))
     return file.getvalue()
 
 
