@@ -25,7 +25,6 @@ DEFAULT = "known_cost+none"
 _OWN = (
     DEFAULT,
     "known_cost:pausing=false+none",
-    "random+front_probability",
     "random+pareto_halving",
 )
 _NSGA2_POPULATION = 12
