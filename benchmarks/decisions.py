@@ -43,6 +43,7 @@ from resnest_search.study.study import SweepStudy, decision_on
 
 TABLES = Path(__file__).parent / "tables"
 METHODS = [
+    "known_cost+none",
     "known_cost+front_probability",
     "known_cost+pareto_halving",
     "random+pareto_halving",
