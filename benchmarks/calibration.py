@@ -254,20 +254,18 @@ def compared(
     bare = [Climb(replace(climb.prospect, epoch=0, value=math.nan)) for climb in climbs]
     looks = ladder.climbs(known)
     chain = ladder.chain(looks)
-    found = chain.forecast(climbs)
-    forecasts = {"ladder": (found.mean, found.deviation)}
+    forecasts = {"ladder": chain.forecast(climbs)}
     numbers = {look.number for look in looks}
     if numbers.isdisjoint(climb.number for climb in climbs):
-        found = chain.forecast(bare)
-        forecasts["features"] = found.mean, found.deviation
+        forecasts["features"] = chain.forecast(bare)
     else:
         # The process from features alone learns from a trial's own look: each is left out in turn.
         each = []
         for climb, one in zip(climbs, bare, strict=True):
             rest = [look for look in looks if look.number != climb.number]
             each.append(Chain(ladder, rest, chain.hyperparameters).forecast([one]))
-        mean = np.concatenate([levels.mean for levels in each])
-        forecasts["features"] = mean, np.concatenate([levels.deviation for levels in each])
+        mean, deviation = np.concatenate(each, axis=1)
+        forecasts["features"] = mean, deviation
     prospects: list[Prospect] = [
         replace(outlook.prospect(trial), epoch=epoch, value=trial.intermediate_values[epoch])
         for trial in others

@@ -72,6 +72,12 @@ def test_a_mistake_is_one_line_and_nothing_is_left(
         (["search/pruner=median", "search.objectives=[latency_ms]"], "search."),
         (["search/sampler=known_cost", "search.objectives=[latency_ms]"], "known_cost: models one"),
         (["search.repeats=1", "search.objectives=[loss]"], "search.repeats=1: needs accuracy"),
+        (["search.tolerance=2"], "search.tolerance=2.0: valid: above 0 and below 1, or null"),
+        (
+            ["search.tolerance=0.1", "search/sampler=grid"],
+            "search.tolerance=0.1: search/sampler=grid does not tell",
+        ),
+        (["search.sampler.args.pausing=maybe"], "pausing must be true or false, not maybe"),
         (["search.warm_start=[nowhere]"], "search.warm_start=nowhere: "),
         (["trial=table"], "trial.path=null: valid"),
         (["search.pruner.args.rung=1"], "search.pruner.args.rung"),

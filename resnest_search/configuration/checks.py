@@ -103,6 +103,11 @@ def check_search(search: SearchConfig, replayed: bool = False) -> None:
         raise UserError(f"search.objectives=[]: valid: one or more of {', '.join(METRICS)}")
     if len(set(search.objectives)) < len(search.objectives):
         raise UserError(f"search.objectives={search.objectives}: names one twice")
+    if search.tolerance is not None and search.sampler.name != "known_cost":
+        raise UserError(
+            f"search.tolerance={search.tolerance:g}: search/sampler={search.sampler.name} does not "
+            "tell what a step promises; valid: null, or search/sampler=known_cost"
+        )
     trained = [name for name in search.objectives if name in TRAINED]
     if search.repeats and trained != ["accuracy"]:
         raise UserError(

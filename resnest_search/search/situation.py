@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 
 from resnest_search.space import Candidate
 
-__all__ = ["Choice", "Goal", "ProposingSampler", "Sampler", "Situation"]
+__all__ = ["Goal", "ProposingSampler", "Sampler", "Situation", "Verdict"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Situation:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Verdict:
     """Whether a trial goes on, and on which grounds, in words."""
 
     kept: bool
@@ -79,8 +79,8 @@ class Sampler(ABC):
         """Epochs below the full length after which a trial may pause for another step."""
         return ()
 
-    def explain(self, situation: Situation, trial: FrozenTrial) -> Choice | None:
-        """Whether a trial goes on after its last epoch; None where there is nothing to decide.
+    def explain(self, situation: Situation, trial: FrozenTrial) -> Verdict | None:
+        """Whether a trial goes on from a rung; None where there is nothing to decide.
 
         Args:
             situation: with the trial as it is now among its trials.

@@ -17,7 +17,6 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from resnest_search.configuration.schema import SearchConfig
-from resnest_search.errors import UserError
 from resnest_search.metrics import TRAINED
 from resnest_search.search.bounds import Bounds
 from resnest_search.search.pool import Pool
@@ -108,11 +107,6 @@ class Strategy:
             config.seed,
             Goal(tuple(config.objectives), study.reported, config.epochs),
         )
-        if config.tolerance is not None and config.sampler.name != "known_cost":
-            raise UserError(
-                f"search.tolerance={config.tolerance:g}: search/sampler={config.sampler.name} does "
-                "not tell what a step promises; valid: null, or search/sampler=known_cost"
-            )
         rungs = {*self._pruner.rungs(config.epochs), *self._sampler.rungs()}
         self.rungs = tuple(sorted(rungs))
         trials = study.trials()

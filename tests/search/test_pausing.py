@@ -8,7 +8,6 @@ import pytest
 from synthetic import Workers, everything, learns, make_config, make_space, make_strategy
 
 from resnest_search.configuration.schema import MethodConfig
-from resnest_search.errors import UserError
 from resnest_search.search import Strategy
 from resnest_search.space import Candidate
 from resnest_search.study.record import Epoch
@@ -135,8 +134,3 @@ def test_beside_a_pruner_that_keeps_all_everything_ends(workers: int) -> None:
     strategy = make_strategy(config=config, space=make_space(**SPACE))
     Workers(strategy, count=workers).run()
     assert epochs_of(strategy) == [9] * 24
-
-
-def test_a_tolerance_needs_a_sampler_that_tells() -> None:
-    with pytest.raises(UserError, match=r"search.tolerance=0.1: search/sampler=grid does not tell"):
-        make_strategy(config=make_config(tolerance=0.1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from resnest_search.search.forecast.process import Inputs, Process, fitted, mode
 from resnest_search.search.forecast.surrogate import SPREAD
 from resnest_search.search.situation import Goal
 
-__all__ = ["Climb", "Ladder", "Levels", "rungs_of"]
+__all__ = ["Climb", "Ladder", "rungs_of"]
 
 Array = NDArray[np.float64]
 _FACTOR = 3  # from one rung to the next
@@ -67,21 +67,13 @@ class Climb:
         """What was known of it when it had reached so many rungs."""
         if rungs >= self.rungs:
             return self
-        return Climb(
-            self.prospect,
-            self.number,
-            self.shown[:rungs],
-            self.levels[:rungs],
-            self.moments[:rungs],
+        return replace(
+            self,
+            shown=self.shown[:rungs],
+            levels=self.levels[:rungs],
+            moments=self.moments[:rungs],
+            final=math.nan,
         )
-
-
-@dataclass(frozen=True)
-class Levels:
-    """Forecasts of final values, normal: means and deviations of observed ones, (n,) each."""
-
-    mean: Array
-    deviation: Array
 
 
 class Ladder:
@@ -154,14 +146,7 @@ class Ladder:
         return [
             climb
             if name not in several or math.isnan(climb.final)
-            else Climb(
-                climb.prospect,
-                climb.number,
-                climb.shown,
-                climb.levels,
-                climb.moments,
-                float(np.mean(several[name])),
-            )
+            else replace(climb, final=float(np.mean(several[name])))
             for name, climb in found
         ]
 
@@ -245,13 +230,13 @@ class Chain:
             given = None if hyperparameters is None else hyperparameters.get(rung)
             self._add(rung, known, given, hyperparameters is None)
 
-    def forecast(self, climbs: Sequence[Climb]) -> Levels:
-        """What candidates will end at, each from its own last rung."""
+    def forecast(self, climbs: Sequence[Climb]) -> tuple[Array, Array]:
+        """Means and deviations of what candidates will end at, each from its last rung, (n,)."""
         mean, variance = np.empty((2, len(climbs)))
         for rung in {len(climb.shown) for climb in climbs}:
             rows = [i for i, climb in enumerate(climbs) if len(climb.shown) == rung]
             mean[rows], variance[rows] = self._from(rung, [climbs[i] for i in rows])
-        return Levels(mean, np.sqrt(variance))
+        return mean, np.sqrt(variance)
 
     def _add(self, rung: int, known: Sequence[Climb], given: Array | None, fit: bool) -> None:
         """The process from a rung on; those above it are there."""

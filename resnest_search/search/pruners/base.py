@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from optuna.pruners import BasePruner
 from optuna.study import Study
 from optuna.trial import FrozenTrial
+
+from resnest_search.search.situation import Verdict
 
 __all__ = ["Decision", "PausingPruner", "Verdict"]
 
@@ -24,14 +25,6 @@ class Decision(Protocol):
     @property
     def reason(self) -> str:
         """On which grounds, in words."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A decision of which no more is to be said."""
-
-    kept: bool
-    reason: str
 
 
 class PausingPruner(BasePruner):

@@ -15,7 +15,7 @@ from resnest_search.pareto import hypervolume, non_dominated
 from resnest_search.search.forecast.improvement import expected_improvements
 from resnest_search.search.forecast.ladder import Climb, Ladder, rungs_of
 from resnest_search.search.forecast.outlook import Outlook, Prospect
-from resnest_search.search.situation import Choice, Goal, Sampler, Situation
+from resnest_search.search.situation import Goal, Sampler, Situation, Verdict
 from resnest_search.space import Candidate, Space
 from resnest_search.study.study import paused_because
 
@@ -118,10 +118,8 @@ class KnownCostSampler(Sampler):
         best = steps[int(np.argmax(self._scores(steps, situation).rates))]
         return best.number if best.candidate is None else best.candidate
 
-    def explain(self, situation: Situation, trial: FrozenTrial) -> Choice | None:
+    def explain(self, situation: Situation, trial: FrozenTrial) -> Verdict | None:
         """Whether a trial goes on from a rung, or another step promises more."""
-        if trial.last_step not in self.rungs():
-            return None
         # Before anything is whole nobody knows what a look is worth, and several workers would
         # begin more and more.
         if not any(other.state == TrialState.COMPLETE for other in situation.trials):
@@ -132,13 +130,13 @@ class KnownCostSampler(Sampler):
         scores = self._scores(steps, situation, own=trial.number)
         rates = scores.rates
         if scores.share[0] < situation.tolerance:
-            return Choice(False, f"promises {_percent(scores.share[0])}")
+            return Verdict(False, f"promises {_percent(scores.share[0])}")
         best = int(np.argmax(rates))
         if best == 0:
-            return Choice(True, "no other step promises more for its training")
+            return Verdict(True, "no other step promises more for its training")
         other = steps[best]
         name = f"trial {other.number}" if other.candidate is None else other.candidate.in_words
-        return Choice(False, f"{name} promises {_times(rates[best], rates[0])} for its training")
+        return Verdict(False, f"{name} promises {_times(rates[best], rates[0])} for its training")
 
     def promised(self, situation: Situation) -> float:
         """The most that any step is expected to add, as a share of the hypervolume so far."""
@@ -213,8 +211,7 @@ class KnownCostSampler(Sampler):
             and trial.number != own
         ]
         count, every = len(steps), [*(step.climb for step in steps), *live]
-        found = ladder.chain(climbs).forecast(every)
-        mean, deviation = found.mean, found.deviation
+        mean, deviation = ladder.chain(climbs).forecast(every)
         costs = np.array([climb.prospect.costs for climb in every])
         finals = np.array([climb.final for climb in finished])
         known = np.array([climb.prospect.costs for climb in finished])
