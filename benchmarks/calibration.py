@@ -35,6 +35,7 @@ from scipy.stats import norm
 from search_peers.own import method
 
 from resnest_search.configuration.schema import SearchConfig, SweepConfig
+from resnest_search.errors import UserError
 from resnest_search.search.forecast.ladder import Chain, Climb, Ladder
 from resnest_search.search.forecast.outlook import Outlook, Prospect
 from resnest_search.search.situation import Goal
@@ -89,17 +90,23 @@ def main() -> None:
     """Forecast, compare, print."""
     warnings.filterwarnings("ignore", module="sklearn")  # of fits that end at a bound
     asked = arguments()
+    try:
+        tables = {path.stem: Table.read(path) for path in asked.table}
+    except UserError as error:
+        sys.exit(f"calibration.py: {error}")
+    if len(tables) < len(asked.table):
+        sys.exit("calibration.py: --table: two files have the same name")
+    few = [name for name, table in tables.items() if len(table.candidates) < 2 * STARTUP]
+    if few:
+        sys.exit(f"calibration.py: --table: {few[0]} has fewer than {2 * STARTUP} candidates")
     half: dict[str, list[Told]] = {}
     searched: dict[str, list[Told]] = {}
-    for path in asked.table:
-        table = Table.read(path)
-        half[path.stem] = [
-            told for seed in range(asked.seeds) for told in half_finished(table, seed)
-        ]
-        searched[path.stem] = [
+    for name, table in tables.items():
+        half[name] = [told for seed in range(asked.seeds) for told in half_finished(table, seed)]
+        searched[name] = [
             told for seed in range(asked.searches) for told in in_search(table, seed, asked)
         ]
-        print(f"{path.stem} is done", file=sys.stderr)
+        print(f"{name} is done", file=sys.stderr)
     lines = head(asked)
     lines += section(
         "Half finished",
@@ -115,9 +122,9 @@ def main() -> None:
         searched,
     )
     text = "\n".join(lines) + "\n"
+    print(text, end="", flush=True)
     if asked.out:
         asked.out.write_text(text, encoding="utf-8")
-    print(text, end="")
 
 
 def arguments() -> argparse.Namespace:
@@ -301,7 +308,6 @@ def head(asked: argparse.Namespace) -> list[str]:
         "forecast",
         "- n: forecasts, and of how many trials; those of a table share its curves, and those of a "
         "search its trials, so that they tell less than as many independent ones",
-        "- the ladder's settings were chosen with all four tables in view",
         "",
     ]
 

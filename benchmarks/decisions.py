@@ -1,6 +1,6 @@
 """Digests of what searches decide, so that a change that should change no decision can show it.
 
-    python benchmarks/decisions.py > before.md            # 120 searches, two minutes on two cores
+    python benchmarks/decisions.py > before.md            # 180 searches, two minutes on two cores
     python benchmarks/decisions.py > after.md && diff before.md after.md
     python benchmarks/decisions.py --seeds 1 --methods random+pareto_halving --keep orders.json
 
@@ -30,6 +30,7 @@ import optuna
 from search_peers.own import method
 
 from resnest_search.configuration.schema import ModelConfig, SearchConfig, SweepConfig
+from resnest_search.errors import UserError
 from resnest_search.simulation.simulator import (
     Start,
     VirtualClock,
@@ -104,6 +105,11 @@ def _events(study: SweepStudy) -> list[Any]:
 def main(words: Sequence[str] | None = None) -> None:
     """Search, digest, print."""
     asked = arguments(words)
+    try:
+        for path in asked.table:
+            Table.read(path)
+    except UserError as error:
+        sys.exit(f"decisions.py: {error}")
     rows = list(itertools.product(asked.table, asked.methods, asked.workers))
     runs = [(*row, seed) for row in rows for seed in range(asked.seeds)]
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # of each process

@@ -37,26 +37,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
-from search_peers.own import method
+from search_peers.own import method, shipped
 
 from resnest_search.configuration.schema import (
     ModelConfig,
     SearchConfig,
     SweepConfig,
 )
-from resnest_search.configuration.shipped import shipped_folder
+from resnest_search.errors import UserError
 from resnest_search.metrics import COSTS
 from resnest_search.report.html import write_report
 from resnest_search.report.table import trials_csv
 from resnest_search.search import Strategy
+from resnest_search.search.pruners import build_pruner
+from resnest_search.search.samplers import build_sampler
+from resnest_search.search.situation import Goal
 from resnest_search.simulation.simulator import VirtualClock, simulate, simulated
 from resnest_search.simulation.table import Table
 from resnest_search.space import Candidate, Space
 from resnest_search.study.costing import Costing
 from resnest_search.study.read import read_sweep
 from resnest_search.study.record import Epoch
-from resnest_search.study.study import SweepStudy
+from resnest_search.study.study import SweepStudy, directions_of
 from resnest_search.variant import Variant
 
 EPOCHS, WORKERS = 9, 16
@@ -153,6 +155,20 @@ def main(words: Sequence[str] | None = None) -> None:
     """Search and print."""
     asked = arguments(words)
     methods = asked.sampler, asked.pruner
+    try:
+        for path in asked.table:
+            Table.read(path)
+        goal = Goal(tuple(OBJECTIVES), "accuracy", EPOCHS)
+        ways = directions_of(OBJECTIVES)
+        build_sampler(method("sampler", asked.sampler), _space(), ways, lambda _: None, 0, goal)
+        build_pruner(
+            method("pruner", asked.pruner),
+            objectives=OBJECTIVES,
+            reported="accuracy",
+            epochs=EPOCHS,
+        )
+    except UserError as error:
+        sys.exit(f"scale.py: {error}")
     print("\n".join(head(asked, words)))
     for path in asked.table:
         print("\n".join(table_section(path, asked.trainings, methods, asked.most)), flush=True)
@@ -180,16 +196,12 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     return asked
 
 
-def shipped() -> dict[str, str]:
-    """Sampler and pruner that are taken where nobody names one."""
-    loaded = yaml.safe_load((shipped_folder("conf") / "config.yaml").read_text(encoding="utf-8"))
-    named = {key: name for entry in loaded["defaults"] if isinstance(entry, dict)
-             for key, name in entry.items()}  # fmt: skip
-    return {group: named[f"search/{group}"] for group in ("sampler", "pruner")}
-
-
 def head(asked: argparse.Namespace, words: Sequence[str] | None) -> list[str]:
     """Command, methods, versions and goals."""
+    import torch  # for the CPU's name alone
+
+    from resnest_search.cost.machine import device_name
+
     tables = {str(path): path.name for path in asked.table}
     given = sys.argv[1:] if words is None else words
     command = shlex.join(["benchmarks/scale.py", *(tables.get(word, word) for word in given)])
@@ -197,20 +209,12 @@ def head(asked: argparse.Namespace, words: Sequence[str] | None) -> list[str]:
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in packages)
     return [
         f"- command: `python {command}`",
-        f"- machine: {processor()}",
+        f"- machine: {device_name(torch.device('cpu'))}",
         f"- versions: Python {platform.python_version()}, {versions}",
         f"- sampler `{asked.sampler}`, pruner `{asked.pruner}`",
         f"- {GOALS[0]}",
         f"  {GOALS[1]}",
     ]
-
-
-def processor() -> str:
-    """Its name, where the system tells."""
-    cpus = Path("/proc/cpuinfo")
-    lines = cpus.read_text(encoding="utf-8").splitlines() if cpus.is_file() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
 
 
 # A table

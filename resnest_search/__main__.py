@@ -45,7 +45,7 @@ __all__ = ["main"]
 _USAGE = """\
 usage: python -m resnest_search [command] key=value ...
 
-  sweep=NAME        search a space: train, prune, report and export (the default command)
+  sweep=NAME        search a space: train, report and export (the default command)
   resume run=DIR    carry on an interrupted sweep, or one with larger bounds
   train variant=V   train one variant, such as 2s2x40d, to its full length
   profile variant=V measure what a variant costs, without training

@@ -14,7 +14,17 @@ from resnest_search.study.record import Epoch
 from resnest_search.study.study import SweepStudy
 from search_peers.race import Measured, Problem
 
-__all__ = ["OwnSearch", "method"]
+__all__ = ["OwnSearch", "method", "shipped"]
+
+
+def shipped() -> dict[str, str]:
+    """Sampler and pruner that are taken where nobody names one."""
+    loaded = yaml.safe_load((shipped_folder("conf") / "config.yaml").read_text(encoding="utf-8"))
+    named: dict[str, str] = {}
+    for entry in loaded["defaults"]:
+        if isinstance(entry, dict):
+            named |= entry
+    return {group: named[f"search/{group}"] for group in ("sampler", "pruner")}
 
 
 def method(group: str, text: str) -> MethodConfig:

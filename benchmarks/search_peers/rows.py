@@ -12,7 +12,7 @@ from optuna.samplers import NSGAIISampler, TPESampler
 from resnest_search.errors import UserError
 from search_peers.optuna_peers import HubStopper, OptunaSampler, hub_pruner, multi_metric_pruner
 from search_peers.orders import cheapest_first, random_order
-from search_peers.own import OwnSearch, method
+from search_peers.own import OwnSearch, method, shipped
 from search_peers.race import Clock, Problem, Search
 from search_peers.ray_peers import Asha, RandomSampler, RaySearcher
 from search_peers.sampled import PROPOSALS, TRIES, NoStopper, Sampled
@@ -21,7 +21,7 @@ from search_peers.syne_peers import MoAsha
 __all__ = ["BASELINE", "COSTS", "DEFAULT", "ORACLE", "OWN", "PUBLISHED", "Row", "rows_named"]
 
 ORACLE, BASELINE, PUBLISHED, COSTS, OWN = "oracle", "baseline", "published", "with costs", "ours"
-DEFAULT = "known_cost+none"
+DEFAULT = "+".join(shipped().values())
 _OWN = (
     DEFAULT,
     "known_cost:pausing=false+none",

@@ -65,6 +65,8 @@ def _epochs(search: SearchConfig, trials: int | None) -> str:
         return f"at most {most} (search.budget), {search.epochs} a trial at most"
     seeds = f" x {1 + search.repeats} seeds where noise asks for them" if search.repeats else ""
     fewer = "" if search.pruner.name == "none" else "; what the pruner stops is trained for fewer"
+    if search.tolerance is not None:
+        fewer += f"; it may end sooner (search.tolerance={search.tolerance:g})"
     return f"at most {most}: {_count(trials or 0, 'trial')} x {search.epochs}{seeds}{fewer}"
 
 

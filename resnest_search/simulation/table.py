@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
-from resnest_search.configuration.schema import SearchConfig
+from resnest_search.configuration.schema import LimitsConfig, SearchConfig
 from resnest_search.errors import UserError
 from resnest_search.metrics import COSTS, TRAINED
 from resnest_search.space import Candidate, Space, candidate_of
@@ -217,9 +217,12 @@ class Table:
 
     def _check_metric(self, key: str, name: str) -> None:
         valid = [*(known for known in TRAINED if known in self.columns), *self.cost_names]
+        if key == "limits":
+            valid = [known for known in vars(LimitsConfig()) if known in self.cost_names]
         if name not in valid:
             raise UserError(
-                f"search.{key}: {name}: {self.path} has no such column; valid: {', '.join(valid)}"
+                f"search.{key}: {name}: {self.path} has no such column; "
+                f"valid: {', '.join(valid) or 'none'}"
             )
         for candidate in self.candidates:
             if not self._has(candidate, name):
@@ -360,12 +363,12 @@ def _by_candidate(columns: _Columns, rows: Sequence[_Row]) -> dict[Candidate, li
 def _kind(words: Sequence[str]) -> Callable[[str], Any]:
     """What all cells of a column are: whole numbers, numbers or words."""
     try:
-        for word in set(words):
-            int(word)
+        if all(math.isfinite(float(int(word))) for word in set(words)):
+            return int
     except ValueError:
         pass
-    else:
-        return int
+    except OverflowError:  # a number to look at, not to reckon with
+        return str
     try:
         finite = all(math.isfinite(float(word)) for word in set(words))
     except ValueError:

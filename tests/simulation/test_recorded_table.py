@@ -369,7 +369,7 @@ def test_an_objective_that_a_row_leaves_empty_is_refused(column: str, tmp_path: 
         ),
         (
             SearchConfig(epochs=4, limits=LimitsConfig(parameters_m=1.0)),
-            "search.limits: parameters_m: FILE has no such column; valid: ",
+            "search.limits: parameters_m: FILE has no such column; valid: latency_ms, memory_mib",
         ),
         (
             SearchConfig(epochs=4, repeats=2),
@@ -385,6 +385,12 @@ def test_searches_that_want_more_than_was_recorded_are_refused(
     with pytest.raises(UserError) as caught:
         table.check(search)
     assert str(caught.value).startswith(said.replace("FILE", str(table.path)))
+
+
+def test_a_number_too_large_to_reckon_with_is_a_word(tmp_path: Path) -> None:
+    rows = [row | {"parameter:id": 10**400 + depth} for depth in (0, 1) for row in rows_of(SIX[:1])]
+    table = table_of(tmp_path, rows)
+    assert [dict(c.others)["id"] for c in table.candidates] == [str(10**400), str(10**400 + 1)]
 
 
 def test_a_search_that_the_table_serves_is_accepted(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from optuna.distributions import (
 )
 
 from resnest_search.metrics import COSTS, METRICS
+from resnest_search.space import share_of
 from resnest_search.variant import Variant
 
 __all__ = ["encode"]
@@ -84,7 +85,5 @@ def _others(value: Any, distribution: BaseDistribution) -> list[float]:
     return []
 
 
-def _spread(value: Any, low: float, high: float, log: bool) -> float:
-    if log:
-        value, low, high = math.log(value), math.log(low), math.log(high)
-    return _SPAN * (float(value) - low) / (high - low) if high > low else 0.0
+def _spread(value: float, low: float, high: float, log: bool) -> float:
+    return _SPAN * share_of(value, low, high, log)
