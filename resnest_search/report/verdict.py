@@ -7,21 +7,25 @@ from resnest_search.report.reading import (
     LIKELY,
     accuracy_text,
     chosen,
+    duration,
     front,
     knee,
     percent,
     shown,
 )
-from resnest_search.study.record import Sweep, TrialRecord
+from resnest_search.study.record import PRUNED, Ending, Sweep, TrialRecord
+from resnest_search.words import counted
 
-__all__ = ["choice", "noise", "unfinished", "verdict"]
+__all__ = ["choice", "ended", "noise", "unfinished", "verdict"]
 
 _MOST_NAMED = 4
+_LEAST = 1e-3  # share that is shown
 
 
 def verdict(sweep: Sweep) -> list[str]:
     """All that is said, a line each."""
-    return [line for line in (unfinished(sweep), choice(sweep), noise(sweep)) if line]
+    lines = (unfinished(sweep), ended(sweep), choice(sweep), noise(sweep))
+    return [line for line in lines if line]
 
 
 def unfinished(sweep: Sweep) -> str:
@@ -33,6 +37,42 @@ def unfinished(sweep: Sweep) -> str:
     if not sweep.interrupted:
         return f"Not finished: still at work. What follows is where it stands {spent}."
     return f"Interrupted: not finished. What follows is where it stood {spent}."
+
+
+def ended(sweep: Sweep) -> str:
+    """What ended a sweep, what it did not train, and what that may have cost; or nothing."""
+    ending = sweep.ending
+    if ending is None:
+        return ""
+    lines = [f"Ended: {ending.reason}.", _left_out_text(sweep, ending)]
+    if ending.lost is not None:
+        mean, most = (_share(share) for share in ending.lost)
+        lines.append(
+            f"Forecasts of their ends say that the front lost {mean} of its hypervolume by this, "
+            f"in 95 % of cases less than {most}."
+        )
+    return " ".join(line for line in lines if line)
+
+
+def _left_out_text(sweep: Sweep, ending: Ending) -> str:
+    """Who was not trained to the end, and what that saved."""
+    pruned = [trial for trial in sweep.trials if trial.state == PRUNED]
+    parts = []
+    if pruned:
+        epochs = sorted({trial.epochs for trial in pruned})
+        after = f"{epochs[0]}" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"
+        noun = "epoch" if epochs[-1] == 1 else "epochs"
+        parts.append(f"{counted(len(pruned), 'trial')} pruned after {after} {noun}")
+    if ending.untried:
+        parts.append(f"{counted(ending.untried, 'candidate')} never begun")
+    if not parts:
+        return ""
+    text = f"Not trained to the end: {_listed(parts)}"
+    if ending.epochs:
+        whole = ending.epochs + sweep.epochs
+        text += f". That saved {ending.epochs} of {whole} epochs, about {duration(ending.seconds)}"
+        text += " of training"
+    return f"{text}."
 
 
 def choice(sweep: Sweep) -> str:
@@ -141,6 +181,11 @@ def _sources_text(sweep: Sweep, best: TrialRecord) -> str:
     if not images:
         return f"This is the noise {seeds}; that of the validation images is not known."
     return f"This is the noise of {images} and {seeds}."
+
+
+def _share(share: float) -> str:
+    """A share in percent that is never 0: nobody knows that nothing was lost."""
+    return f"{100 * share:.2g} %" if share >= _LEAST else f"under {100 * _LEAST:g} %"
 
 
 def _listed(words: list[str]) -> str:

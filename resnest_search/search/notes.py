@@ -59,9 +59,12 @@ def note_bounds(study: SweepStudy, config: SweepConfig, space: Space, strategy: 
 
 
 def note_end(strategy: Strategy) -> None:
-    """The seconds that all drivers spent, and whether anything is left."""
+    """The seconds that all drivers spent, whether anything is left, and what ended it."""
     strategy.study.note("seconds", round(strategy.elapsed, 1))
-    strategy.study.note("finished", strategy.finished)
+    is_finished = strategy.finished
+    if is_finished:
+        strategy.study.note("ending", dataclasses.asdict(strategy.ending()))
+    strategy.study.note("finished", is_finished)
 
 
 @cache  # many sweeps are simulated in one process, and a look-up costs as much as one of them

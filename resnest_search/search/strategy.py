@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from resnest_search.configuration.schema import SearchConfig
 from resnest_search.metrics import TRAINED
 from resnest_search.search.bounds import Bounds
+from resnest_search.search.ending import lost, saved
 from resnest_search.search.pool import Pool
 from resnest_search.search.pruners import build_pruner
 from resnest_search.search.repeats import wanted_repeat
@@ -33,7 +34,7 @@ from resnest_search.study.facts import (
     spent,
 )
 from resnest_search.study.read import candidate_values
-from resnest_search.study.record import Epoch
+from resnest_search.study.record import Ending, Epoch
 from resnest_search.study.study import (
     SweepStudy,
     curve_of,
@@ -99,13 +100,14 @@ class Strategy:
             reported=study.reported,
             epochs=config.epochs,
         )
+        self._goal = Goal(tuple(config.objectives), study.reported, config.epochs)
         self._sampler = build_sampler(
             config.sampler,
             space,
             directions_of(config.objectives),
             self._values,
             config.seed,
-            Goal(tuple(config.objectives), study.reported, config.epochs),
+            self._goal,
         )
         rungs = {*self._pruner.rungs(config.epochs), *self._sampler.rungs()}
         self.rungs = tuple(sorted(rungs))
@@ -223,6 +225,31 @@ class Strategy:
             self._end(number, TrialState.PRUNED, enough or paused_because(trial))
             self._ended.add(number)
         return ended
+
+    def ending(self) -> Ending:
+        """What ended the sweep and what that left out, once it is finished."""
+        situation = self._situation()
+        bound, enough = self._bounds.met(self._spent), self._enough(situation)
+        unused = self._pool.unused
+        untried = len(unused) if unused else 0
+        ended = [situation.trials[number] for number in sorted(self._ended)]
+        aside = untried if enough and not bound else 0
+        left_out = dataclasses.replace(situation, waiting=ended, may_start=bool(aside))
+        epochs, seconds = saved(ended, aside, situation.trials, self._config.epochs)
+        return Ending(
+            reason=bound or enough or self._all_tried(),
+            untried=aside,
+            epochs=0 if bound else epochs,  # a bound is spent, on whatever it is
+            seconds=0.0 if bound else seconds,
+            lost=lost(self._space, self._goal, self._config.seed, left_out),
+        )
+
+    def _all_tried(self) -> str:
+        if self._pool.is_empty:
+            return "every candidate was tried"
+        if self._exhausted:
+            return "no draw found another candidate"
+        return f"all of search.trials={self._config.trials} were tried"
 
     # Deciding on an epoch
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from resnest_search.study.record import (
     MOST_WITHOUT_KNEE,
     PAUSED,
     RUNNING,
+    Ending,
     Sweep,
     TrialRecord,
 )
@@ -84,8 +85,18 @@ def read_sweep(
         versions=notes.get("versions", {}),
         images=notes.get("images", {}).get("digest"),
         warnings=tuple(notes.get("warnings", ())),
+        ending=_ending(notes),
     )
     return with_uncertainty(sweep) if uncertainty else sweep
+
+
+def _ending(notes: Mapping[str, Any]) -> Ending | None:
+    """Of a finished sweep; a resume with larger bounds may have made an older one void."""
+    found = notes.get("ending")
+    if not found or not notes.get("finished"):
+        return None
+    lost = found["lost"]
+    return Ending(**{**found, "lost": lost and (lost[0], lost[1])})
 
 
 def placed(trials: Sequence[TrialRecord], objectives: Sequence[str]) -> list[TrialRecord]:

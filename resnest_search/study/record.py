@@ -23,6 +23,7 @@ __all__ = [
     "PAUSED",
     "PRUNED",
     "RUNNING",
+    "Ending",
     "Epoch",
     "Sweep",
     "TrialRecord",
@@ -161,6 +162,26 @@ class TrialRecord:
 
 
 @dataclass(frozen=True)
+class Ending:
+    """What ended a sweep, and what it saved by not training everything to its end.
+
+    Attributes:
+        reason: what ended it.
+        untried: candidates that were never begun, since they promised too little.
+        epochs: that these and paused trials did not train.
+        seconds: of training, about, that those would have taken.
+        lost: share of the hypervolume that their last epochs may have added: the mean and the
+            95th percentile of what their forecasts let expect; None where nothing was left out.
+    """
+
+    reason: str
+    untried: int = 0
+    epochs: int = 0
+    seconds: float = 0.0
+    lost: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
 class Sweep:
     """A sweep as it stands."""
 
@@ -184,6 +205,7 @@ class Sweep:
     warnings: tuple[str, ...] = ()  # what makes its numbers doubtful
     noise: tuple[str, ...] = ()  # what memberships account for: images, seeds
     seed_deviation: float | None = None  # of accuracy between seeds, pooled over candidates
+    ending: Ending | None = None  # None of one at work, and of those of earlier versions
 
     @property
     def epochs(self) -> int:

@@ -91,11 +91,12 @@ def run(
 
 
 def exactly(study: SweepStudy) -> list[Any]:
-    """All that a study says of its trials, moments too."""
-    return [
+    """All that a study says of its trials, moments too, and of what ended it."""
+    trials = [
         (t.number, t.state.name, t.values, t.params, t.intermediate_values, t.user_attrs)
         for t in study.trials()
     ]
+    return [*trials, study.notes.get("ending")]
 
 
 # By hand

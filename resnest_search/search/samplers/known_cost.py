@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
 from resnest_search.pareto import hypervolume, non_dominated
-from resnest_search.search.forecast.improvement import expected_improvements
+from resnest_search.search.forecast.improvement import beats, expected_improvements
 from resnest_search.search.forecast.ladder import Climb, Ladder, rungs_of
 from resnest_search.search.forecast.outlook import Outlook, Prospect
 from resnest_search.search.situation import Goal, Sampler, Situation, Verdict
@@ -32,6 +32,7 @@ _MOST_CELLS = 1_000_000  # beyond which the front is thinned: four costs and mor
 _TELLING = 3  # finished trials, before which the scale of values is a guess
 _FINEST = 1e-4  # share of the hypervolume that is shown
 _MANY = 100  # times, beyond which nobody wants to know
+_WORLDS = 500  # draws of what all that was left out would have ended at
 _WEIGHED = 100  # steps that are weighed over these draws: the best ones if all ends as forecast
 
 
@@ -142,6 +143,37 @@ class KnownCostSampler(Sampler):
         """The most that any step is expected to add, as a share of the hypervolume so far."""
         steps = self._steps(situation)
         return float(self._scores(steps, situation).share.max()) if steps else 0.0
+
+    def missed(self, situation: Situation) -> Array:
+        """What the steps that are left would add if all were taken, over draws of their ends.
+
+        Returns:
+            Shares of the hypervolume so far, (draws,); none before anything has finished, or
+            where nothing is left.
+        """
+        steps = self._steps(situation)
+        ladder = self._known(situation)
+        climbs = ladder.climbs(situation.trials)
+        finished = [climb for climb in climbs if not math.isnan(climb.final)]
+        if not steps or not finished:
+            return np.empty(0)
+        mean, deviation = ladder.chain(climbs).forecast([step.climb for step in steps])
+        costs = np.array([step.climb.prospect.costs for step in steps])
+        finals = np.array([climb.final for climb in finished])
+        known = np.array([climb.prospect.costs for climb in finished])
+        reference, limits = _corner(np.append(finals, mean), np.vstack([known, costs]))
+        corner = np.concatenate([[-reference], limits])
+        points = np.column_stack([-finals, known])
+        whole, least = hypervolume(points, corner), beats(costs, finals, known)
+        rng = np.random.default_rng([self._seed, len(situation.trials), len(finished)])
+        shares = np.zeros(_WORLDS)
+        for world in range(_WORLDS):
+            ends = mean + deviation * rng.standard_normal(len(mean))
+            better = ends > least  # the others add nothing
+            if better.any():
+                added = np.column_stack([-ends[better], costs[better]])
+                shares[world] = hypervolume(np.vstack([points, added]), corner) / whole - 1
+        return shares
 
     # Steps and their worth
 
