@@ -32,6 +32,7 @@ _MOST_CELLS = 1_000_000  # beyond which the front is thinned: four costs and mor
 _TELLING = 3  # finished trials, before which the scale of values is a guess
 _FINEST = 1e-4  # share of the hypervolume that is shown
 _MANY = 100  # times, beyond which nobody wants to know
+_LITTLE = 0.1  # of the epochs so far, for which what is left is looked at before it is given up
 _WORLDS = 500  # draws of what all that was left out would have ended at
 _WEIGHED = 100  # steps that are weighed over these draws: the best ones if all ends as forecast
 
@@ -116,7 +117,14 @@ class KnownCostSampler(Sampler):
         steps = within or steps  # what cannot be finished is better than nothing
         if not steps:
             return None
-        best = steps[int(np.argmax(self._scores(steps, situation).rates))]
+        scores = self._scores(steps, situation)
+        order = scores.rates
+        if scores.share.max() < situation.tolerance:
+            new = np.array([step.candidate is not None for step in steps])
+            if not new.any():
+                return None
+            order = np.where(new, scores.share, -1.0)  # a last look at what nobody has seen
+        best = steps[int(np.argmax(order))]
         return best.number if best.candidate is None else best.candidate
 
     def explain(self, situation: Situation, trial: FrozenTrial) -> Verdict | None:
@@ -140,9 +148,25 @@ class KnownCostSampler(Sampler):
         return Verdict(False, f"{name} promises {_times(rates[best], rates[0])} for its training")
 
     def promised(self, situation: Situation) -> float:
-        """The most that any step is expected to add, as a share of the hypervolume so far."""
+        """The most that any step is expected to add, as a share of the hypervolume so far.
+
+        Without bound where a look at all that was never begun costs little beside what was spent:
+        nothing is given up unseen then.
+        """
         steps = self._steps(situation)
-        return float(self._scores(steps, situation).share.max()) if steps else 0.0
+        if not steps:
+            return 0.0
+        if self._unseen(situation):
+            return math.inf
+        return float(self._scores(steps, situation).share.max())
+
+    def _unseen(self, situation: Situation) -> bool:
+        """Whether candidates wait for a first look that costs little."""
+        rungs = self.rungs()
+        if not rungs or not situation.may_start or not situation.unused:
+            return False
+        spent = sum(len(trial.intermediate_values) for trial in situation.trials)
+        return len(situation.unused) * rungs[0] <= _LITTLE * spent
 
     def missed(self, situation: Situation) -> Array:
         """What the steps that are left would add if all were taken, over draws of their ends.
