@@ -68,14 +68,14 @@ def test_a_mistake_is_one_line_and_nothing_is_left(
     ("words", "part"),
     [
         (["search.objectives=[accuracy,f1]"], "search.objectives=f1: valid: accuracy, loss"),
-        (["search.space.radix=[1,7]"], "search.space.radix=7: model=small: "),
+        (["search.space.radix=[1,7]"], "search.space.radix=7: model=tiny: "),
         (["search/pruner=median", "search.objectives=[latency_ms]"], "search."),
         (["search/sampler=known_cost", "search.objectives=[latency_ms]"], "known_cost: models one"),
         (["search.repeats=1", "search.objectives=[loss]"], "search.repeats=1: needs accuracy"),
         (["search.tolerance=2"], "search.tolerance=2.0: valid: above 0 and below 1, or null"),
         (
-            ["search.tolerance=0.1", "search/sampler=grid"],
-            "search.tolerance=0.1: search/sampler=grid does not tell",
+            ["search.tolerance=0.1", "search/sampler=nsga2", "search.objectives=[accuracy,loss]"],
+            "search.tolerance=0.1: what is left is forecast where one trained objective",
         ),
         (["search.sampler.args.pausing=maybe"], "pausing must be true or false, not maybe"),
         (["search.warm_start=[nowhere]"], "search.warm_start=nowhere: "),
@@ -85,7 +85,7 @@ def test_a_mistake_is_one_line_and_nothing_is_left(
         (["search.sampler.name=nsga"], "search.sampler.name=nsga"),
         (["resources.gpus_per_trial=99"], "resources.gpus_per_trial=99: there are "),
         (["tracking=wandb"], "tracking=wandb: valid: offline, online, none"),
-        (["model.planes=[32]"], "model.depths=[1, 1]"),
+        (["model.planes=[32, 64]"], "model.depths=[1]"),
         (["data.augment=flip"], "data.augment"),
         (["search.space.data.augment=[none,flip]"], "search.space.data.augment"),
         (["search.space.train.batch_size=[0]"], "search.space.train.batch_size"),
@@ -154,5 +154,5 @@ def test_a_reader_that_goes_away_is_no_fault(words: str, tmp_path: Path) -> None
 def test_several_runs_are_checked_before_the_first_begins(tmp_path: Path) -> None:
     ran = run(tmp_path, "train", "--multirun", "variant=2s1x64d,3s1x64d")
     assert ran.returncode == 2
-    assert "variant=3s1x64d: model=small" in ran.stderr
+    assert "variant=3s1x64d: model=tiny" in ran.stderr
     assert not list(tmp_path.iterdir())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 
 from resnest_search.configuration import checks
@@ -93,6 +94,7 @@ def _with_data(config: SweepConfig, space: Space) -> SweepConfig:
     """The configuration with its images found, and every candidate checked against them."""
     listing = list_images(config.data) if config.data.name in FOLDERS and config.data.root else None
     config = dataclasses.replace(config, data=resolve(config.data, listing))
+    _say_what_is_tiny(config)
     _check_candidates(config, space, listing)
     check_pretrained(config, space)
     if config.data.download and not config.plan:
@@ -100,6 +102,18 @@ def _with_data(config: SweepConfig, space: Space) -> SweepConfig:
 
         download(config.data)  # once, before many processes look for the files
     return config
+
+
+def _say_what_is_tiny(config: SweepConfig) -> None:
+    """Tell who brings images of his own that network and recipe are still those of the digits."""
+    parts = {"model": config.model.name, "train": config.train.name}
+    tiny = [f"{group}={name}" for group, name in parts.items() if name == "tiny"]
+    if tiny and config.data.name != "digits":
+        print(
+            f"{' '.join(tiny)}: made for data=digits; for data={config.data.name} rather one of "
+            "model=small, resnest14, … and train=quick, small_images, paper",
+            file=sys.stderr,
+        )
 
 
 def _with_table(config: SweepConfig) -> tuple[SweepConfig, Table]:

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from optuna.trial import FrozenTrial
 
-from resnest_search.metrics import TRAINED
 from resnest_search.search.samplers.known_cost import KnownCostSampler
-from resnest_search.search.situation import Goal, Situation
-from resnest_search.space import Space
+from resnest_search.search.situation import Situation
 from resnest_search.study.study import curve_of
 
 __all__ = ["lost", "saved"]
@@ -36,15 +34,13 @@ def saved(
     return sum(left.values()) + untried * epochs, float(seconds + untried * epochs * mean)
 
 
-def lost(space: Space, goal: Goal, seed: int, situation: Situation) -> tuple[float, float] | None:
+def lost(forecaster: KnownCostSampler | None, situation: Situation) -> tuple[float, float] | None:
     """Share of the hypervolume that the steps of a situation may still have added.
 
-    Whatever the sweep's sampler is, by the forecasts of known_cost: the mean and the 95th
-    percentile over draws. None where these do not apply, or nothing has finished.
+    The mean and the 95th percentile over draws of the forecasts; None without them, before
+    anything has finished, or where nothing is left.
     """
-    if [name for name in goal.objectives if name in TRAINED] != [goal.reported]:
-        return None
-    draws = KnownCostSampler(space, goal, seed).missed(situation)
+    draws = np.empty(0) if forecaster is None else forecaster.missed(situation)
     if not len(draws):
         return None
     return float(draws.mean()), float(np.percentile(draws, _SURELY))

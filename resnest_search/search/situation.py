@@ -88,10 +88,6 @@ class Sampler(ABC):
         """
         return None
 
-    def promised(self, situation: Situation) -> float:
-        """The most that a step may add, a share of the hypervolume so far; infinite if unknown."""
-        return math.inf
-
 
 class ProposingSampler(Sampler):
     """Chooses among new candidates alone.

@@ -23,7 +23,12 @@ from resnest_search.search.ending import lost, saved
 from resnest_search.search.pool import Pool
 from resnest_search.search.pruners import build_pruner
 from resnest_search.search.repeats import wanted_repeat
-from resnest_search.search.samplers import build_sampler, nothing_left
+from resnest_search.search.samplers import (
+    KnownCostSampler,
+    build_forecaster,
+    build_sampler,
+    nothing_left,
+)
 from resnest_search.search.situation import Goal, Situation
 from resnest_search.space import Candidate, Space
 from resnest_search.study.costing import Costing
@@ -100,15 +105,17 @@ class Strategy:
             reported=study.reported,
             epochs=config.epochs,
         )
-        self._goal = Goal(tuple(config.objectives), study.reported, config.epochs)
+        goal = Goal(tuple(config.objectives), study.reported, config.epochs)
         self._sampler = build_sampler(
             config.sampler,
             space,
             directions_of(config.objectives),
             self._values,
             config.seed,
-            self._goal,
+            goal,
         )
+        own = self._sampler if isinstance(self._sampler, KnownCostSampler) else None
+        self._forecaster = own or build_forecaster(space, goal, config.seed)
         rungs = {*self._pruner.rungs(config.epochs), *self._sampler.rungs()}
         self.rungs = tuple(sorted(rungs))
         trials = study.trials()
@@ -241,7 +248,7 @@ class Strategy:
             untried=aside,
             epochs=0 if bound else epochs,  # a bound is spent, on whatever it is
             seconds=0.0 if bound else seconds,
-            lost=lost(self._space, self._goal, self._config.seed, left_out),
+            lost=lost(self._forecaster, left_out),
         )
 
     def _all_tried(self) -> str:
@@ -406,7 +413,8 @@ class Strategy:
         promoted = self._promoted(waiting)
         # With a budget nothing is given up before that is spent; what the sampler itself paused
         # it may always take up again.
-        own = [t for t in waiting if t not in promoted and _is_of_sampler(t)]
+        taken = {trial.number for trial in promoted}
+        own = [t for t in waiting if t.number not in taken and _is_of_sampler(t)]
         return Situation(
             trials=trials,
             unused=self._pool.unused,
@@ -422,9 +430,9 @@ class Strategy:
 
     def _enough(self, situation: Situation) -> str:
         """Why nothing that is left is worth its training; empty where something is."""
-        if self._stopped or not situation.tolerance:
+        if self._stopped or not situation.tolerance or self._forecaster is None:
             return ""
-        share = self._sampler.promised(situation)
+        share = self._forecaster.promised(situation)
         return nothing_left(share) if share < situation.tolerance else ""
 
     def _affordable(self, ahead: FrozenTrial | None) -> float:

@@ -99,7 +99,7 @@ def test_the_other_commands_take_the_same_groups(command: str) -> None:
 def test_a_trial_is_as_long_as_the_recipe_unless_said_otherwise() -> None:
     assert compose("sweep", "sweep=radix_card", "train.epochs=4").search.epochs == 4
     config = compose("sweep", "sweep=radix_card", "search.epochs=5")
-    assert (config.search.epochs, config.train.epochs) == (5, 9)
+    assert (config.search.epochs, config.train.epochs) == (5, 27)
 
 
 def test_a_sweep_overrides_a_group_and_a_word_overrides_the_sweep(
@@ -473,7 +473,7 @@ def test_a_record_that_does_not_fit_is_refused_in_one_line(change: dict[str, Any
         (["sweep=width", "--info"], "Defaults List"),
         (["sweep=width", "-i", "defaults-tree"], "search/pruner"),
         (["train", "-c", "job", "-p", "data"], "name: digits"),
-        (["sweep=radix_card", "--cfg=job", "--resolve", "--package=search"], "epochs: 9"),
+        (["sweep=radix_card", "--cfg=job", "--resolve", "--package=search"], "epochs: 27"),
         (["-sc", "install=bash"], "-F hydra_bash_completion resnest-search"),
         (["-sc", "install=fish"], "resnest-search"),
     ],

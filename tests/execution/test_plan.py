@@ -62,7 +62,7 @@ def test_a_plan_is_kept_and_begins_nothing(
 def test_a_training_has_a_plan_too(tmp_path: Path) -> None:
     done = run(tmp_path, "train", "variant=1s1x64d", "plan=true", "run=out")
     assert done.code == 0, done
-    assert "1 trial x 9" in done.out
+    assert "1 trial x 27" in done.out
     assert not (tmp_path / "out").exists()
 
 

@@ -103,3 +103,22 @@ def test_losses_that_nothing_forecasts_are_not_told() -> None:
         sampler="random", pruner="pareto_halving", objectives=["latency_ms", "memory_mib"]
     )
     assert strategy.ending().lost is None
+
+
+@pytest.mark.parametrize("tolerance", [0.01, 0.03, 0.1])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_nothing_is_given_up_unseen_where_a_look_costs_little(
+    workers: int, tolerance: float
+) -> None:
+    strategy = swept(workers, tolerance=tolerance)
+    untried = strategy.ending().untried
+    assert untried == 0 or untried > 0.1 * spent(strategy)
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_the_tolerance_ends_what_another_sampler_proposes(sampler: str) -> None:
+    strategy = swept(sampler=sampler, tolerance=0.1)
+    ending = strategy.ending()
+    assert "less than search.tolerance" in ending.reason
+    assert 0 < ending.untried == 24 - len(strategy.study.trials())
+    assert {t.state.name for t in strategy.study.trials()} == {"COMPLETE"}

@@ -1,6 +1,6 @@
 """Samplers: which candidate to try next."""
 
-from resnest_search.search.samplers.factory import build_sampler
+from resnest_search.search.samplers.factory import build_forecaster, build_sampler
 from resnest_search.search.samplers.known_cost import KnownCostSampler, nothing_left
 from resnest_search.search.samplers.ordered import OrderedSampler
 from resnest_search.search.samplers.quasi_random import QuasiRandomSampler
@@ -11,6 +11,7 @@ __all__ = [
     "OrderedSampler",
     "QuasiRandomSampler",
     "StockSampler",
+    "build_forecaster",
     "build_sampler",
     "nothing_left",
 ]

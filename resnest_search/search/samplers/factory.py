@@ -21,7 +21,7 @@ from resnest_search.search.samplers.stock import StockSampler
 from resnest_search.search.situation import Goal, Sampler
 from resnest_search.space import Space
 
-__all__ = ["build_sampler"]
+__all__ = ["build_forecaster", "build_sampler"]
 
 _T = TypeVar("_T")
 
@@ -75,6 +75,14 @@ def build_sampler(
     make = _maker(config, stock[name])
     population = int(config.args.get("population_size", _POPULATION))
     return StockSampler(make, space, directions, values, seed, population)
+
+
+def build_forecaster(space: Space, goal: Goal, seed: int) -> KnownCostSampler | None:
+    """What tells whatever the sampler is what is left to gain; None where nothing forecasts it."""
+    trained = [name for name in goal.objectives if name in TRAINED]
+    if trained != [goal.reported]:
+        return None
+    return KnownCostSampler(space, goal, seed, pausing=False)
 
 
 def _own(config: MethodConfig, space: Space, seed: int, goal: Goal) -> Sampler:

@@ -34,7 +34,9 @@ _FINEST = 1e-4  # share of the hypervolume that is shown
 _MANY = 100  # times, beyond which nobody wants to know
 _LITTLE = 0.1  # of the epochs so far, for which what is left is looked at before it is given up
 _WORLDS = 500  # draws of what all that was left out would have ended at
-_WEIGHED = 100  # steps that are weighed over these draws: the best ones if all ends as forecast
+_ROUGH = 10_000_000  # cells over which all steps together are weighed
+_FEWEST = 16  # points of a front that they are weighed over at least
+_WEIGHED = 100  # steps that are weighed over all of it, and over these draws: the best of those
 
 
 @dataclass(frozen=True)
@@ -275,38 +277,50 @@ class KnownCostSampler(Sampler):
         reference, limits = _corner(np.append(finals, mean), np.vstack([known, costs]))
         # What another finished trial dominates adds no height, and the cells grow with each.
         best = np.flatnonzero(non_dominated(np.column_stack([-finals, known])))
-        best = best[_thinned(finals[best], costs.shape[1])]
-        heights, front = finals[best], np.concatenate([known[best], costs[count:]])
+        best = best[_thinned(finals[best], int(_MOST_CELLS ** (1 / max(1, costs.shape[1]))))]
         at_work = 1 + len(live) if live else 0
         prices = np.array([step.seconds for step in steps])
         prices **= 1 - at_work / (count + len(live))
 
-        def gained(chosen: NDArray[np.int64], ends: Array) -> Array:
-            values = np.broadcast_to(heights, (len(ends), len(heights)))
+        def gained(chosen: NDArray[np.int64], front: NDArray[np.int64], ends: Array) -> Array:
+            """Over a front, and draws of what is being trained, (s, k)."""
+            values = np.broadcast_to(finals[front], (len(ends), len(front)))
             return expected_improvements(
                 mean[chosen],
                 deviation[chosen],
                 costs[chosen],
                 np.concatenate([values, ends], axis=1),
-                front,
+                np.concatenate([known[front], costs[count:]]),
                 reference,
                 limits,
             )
 
-        gains = gained(np.arange(count), mean[None, count:])
+        # Part of a long front says which steps to weigh: the time grows with its square.
+        most = int((_ROUGH / count) ** (1 / max(1, costs.shape[1]))) - len(live)
+        part = best[_thinned(finals[best], max(most, _FEWEST))]
+        rough = gained(np.arange(count), part, mean[None, count:])
+        first = np.argsort(-rough / prices, kind="stable")[:_WEIGHED]
+        first = np.unique(first if own is None else np.append(first, 0))
+        gains = rough.copy()
+        if len(part) < len(best):
+            gains[first] = gained(first, best, mean[None, count:])
         share = np.full(count, math.inf)
         if situation.tolerance and len(finished) >= _TELLING:
             points = np.column_stack([-finals, known])
             share = gains / hypervolume(points, np.concatenate([[-reference], limits]))
-        if not live:
+        if not live and len(part) == len(best):
             return _Scores(share, gains / prices)
-        rng = np.random.default_rng([self._seed, len(situation.trials), len(finished)])
-        cells = (len(front) + 1) ** costs.shape[1]
-        first = np.argsort(-gains / prices, kind="stable")[:_WEIGHED]
-        first = np.unique(first if own is None else np.append(first, 0))
         weighed = np.full(count, -math.inf)
-        drawn = gained(first, _draws(mean[count:], deviation[count:], cells, rng))
-        weighed[first] = drawn / prices[first]
+        weighed[first] = gains[first] / prices[first]
+        if live:
+            rng = np.random.default_rng([self._seed, len(situation.trials), len(finished)])
+            cells = (len(part) + len(live) + 1) ** costs.shape[1]
+            drawn = gained(first, part, _draws(mean[count:], deviation[count:], cells, rng))
+            if len(part) < len(best):  # what the draws change of what part of the front tells
+                drawn *= np.divide(
+                    gains[first], rough[first], out=np.zeros_like(drawn), where=rough[first] > 0
+                )
+            weighed[first] = drawn / prices[first]
         return _Scores(share, weighed)
 
     def _known(self, situation: Situation) -> Ladder:
@@ -361,9 +375,8 @@ def _draws(mean: Array, deviation: Array, cells: int, rng: np.random.Generator) 
     return ends
 
 
-def _thinned(values: Array, costs: int) -> NDArray[np.int64]:
-    """Indices of all points of a front, or of an even share by value where cells would explode."""
-    most = int(_MOST_CELLS ** (1 / costs)) if costs else len(values)
+def _thinned(values: Array, most: int) -> NDArray[np.int64]:
+    """Indices of all points of a front, or of an even share of them by value."""
     if len(values) <= most:
         return np.arange(len(values))
     order = np.argsort(values, kind="stable")
