@@ -24,7 +24,7 @@ _LEAST = 1e-3  # share that is shown
 
 def verdict(sweep: Sweep) -> list[str]:
     """All that is said, a line each."""
-    lines = (unfinished(sweep), ended(sweep), choice(sweep), noise(sweep))
+    lines = (unfinished(sweep), choice(sweep), noise(sweep), ended(sweep))
     return [line for line in lines if line]
 
 
