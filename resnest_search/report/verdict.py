@@ -46,7 +46,7 @@ def ended(sweep: Sweep) -> str:
         return ""
     lines = [f"Ended: {ending.reason}.", _left_out_text(sweep, ending)]
     if ending.lost is not None:
-        mean, most = (_share(share) for share in ending.lost)
+        mean, most = _share(ending.lost[0]), f"{100 * max(ending.lost[1], _LEAST):.2g} %"
         lines.append(
             f"Forecasts of their ends say that the front lost {mean} of its hypervolume by this, "
             f"in 95 % of cases less than {most}."
@@ -56,7 +56,12 @@ def ended(sweep: Sweep) -> str:
 
 def _left_out_text(sweep: Sweep, ending: Ending) -> str:
     """Who was not trained to the end, and what that saved."""
-    pruned = [trial for trial in sweep.trials if trial.state == PRUNED]
+    went_on = {(t.candidate, t.seed): t.number for t in sweep.trials if t.inherited}
+    pruned = [
+        trial
+        for trial in sweep.trials
+        if trial.state == PRUNED and went_on.get((trial.candidate, trial.seed), -1) <= trial.number
+    ]
     parts = []
     if pruned:
         epochs = sorted({trial.epochs for trial in pruned})

@@ -62,9 +62,9 @@ def note_end(strategy: Strategy) -> None:
     """The seconds that all drivers spent, whether anything is left, and what ended it."""
     strategy.study.note("seconds", round(strategy.elapsed, 1))
     is_finished = strategy.finished
+    strategy.study.note("finished", is_finished)
     if is_finished:
         strategy.study.note("ending", dataclasses.asdict(strategy.ending()))
-    strategy.study.note("finished", is_finished)
 
 
 @cache  # many sweeps are simulated in one process, and a look-up costs as much as one of them

@@ -240,7 +240,7 @@ class Strategy:
         unused = self._pool.unused
         untried = len(unused) if unused else 0
         ended = [situation.trials[number] for number in sorted(self._ended)]
-        aside = untried if enough and not bound else 0
+        aside = untried if enough and not bound and situation.may_start else 0
         left_out = dataclasses.replace(situation, waiting=ended, may_start=bool(aside))
         epochs, seconds = saved(ended, aside, situation.trials, self._config.epochs)
         return Ending(
@@ -248,7 +248,7 @@ class Strategy:
             untried=aside,
             epochs=0 if bound else epochs,  # a bound is spent, on whatever it is
             seconds=0.0 if bound else seconds,
-            lost=lost(self._forecaster, left_out),
+            lost=None if bound else lost(self._forecaster, left_out),
         )
 
     def _all_tried(self) -> str:
@@ -394,7 +394,7 @@ class Strategy:
         if self._enough(situation):
             return None
         step = self._sampler.step(situation)
-        if step is None and situation.may_start:
+        if step is None and situation.may_start and self._pool.unused is None:
             self._exhausted = True  # a space with a range in which no draw finds anything new
         return step
 
@@ -430,7 +430,8 @@ class Strategy:
 
     def _enough(self, situation: Situation) -> str:
         """Why nothing that is left is worth its training; empty where something is."""
-        if self._stopped or not situation.tolerance or self._forecaster is None:
+        is_left = situation.may_start or situation.waiting
+        if self._stopped or not is_left or not situation.tolerance or self._forecaster is None:
             return ""
         share = self._forecaster.promised(situation)
         return nothing_left(share) if share < situation.tolerance else ""

@@ -170,8 +170,8 @@ class Ending:
         untried: candidates that were never begun, since they promised too little.
         epochs: that these and paused trials did not train.
         seconds: of training, about, that those would have taken.
-        lost: share of the hypervolume that their last epochs may have added: the mean and the
-            95th percentile of what their forecasts let expect; None where nothing was left out.
+        lost: share of the hypervolume with them that the front has not: the mean and the 95th
+            percentile of what their forecasts let expect; None where nothing was left out.
     """
 
     reason: str

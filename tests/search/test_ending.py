@@ -74,20 +74,39 @@ def test_the_front_lost_no_more_than_was_said(workers: int, tolerance: float) ->
     corner = everything.max(axis=0) + 0.1 * np.ptp(everything, axis=0)
     found = hypervolume(np.array(list(points.values())), corner)
     assert names[0] == "accuracy"
-    assert 0 <= hypervolume(everything, corner) / found - 1 <= lost[1]
+    assert 0 <= 1 - found / hypervolume(everything, corner) <= lost[1]
     assert lost[0] <= lost[1]
 
 
 def test_a_budget_is_what_ended_it_and_saved_nothing() -> None:
     ending = swept(budget=60).ending()
     assert ending.reason == "the budget of 60 epochs is spent"
-    assert (ending.epochs, ending.untried) == (0, 0)
+    assert (ending.epochs, ending.untried, ending.lost) == (0, 0, None)
 
 
-def test_a_number_of_trials_is_what_ended_it() -> None:
-    assert swept(trials=5, sampler="random").ending().reason == (
-        "all of search.trials=5 were tried"
-    )
+@pytest.mark.parametrize("tolerance", [None, 0.02])
+def test_a_number_of_trials_is_what_ended_it(tolerance: float | None) -> None:
+    ending = swept(trials=5, sampler="random", tolerance=tolerance).ending()
+    assert ending.reason == "all of search.trials=5 were tried"
+    assert (ending.untried, ending.epochs, ending.lost) == (0, 0, None)
+
+
+def test_a_tolerance_that_left_nothing_out_did_not_end_it() -> None:
+    assert swept(sampler="grid", tolerance=1e-300).ending().reason == "every candidate was tried"
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("tolerance", [0.003, 0.03])
+@pytest.mark.parametrize("budget", range(30, 200, 10))
+def test_with_a_budget_and_a_tolerance_a_sweep_comes_to_its_end(
+    workers: int, tolerance: float, budget: int
+) -> None:
+    strategy = swept(workers, tolerance=tolerance, budget=budget)
+    assert strategy.finished
+    ended_by_budget = strategy.ending().reason.startswith("the budget")
+    assert ended_by_budget == (spent(strategy) == budget)
+    if not ended_by_budget:
+        assert "less than search.tolerance" in strategy.ending().reason
 
 
 def test_what_a_pruner_saved_counts_as_well() -> None:

@@ -33,6 +33,7 @@ _TELLING = 3  # finished trials, before which the scale of values is a guess
 _FINEST = 1e-4  # share of the hypervolume that is shown
 _MANY = 100  # times, beyond which nobody wants to know
 _LITTLE = 0.1  # of the epochs so far, for which what is left is looked at before it is given up
+_MANY_COSTS = 4
 _WORLDS = 500  # draws of what all that was left out would have ended at
 _ROUGH = 10_000_000  # cells over which all steps together are weighed
 _FEWEST = 16  # points of a front that they are weighed over at least
@@ -121,10 +122,8 @@ class KnownCostSampler(Sampler):
             return None
         scores = self._scores(steps, situation)
         order = scores.rates
-        if scores.share.max() < situation.tolerance:
-            new = np.array([step.candidate is not None for step in steps])
-            if not new.any():
-                return None
+        new = np.array([step.candidate is not None for step in steps])
+        if scores.share.max() < situation.tolerance and new.any():
             order = np.where(new, scores.share, -1.0)  # a last look at what nobody has seen
         best = steps[int(np.argmax(order))]
         return best.number if best.candidate is None else best.candidate
@@ -174,10 +173,12 @@ class KnownCostSampler(Sampler):
         """What the steps that are left would add if all were taken, over draws of their ends.
 
         Returns:
-            Shares of the hypervolume so far, (draws,); none before anything has finished, or
-            where nothing is left.
+            Shares of the hypervolume that the front would have with them, (draws,); none before
+            anything has finished, where nothing is left, or where only some of it is weighed.
         """
         steps = self._steps(situation)
+        if situation.may_start and (situation.unused is None or len(situation.unused) > _MOST):
+            return np.empty(0)
         ladder = self._known(situation)
         climbs = ladder.climbs(situation.trials)
         finished = [climb for climb in climbs if not math.isnan(climb.final)]
@@ -192,13 +193,14 @@ class KnownCostSampler(Sampler):
         points = np.column_stack([-finals, known])
         whole, least = hypervolume(points, corner), beats(costs, finals, known)
         rng = np.random.default_rng([self._seed, len(situation.trials), len(finished)])
-        shares = np.zeros(_WORLDS)
-        for world in range(_WORLDS):
+        # Of many costs a hypervolume takes long.
+        shares = np.zeros(_WORLDS if costs.shape[1] < _MANY_COSTS else _WORLDS // 10)
+        for world in range(len(shares)):
             ends = mean + deviation * rng.standard_normal(len(mean))
             better = ends > least  # the others add nothing
             if better.any():
-                added = np.column_stack([-ends[better], costs[better]])
-                shares[world] = hypervolume(np.vstack([points, added]), corner) / whole - 1
+                every = np.vstack([points, np.column_stack([-ends[better], costs[better]])])
+                shares[world] = 1 - whole / hypervolume(every[non_dominated(every)], corner)
         return shares
 
     # Steps and their worth
@@ -307,7 +309,18 @@ class KnownCostSampler(Sampler):
         share = np.full(count, math.inf)
         if situation.tolerance and len(finished) >= _TELLING:
             points = np.column_stack([-finals, known])
-            share = gains / hypervolume(points, np.concatenate([[-reference], limits]))
+            whole = hypervolume(points, np.concatenate([[-reference], limits]))
+            if len(part) < len(best):
+                # Part of the front makes all seem worth more than they are.
+                order = np.argsort(-rough, kind="stable")
+                left = order[rough[order] >= situation.tolerance * whole]
+                left = left[~np.isin(left, first)]
+                for begin in range(0, len(left), _WEIGHED):
+                    batch = left[begin : begin + _WEIGHED]
+                    gains[batch] = gained(batch, best, mean[None, count:])
+                    if gains[batch].max() >= situation.tolerance * whole:
+                        break
+            share = gains / whole
         if not live and len(part) == len(best):
             return _Scores(share, gains / prices)
         weighed = np.full(count, -math.inf)
@@ -353,6 +366,9 @@ class KnownCostSampler(Sampler):
 
 def nothing_left(share: float) -> str:
     """Why a sweep ends whose best step promises a share of the hypervolume, in words."""
+    if share < _FINEST:
+        most = f"{100 * _FINEST:g} % of the hypervolume, less than search.tolerance"
+        return f"nothing that is left promises even {most}"
     return f"nothing that is left promises more than {_percent(share)}"
 
 
