@@ -151,7 +151,7 @@ def sweep(config: SweepConfig) -> None:
     """Measure, search, report and export."""
     from resnest_search.execution.folder import locked, new_folder
     from resnest_search.execution.images import find_images
-    from resnest_search.execution.prepare import prepare
+    from resnest_search.execution.prepare import made_for_digits, prepare
 
     config, space = prepare(config)
     if config.plan:
@@ -169,7 +169,7 @@ def sweep(config: SweepConfig) -> None:
     else:
         with reading() as progress:
             config, images = find_images(config, space, progress)
-        for line in images.doubts:
+        for line in (*images.doubts, *made_for_digits(config)):
             print(f"resnest-search: {line}", file=sys.stderr)
         with measuring(space.timed) as progress:
             costings = measured(config, space, progress)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 
 from resnest_search.configuration import checks
@@ -26,7 +25,7 @@ from resnest_search.space import Candidate, Space, configured
 from resnest_search.study.storage import check_storage
 from resnest_search.study.study import directions_of, reported_of
 
-__all__ = ["config_of_trials", "in_virtual_time", "prepare"]
+__all__ = ["config_of_trials", "in_virtual_time", "made_for_digits", "prepare"]
 
 _SHOWN = 12  # variants that a message lists
 
@@ -84,6 +83,18 @@ def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
     return config, space
 
 
+def made_for_digits(config: SweepConfig) -> list[str]:
+    """A line for who brings images of his own to the network and the recipe of the digits."""
+    parts = {"model": config.model.name, "train": config.train.name}
+    tiny = [f"{group}={name}" for group, name in parts.items() if name == "tiny"]
+    if not tiny or config.data.name == "digits":
+        return []
+    return [
+        f"{' '.join(tiny)}: made for data=digits; for data={config.data.name} rather one of "
+        "model=small, resnest14, … and train=quick, small_images, paper"
+    ]
+
+
 def config_of_trials(config: SweepConfig) -> SweepConfig:
     """The configuration as its trials are trained: a recipe's length is that of the search."""
     train = dataclasses.replace(config.train, epochs=config.search.epochs)
@@ -94,7 +105,6 @@ def _with_data(config: SweepConfig, space: Space) -> SweepConfig:
     """The configuration with its images found, and every candidate checked against them."""
     listing = list_images(config.data) if config.data.name in FOLDERS and config.data.root else None
     config = dataclasses.replace(config, data=resolve(config.data, listing))
-    _say_what_is_tiny(config)
     _check_candidates(config, space, listing)
     check_pretrained(config, space)
     if config.data.download and not config.plan:
@@ -102,18 +112,6 @@ def _with_data(config: SweepConfig, space: Space) -> SweepConfig:
 
         download(config.data)  # once, before many processes look for the files
     return config
-
-
-def _say_what_is_tiny(config: SweepConfig) -> None:
-    """Tell who brings images of his own that network and recipe are still those of the digits."""
-    parts = {"model": config.model.name, "train": config.train.name}
-    tiny = [f"{group}={name}" for group, name in parts.items() if name == "tiny"]
-    if tiny and config.data.name != "digits":
-        print(
-            f"{' '.join(tiny)}: made for data=digits; for data={config.data.name} rather one of "
-            "model=small, resnest14, … and train=quick, small_images, paper",
-            file=sys.stderr,
-        )
 
 
 def _with_table(config: SweepConfig) -> tuple[SweepConfig, Table]:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from resnest_search.configuration.compose import run_command
 from resnest_search.configuration.schema import MethodConfig, SearchConfig, SweepConfig
 from resnest_search.errors import UserError
-from resnest_search.execution.prepare import prepare
+from resnest_search.execution.prepare import made_for_digits, prepare
 from resnest_search.space import Space
 
 V = ["1s1x64d"]
@@ -82,41 +79,17 @@ def test_the_recipe_on_record_is_as_long_as_its_trials() -> None:
     assert (config.search.epochs, config.train.epochs) == (2, 2)
 
 
-def folder_of_images(root: Path) -> Path:
-    for name in ("cat", "dog"):
-        (root / "train" / name).mkdir(parents=True)
-        for index in range(12):
-            pixels = np.full((8, 8, 3), 20 * index, np.uint8)
-            Image.fromarray(pixels).save(root / "train" / name / f"{index}.png")
-    return root
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "model=tiny train=tiny: made for data=digits; for data=image_folder rather"),
-        (["model=small"], "train=tiny: made for data=digits"),
-        (["model=small", "train=quick"], ""),
+        (["data=cifar10"], "model=tiny train=tiny: made for data=digits; for data=cifar"),
+        (["data=cifar10", "model=small"], "train=tiny: made for data=digits"),
+        (["data=cifar10", "model=small", "train=quick"], ""),
+        (["data=digits"], ""),
     ],
 )
-def test_who_brings_images_hears_what_is_made_for_the_digits(
-    words: list[str],
-    said: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    root = folder_of_images(tmp_path / "images")
-    data = [f"data.root={root}", "data=image_folder", "data.image_size=8", "data.val_images=8"]
-    run_command("sweep", ["sweep=radix_card", *data, *words], prepare)
-    heard = capsys.readouterr().err
-    assert heard.startswith(said) if said else heard == ""
-
-
-def test_of_the_digits_nothing_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    run_command("sweep", ["sweep=radix_card"], prepare)
-    assert capsys.readouterr().err == ""
+def test_who_brings_images_hears_what_is_made_for_the_digits(words: list[str], said: str) -> None:
+    composed: list[SweepConfig] = []
+    run_command("sweep", ["sweep=radix_card", *words], composed.append)
+    assert " ".join(made_for_digits(composed[0])).startswith(said)
+    assert bool(made_for_digits(composed[0])) == bool(said)

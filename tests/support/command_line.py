@@ -24,7 +24,9 @@ VALIDATION = 100  # images
 _KINDS = ("Trial", "Resource")
 
 # One block of two splits at most, on a tenth of the digits: an epoch takes 0.3 s on a core.
-SMALL = (
+SMALL = (  # slow enough to be interrupted
+    "model=small",
+    "train=quick",
     "tracking=none",
     "data.train_images=128",
     f"data.val_images={VALIDATION}",
