@@ -6,8 +6,9 @@
 Every search is driven by one event loop in virtual time, with 1, 4 and 16 workers, and is judged by
 the epochs until it has trained 90, 95 and 99 % of the true front's hypervolume. What the front is,
 and how noise is forgiven, stands in ``search_peers/truth.py``; a table's columns in
-``search_peers/table.py``. Prints goals and tables, and writes ``search.md`` and one
-``search-TABLE.png`` a table to ``--out``. Five tables of 36 to 72 candidates take about a quarter
+``search_peers/table.py``; how ours is compared with the others in ``search_peers/results.py``.
+Prints tables, goals and ratios, and writes ``search.md`` and one ``search-TABLE.png`` a table to
+``--out``. Five tables of 36 to 72 candidates take about a quarter
 of an hour on two cores.
 
 Two peers are no dependencies of this project, and are left out where they are not found:
@@ -28,7 +29,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-from search_peers.page import goals_section, page, table_section
+from search_peers.page import goals_section, page, ratios_section, table_section
 from search_peers.plots import draw
 from search_peers.pool import Asked, raced
 from search_peers.results import Results
@@ -76,7 +77,7 @@ def main(words: Sequence[str] | None = None) -> None:
         print(f"left out: {lack}", file=sys.stderr)
     rows = [row for row in rows if not row.missing]
     race = Asked(asked.table, [row.key for row in rows], asked.optunahub, asked.seeds)
-    results = Results(rows, dict(raced(race, asked.workers, asked.jobs)))
+    results = Results(rows, dict(raced(race, asked.workers, asked.jobs)), [t for t, _ in tables])
     plots = [f"search-{table.name}.png" for table, _ in tables]
     for (table, _), name in zip(tables, plots, strict=True):
         draw(results, table.name, len(table.settings) * table.epochs, asked.out / name)
@@ -85,7 +86,7 @@ def main(words: Sequence[str] | None = None) -> None:
     for table, _ in tables:
         for workers in results.workers:
             print("\n".join(table_section(results, table.name, workers)))
-    print("\n".join(goals_section(results)))
+    print("\n".join([*goals_section(results), *ratios_section(results)]))
 
 
 def facts(asked: argparse.Namespace, words: Sequence[str] | None) -> list[str]:

@@ -1,23 +1,44 @@
-"""Sums up traces: medians, quartiles, tests against peers, and the goals."""
+"""Sums up traces: medians, quartiles, ratios to the best of others, tests, and the goals."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import geometric_mean, median
+from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import mannwhitneyu
 
-from search_peers.rows import BASELINE, COSTS, DEFAULT, OWN, PUBLISHED, Row
+from search_peers.rows import BASELINE, COSTS, DEFAULT, OWN, PUBLISHED, UNPAUSED, Row
 from search_peers.running import Trace
+from search_peers.table import Table
 
-__all__ = ["LEVELS", "SIGNIFICANT", "Goal", "Results", "Spread", "fewer"]
+__all__ = [
+    *("EPOCHS", "GOAL_LEVELS", "LEVELS", "MEASURES", "OTHERS", "SECONDS", "SIGNIFICANT"),
+    *("At", "Goal", "Results", "Spread", "fewer", "holm", "workers_named"),
+]
 
+EPOCHS, SECONDS = MEASURES = ("epochs", "seconds")
 LEVELS = (0.90, 0.95, 0.99)
+GOAL_LEVELS = LEVELS[:2]  # of ratios
 SIGNIFICANT = 0.05
-_GOAL_LEVELS = (0.90, 0.95)
-_GOAL_RATIO = 0.6  # of the best published peer's epochs
+OTHERS = {  # whom ratios are to, by kinds of rows, with the most that is aimed at
+    "best published peer": ((PUBLISHED,), 0.6),
+    "best of all rows that are not ours": ((PUBLISHED, COSTS, BASELINE), 0.8),
+}
+_MOST_CROWDED, _CROWDED = 0.85, 16  # where so many workers leave little order to choose
+_MOST_PAUSING, _LONG = 0.75, 27  # of the epochs without pausing, on tables of so many epochs
 _NEVER = 1e18  # stands for infinity in tests on ranks
+
+
+class At(NamedTuple):
+    """Where searches are compared."""
+
+    table: str
+    workers: int
+    level: float  # of the true front's hypervolume
+    measure: str = EPOCHS  # or SECONDS
 
 
 @dataclass(frozen=True)
@@ -61,114 +82,146 @@ class Results:
     Args:
         rows: that took part.
         traces: by (table, workers, key of the row), one a seed.
+        tables: that were raced on.
     """
 
     def __init__(
-        self, rows: Sequence[Row], traces: dict[tuple[str, int, str], list[Trace]]
+        self,
+        rows: Sequence[Row],
+        traces: dict[tuple[str, int, str], list[Trace]],
+        tables: Sequence[Table],
     ) -> None:
         self.rows = list(rows)
         self.traces = traces
-        self.tables = list(dict.fromkeys(table for table, _, _ in traces))
+        self.tables = {table.name: table for table in tables}
         self.workers = list(dict.fromkeys(workers for _, workers, _ in traces))
-
-    def epochs(self, table: str, workers: int, key: str, level: float) -> list[float]:
-        """Epochs until a level, one a seed."""
-        return [trace.epochs_until(level) for trace in self.traces[table, workers, key]]
-
-    def seconds(self, table: str, workers: int, key: str, level: float) -> list[float]:
-        """Virtual seconds until a level, one a seed."""
-        return [trace.seconds_until(level) for trace in self.traces[table, workers, key]]
-
-    def best(self, table: str, workers: int, level: float, kinds: Sequence[str]) -> Row | None:
-        """The row of some kinds with the smallest median of epochs, then quartiles."""
-
-        def order(row: Row) -> tuple[float, float, float, int]:
-            spread = Spread.of(self.epochs(table, workers, row.key, level))
-            return spread.median, spread.low, spread.high, -spread.reached
-
-        return min((row for row in self.rows if row.kind in kinds), key=order, default=None)
-
-    def p_value(self, table: str, workers: int, key: str, level: float) -> float | None:
-        """Of needing no fewer epochs than the best published peer; None for that peer."""
-        peer = self.best(table, workers, level, [PUBLISHED])
-        if peer is None or peer.key == key:
-            return None
-        own = self.epochs(table, workers, key, level)
-        return fewer(own, self.epochs(table, workers, peer.key, level))
 
     @property
     def judged(self) -> Row | None:
         """The row that the goals are about: this project's default, else its first."""
-        own = [row for row in self.rows if row.kind == OWN]
+        own = self.rows_of([OWN])
         return next((row for row in own if row.key == DEFAULT), own[0] if own else None)
+
+    @property
+    def real(self) -> list[str]:
+        """Names of the tables that nobody made up."""
+        return [name for name, table in self.tables.items() if not table.made_up]
+
+    def rows_of(self, kinds: Sequence[str]) -> list[Row]:
+        """The rows of some kinds."""
+        return [row for row in self.rows if row.kind in kinds]
+
+    def until(self, at: At, row: Row) -> list[float]:
+        """Epochs or virtual seconds until the level, one a seed; infinite where it never was."""
+        traces = self.traces[at.table, at.workers, row.key]
+        if at.measure == EPOCHS:
+            return [trace.epochs_until(at.level) for trace in traces]
+        return [trace.seconds_until(at.level) for trace in traces]
+
+    def best(self, at: At, rows: Sequence[Row]) -> Row | None:
+        """The row with the smallest median, then lower quartile; None of none."""
+
+        def order(row: Row) -> tuple[float, float]:
+            return self._median(at, row), Spread.of(self.until(at, row)).low
+
+        return min(rows, key=order, default=None)
+
+    def ratio(self, at: At, rows: Sequence[Row]) -> float | None:
+        """Median of ours over that of the best of some rows; None where one is missing."""
+        best = self.best(at, rows)
+        if self.judged is None or best is None:
+            return None
+        return self._median(at, self.judged) / self._median(at, best)
+
+    def joined(
+        self, workers: int, level: float, measure: str, rows: Sequence[Row], least: int = 1
+    ) -> float | None:
+        """Geometric mean of the ratios on real tables of at least so many epochs, None of none."""
+        tables = [table for table in self.real if self.tables[table].epochs >= least]
+        found = (self.ratio(At(table, workers, level, measure), rows) for table in tables)
+        ratios = [ratio for ratio in found if ratio is not None]
+        return geometric_mean(ratios) if ratios else None
+
+    def p_value(self, at: At, row: Row, others: Sequence[Row]) -> float | None:
+        """Of a row needing no less than the best of others, Holm over tables.
+
+        Real tables are corrected for each other, and made-up ones are. Where the row is itself
+        the best, there is no test, and None.
+        """
+        made_up = self.tables[at.table].made_up
+        found: dict[str, float] = {}
+        for name, table in self.tables.items():
+            there = at._replace(table=name)
+            best = self.best(there, others)
+            if table.made_up == made_up and best is not None and best is not row:
+                found[name] = fewer(self.until(there, row), self.until(there, best))
+        return dict(zip(found, holm(list(found.values())), strict=True)).get(at.table)
 
     def goals(self) -> list[Goal]:
         """Every goal for which the rows are there."""
         if self.judged is None:
             return []
+        unpaused = [row for row in self.rows if row.key == UNPAUSED and row is not self.judged]
         goals: list[Goal] = []
         for workers in self.workers:
-            for level in _GOAL_LEVELS:
-                goals += self._ratio_goals(workers, level)
-        return goals + list(self._never_behind())
+            for name, (kinds, few) in OTHERS.items():
+                most = few if workers < _CROWDED else _MOST_CROWDED
+                for measure in MEASURES:
+                    goals += self._ratio_goal(name, workers, measure, self.rows_of(kinds), most)
+            name = f"itself with pausing=false on real tables of {_LONG} epochs and more"
+            goals += self._ratio_goal(name, workers, EPOCHS, unpaused, _MOST_PAUSING, _LONG)
+        for row in (*(row for row in self.rows if row.key == "random"), *unpaused):
+            goals += self._never_behind(row)
+        return goals
 
-    def beside_the_rest(self, workers: int, level: float) -> float | None:
-        """Median ratio to the best of all that is not ours, peers that know costs included."""
-        return self._median_ratio(workers, level, [PUBLISHED, COSTS, BASELINE])
-
-    def _ratio_goals(self, workers: int, level: float) -> Iterator[Goal]:
-        where = f"{workers} worker{'s' if workers > 1 else ''}, epochs until {level:.0%}"
-        ratio = self._median_ratio(workers, level, [PUBLISHED])
-        if ratio is not None:
-            name = f"{where}, ours / best published peer, at most {_GOAL_RATIO}"
-            yield Goal(name, _number(ratio), ratio <= _GOAL_RATIO)
-        if any(row.key == "cheapest" for row in self.rows):
-            pairs = [(table, "cheapest") for table in self.tables]
-            ratio = self._ratio(workers, level, pairs)
-            yield Goal(f"{where}, ours / cheapest first, below 1", _number(ratio), ratio < 1)
-
-    def _median_ratio(self, workers: int, level: float, kinds: Sequence[str]) -> float | None:
-        pairs = []
-        for table in self.tables:
-            peer = self.best(table, workers, level, kinds)
-            if peer is None:
-                return None
-            pairs.append((table, peer.key))
-        return self._ratio(workers, level, pairs)
-
-    def _ratio(self, workers: int, level: float, pairs: Sequence[tuple[str, str]]) -> float:
-        """Median over tables and seeds of ours / theirs, both of the same recorded seed."""
-        assert self.judged is not None
-        ratios: list[float] = []
-        for table, key in pairs:
-            own = self.epochs(table, workers, self.judged.key, level)
-            theirs = self.epochs(table, workers, key, level)
-            ratios += [_divided(a, b) for a, b in zip(own, theirs, strict=True)]
-        return _quantile(ratios, 0.5)
-
-    def _never_behind(self) -> Iterator[Goal]:
-        """One goal a table: nowhere significantly behind random order."""
-        assert self.judged is not None
-        if not any(row.key == "random" for row in self.rows):
-            return
-        for table in self.tables:
-            least = min(
-                (
-                    fewer(
-                        self.epochs(table, workers, "random", level),
-                        self.epochs(table, workers, self.judged.key, level),
-                    ),
-                    workers,
-                    level,
-                )
-                for workers in self.workers
-                for level in _GOAL_LEVELS
-            )
+    def _ratio_goal(
+        self,
+        name: str,
+        workers: int,
+        measure: str,
+        rows: Sequence[Row],
+        most: float,
+        least: int = 1,
+    ) -> Iterator[Goal]:
+        found = [self.joined(workers, level, measure, rows, least) for level in GOAL_LEVELS]
+        ratios = [ratio for ratio in found if ratio is not None]
+        if ratios:
+            where = f"{workers_named(workers)}, {measure} until 90 / 95%"
             yield Goal(
-                f"{table}, ours not significantly behind random order at any of these",
-                f"least p {least[0]:.3f}, {least[1]} workers, {least[2]:.0%}",
-                least[0] >= SIGNIFICANT,
+                f"{where}, ours / {name}, at most {most}",
+                " / ".join(f"{ratio:.2f}" for ratio in ratios),
+                max(ratios) <= most,
             )
+
+    def _never_behind(self, row: Row) -> Iterator[Goal]:
+        """One goal a table: at no level does a row need significantly fewer epochs than ours."""
+        assert self.judged is not None
+        for table in self.tables:
+            places = [At(table, workers, level) for workers in self.workers for level in LEVELS]
+            found = [(self.p_value(at, row, [self.judged]), at) for at in places]
+            least, at = min((p, at) for p, at in found if p is not None)
+            yield Goal(
+                f"{table}, ours never significantly behind {row.title.removeprefix('ours: ')}",
+                f"least p {least:.3f}, {workers_named(at.workers)}, {at.level:.0%}",
+                least >= SIGNIFICANT,
+            )
+
+    def _median(self, at: At, row: Row) -> float:
+        """Over seeds, where never counts as the whole table."""
+        whole = self._whole(at)
+        return median(whole if value == np.inf else value for value in self.until(at, row))
+
+    def _whole(self, at: At) -> float:
+        """What a whole table takes: its epochs, or seconds at most, whatever the order.
+
+        Of workers who are never idle while there is work; the bound is that of R. L. Graham,
+        Bounds for certain multiprocessing anomalies, 1966.
+        """
+        table = self.tables[at.table]
+        if at.measure == EPOCHS:
+            return float(len(table.settings) * table.epochs)
+        seconds = table.seconds.mean(axis=1).sum(axis=1)  # of each candidate, (n,)
+        return float(seconds.sum() / at.workers + (1 - 1 / at.workers) * seconds.max())
 
 
 def fewer(own: Sequence[float], others: Sequence[float]) -> float:
@@ -179,6 +232,20 @@ def fewer(own: Sequence[float], others: Sequence[float]) -> float:
     return float(mannwhitneyu(a, b, alternative="less", method="asymptotic").pvalue)
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P values adjusted for their number (Holm, A simple sequentially rejective test, 1979)."""
+    order = np.argsort(p_values)
+    factors = np.arange(len(p_values), 0, -1)
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.minimum(np.maximum.accumulate(np.take(p_values, order) * factors), 1)
+    return [float(p) for p in adjusted]
+
+
+def workers_named(count: int) -> str:
+    """A number of workers in words."""
+    return f"{count} worker{'s' if count > 1 else ''}"
+
+
 def _quantile(values: Sequence[float], share: float) -> float:
     """Linear between order statistics, as numpy's; infinite next to an infinite one."""
     ordered = sorted(values)
@@ -187,14 +254,3 @@ def _quantile(values: Sequence[float], share: float) -> float:
     if place == below or ordered[below] == np.inf:
         return ordered[below]
     return ordered[below] + (place - below) * (ordered[below + 1] - ordered[below])
-
-
-def _divided(own: float, other: float) -> float:
-    """A ratio of epochs; two that never reached the level are equal."""
-    if own == np.inf:
-        return 1.0 if other == np.inf else np.inf
-    return own / other
-
-
-def _number(value: float) -> str:
-    return "never" if value == np.inf else f"{value:.2f}"

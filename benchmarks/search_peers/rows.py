@@ -18,15 +18,15 @@ from search_peers.ray_peers import Asha, RandomSampler, RaySearcher
 from search_peers.sampled import PROPOSALS, TRIES, NoStopper, Sampled
 from search_peers.syne_peers import MoAsha
 
-__all__ = ["BASELINE", "COSTS", "DEFAULT", "ORACLE", "OWN", "PUBLISHED", "Row", "rows_named"]
+__all__ = [
+    *("BASELINE", "COSTS", "DEFAULT", "ORACLE", "OWN", "PUBLISHED", "UNPAUSED"),
+    *("Row", "rows_named"),
+]
 
 ORACLE, BASELINE, PUBLISHED, COSTS, OWN = "oracle", "baseline", "published", "with costs", "ours"
 DEFAULT = "+".join(shipped().values())
-_OWN = (
-    DEFAULT,
-    "known_cost:pausing=false+none",
-    "random+pareto_halving",
-)
+UNPAUSED = "known_cost:pausing=false+none"  # the default, but what is begun is trained to its end
+_OWN = (DEFAULT, UNPAUSED, "random+pareto_halving")
 _NSGA2_POPULATION = 12
 
 Make = Callable[[Problem], Search]

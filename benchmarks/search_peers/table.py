@@ -21,6 +21,8 @@ Floats = NDArray[np.float64]
 Setting = tuple[Any, ...]  # values of the table's parameters: what tells a candidate from others
 Costs = tuple[float, ...]  # by the table's names of costs, known before any training
 
+_MADE_UP = ("noise", "telling")  # those of tables/synthetic.py
+
 
 @dataclass(frozen=True)
 class Table:
@@ -55,6 +57,11 @@ class Table:
     loss: Floats | None = None
     true_accuracy: Floats | None = None
     left_out: tuple[str, ...] = ()
+
+    @property
+    def made_up(self) -> bool:
+        """Whether nobody ever trained what it has: a stress test, which stands apart."""
+        return self.name in _MADE_UP
 
     @property
     def epochs(self) -> int:
