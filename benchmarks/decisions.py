@@ -4,12 +4,13 @@
     python benchmarks/decisions.py > after.md && diff before.md after.md
     python benchmarks/decisions.py --seeds 1 --methods random+pareto_halving --keep orders.json
 
-Searches of every table of benchmarks/tables run in the simulator, in virtual time. What is digested
-is the order of events: which candidate was started or went on, which epoch of it ended when, what
-was decided there and by whom; then how each trial ended, and which are on the front. One row a
-table, method and number of workers; one column a seed. ``results/decisions.md`` is what this
-version printed; another processor may round a forecast otherwise, so compare on one machine. Where
-a digest differs, ``--keep`` has the orders themselves.
+Searches run in the simulator, in virtual time: of every table of benchmarks/tables, or of those of
+``--table``, whatever their parameters and costs. What is digested is the order of events: which
+candidate was started or went on, which epoch of it ended when, what was decided there and by whom;
+then how each trial ended, and which are on the front. One row a table, method and number of
+workers; one column a seed. ``results/decisions.md`` is what this version printed; another processor
+may round a forecast otherwise, so compare on one machine. Where a digest differs, ``--keep`` has
+the orders themselves.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from typing import Any
 import optuna
 from search_peers.own import method
 
-from resnest_search.configuration.schema import ModelConfig, SearchConfig, SweepConfig
+from resnest_search.configuration.schema import SearchConfig, SweepConfig
 from resnest_search.errors import UserError
 from resnest_search.simulation.simulator import (
     Start,
@@ -74,14 +75,13 @@ def order(asked: Asked) -> list[Any]:
     sampler, _, pruner = methods.partition("+")
     table, clock = Table.read(path), VirtualClock()
     search = SearchConfig(
-        space={"variant": [candidate.in_words for candidate in table.candidates]},
+        objectives=["accuracy", *table.cost_names],
         epochs=table.epochs,
         seed=seed,
         sampler=method("sampler", sampler),
         pruner=method("pruner", pruner),
     )
-    config = SweepConfig(sweep="decisions", model=ModelConfig(planes=[256]), search=search)
-    study, strategy = simulated(config, table, clock)
+    study, strategy = simulated(SweepConfig(sweep="decisions", search=search), table, clock)
     simulate(strategy, table, clock, workers)
     return _events(study)
 

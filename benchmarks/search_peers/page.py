@@ -76,7 +76,7 @@ def ratios_section(results: Results) -> list[str]:
         "| --- | ---: |" + " ---: |" * len(heads),
     ]
     joined = f"**{', '.join(results.real)}: geometric mean**"
-    names = {joined: None} if len(results.real) > 1 else {}
+    names: dict[str, str | None] = {joined: None} if len(results.real) > 1 else {}
     names |= {f"{n}, made up" if t.made_up else n: n for n, t in results.tables.items()}
     for (name, table), workers in itertools.product(names.items(), results.workers):
         cells = _ratios(results, table, workers)
