@@ -3,10 +3,9 @@
     python benchmarks/first_run.py                 # sweep=radix_card, seeds 0 to 4
     python benchmarks/first_run.py --sweep width --seeds 0 1
 
-Runs the command of the README for each seed, then trains what it pruned to the end, from the
-start and with its own seed, and asks whether it would have been on the front of all that then
-has an end. A training that does not repeat what the sweep had recorded ends the program. Prints
-Markdown. Five minutes on two cores that do nothing else.
+Runs the command of the README for each seed, then trains what it pruned from its checkpoint to the
+end, as a resume would, and asks whether it would have been on the front of all that then has an
+end. Prints Markdown. Five minutes on two cores that do nothing else.
 """
 
 from __future__ import annotations
@@ -19,23 +18,23 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from resnest_search.configuration.compose import from_record
+from resnest_search.configuration.schema import ResumeConfig
 from resnest_search.cost.machine import device_name
-from resnest_search.execution.prepare import config_of_trials
-from resnest_search.metrics import accuracy_error, metric_of
-from resnest_search.pareto import non_dominated
-from resnest_search.space import Space, configured
-from resnest_search.study.read import read_sweep
+from resnest_search.execution.resources import allot, this_machine
+from resnest_search.execution.sweep import SweepRun, make_run, reopen
+from resnest_search.metrics import accuracy_error
+from resnest_search.search import Assignment
+from resnest_search.simulation.simulator import space_of
+from resnest_search.study.read import placed, read_sweep
 from resnest_search.study.record import COMPLETE, PRUNED, Epoch, Sweep, TrialRecord
-from resnest_search.study.study import SweepStudy
-from resnest_search.training import Run, fit
+from resnest_search.training import fit
 
 
 @dataclass(frozen=True)
@@ -45,15 +44,24 @@ class Outcome:
     seed: int
     sweep: Sweep
     wall_s: float  # of the whole command, imports and export included
-    ends: dict[int, float]  # accuracy of each pruned trial at the full length, by number
-    would_be: tuple[int, ...]  # pruned ones that would have been on the front
+    whole: tuple[TrialRecord, ...]  # all of its trials, had none been pruned
+
+    @property
+    def pruned(self) -> list[TrialRecord]:
+        """What the sweep pruned, as it would have ended."""
+        states = {trial.number: trial.state for trial in self.sweep.trials}
+        return [trial for trial in self.whole if states[trial.number] == PRUNED]
+
+    @property
+    def missed(self) -> int:
+        """How many of these would have been on the front."""
+        return sum(trial.on_front for trial in self.pruned)
 
     @property
     def spread(self) -> float:
         """Best minus worst accuracy of all that has an end, in standard errors of one."""
-        finals = [t.accuracy or 0.0 for t in self.sweep.trials if t.state == COMPLETE]
-        finals += self.ends.values()
-        images = max(t.validation_images for t in self.sweep.trials)
+        finals = [trial.accuracy or 0.0 for trial in self.whole if trial.state == COMPLETE]
+        images = max(trial.validation_images for trial in self.sweep.trials)
         return float(np.ptp(finals)) / (accuracy_error(float(np.mean(finals)), images) or 1.0)
 
 
@@ -76,49 +84,28 @@ def outcome(name: str, seed: int, folder: Path) -> Outcome:
     wall = time.perf_counter() - began
     if ran.returncode:
         sys.exit(f"first_run.py: {shlex.join(command)} ended with {ran.returncode}:\n{ran.stderr}")
-    study = SweepStudy.open(folder, None)
-    sweep = read_sweep(study, folder)
-    pruned = [trial for trial in sweep.trials if trial.state == PRUNED]
-    ends = {trial.number: end_of(study, trial, folder) for trial in pruned}
-    complete = [trial for trial in sweep.trials if trial.state == COMPLETE]
-    costs = [name for name in sweep.objectives if name != "accuracy"]
-    points = [[-(ends.get(t.number) or t.accuracy or 0.0)] for t in [*complete, *pruned]]
-    for point, trial in zip(points, [*complete, *pruned], strict=True):
-        point += [trial.costs[c] * (-1 if metric_of(c).maximize else 1) for c in costs]
-    front = non_dominated(points)[len(complete) :]
-    would_be = tuple(t.number for t, on in zip(pruned, front, strict=True) if on)
-    print(f"seed {seed}: {len(pruned)} pruned, {len(would_be)} of the front", file=sys.stderr)
-    return Outcome(seed, sweep, wall, ends, would_be)
+    run = reopen(folder, ResumeConfig())
+    sweep = read_sweep(run.study, folder)
+    ends = (trained_on(run, t) if t.state == PRUNED else t for t in sweep.trials)
+    found = Outcome(seed, sweep, wall, tuple(placed(list(ends), sweep.objectives)))
+    print(f"seed {seed}: {len(found.pruned)} pruned, {found.missed} of the front", file=sys.stderr)
+    return found
 
 
-def end_of(study: SweepStudy, trial: TrialRecord, folder: Path) -> float:
-    """Final accuracy of a pruned trial, trained anew as it was."""
-    config = config_of_trials(from_record(study.notes["config"]))
-    space = Space(config.search.space, config.model)
-    candidate = space.candidate(study.trial(trial.number).params)
-    model, data, train = configured(config, candidate)
+def trained_on(run: SweepRun, trial: TrialRecord) -> TrialRecord:
+    """A pruned trial, had it been trained to its end."""
+    candidate = space_of(run.config, run.table).candidate(run.study.trial(trial.number).params)
+    make = make_run(run, allot(run.config.resources, this_machine()))
     curve: list[Epoch] = []
 
     def report(so_far: Sequence[Epoch], note: str) -> bool:
         curve[:] = so_far
         return True
 
-    fit(
-        Run(
-            number=trial.number,
-            variant=trial.variant,
-            model=model,
-            data=data,
-            train=train,
-            seed=trial.seed,
-            folder=str(folder / "again" / str(trial.number)),
-            threads=1,
-        ),
-        report,
-    )
+    fit(make(Assignment(trial.number, candidate, trial.seed)), report)
     if [e.accuracy for e in curve[: trial.epochs]] != [e.accuracy for e in trial.curve]:
-        sys.exit(f"first_run.py: trial {trial.number} was not trained as it had been")
-    return curve[-1].accuracy
+        sys.exit(f"first_run.py: the checkpoint of trial {trial.number} is not what was recorded")
+    return replace(trial, state=COMPLETE, curve=tuple(curve))
 
 
 def page(outcomes: Sequence[Outcome]) -> str:
@@ -132,7 +119,7 @@ def page(outcomes: Sequence[Outcome]) -> str:
         f"- command: `python benchmarks/first_run.py {shlex.join(sys.argv[1:])}`".rstrip(" `")
         + "`",
         f"- machine: {machine}, python {platform.python_version()}, {versions}",
-        "- what was pruned is trained to its end with its own seed; the first epochs are the same",
+        "- what was pruned is trained from its checkpoint to its end",
         "- spread: best minus worst final accuracy, in binomial standard errors of one",
         "",
         "| seed | complete | pruned after epochs | of these on the front, trained to the end "
@@ -145,11 +132,11 @@ def page(outcomes: Sequence[Outcome]) -> str:
         seconds = sum(t.seconds for t in trials)
         lines.append(
             f"| {each.seed} | {sum(t.state == COMPLETE for t in trials)} "
-            f"| {', '.join(map(str, after))} | {len(each.would_be)} | {each.sweep.epochs} "
+            f"| {', '.join(map(str, after))} | {each.missed} | {each.sweep.epochs} "
             f"| {each.spread:.1f} | {seconds:.0f} | {each.wall_s:.0f} |"
         )
-    pruned = sum(len(each.ends) for each in outcomes)
-    wrong = sum(len(each.would_be) for each in outcomes)
+    pruned = sum(len(each.pruned) for each in outcomes)
+    wrong = sum(each.missed for each in outcomes)
     lines += ["", f"{pruned - wrong} of {pruned} pruned trials end off the front."]
     return "\n".join(lines)
 
