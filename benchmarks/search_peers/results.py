@@ -143,10 +143,10 @@ class Results:
         return geometric_mean(ratios) if ratios else None
 
     def p_value(self, at: At, row: Row, others: Sequence[Row]) -> float | None:
-        """Of a row needing no less than the best of others, Holm over tables.
+        """Of a row needing no fewer epochs than the best of others, Holm over tables.
 
-        Real tables are corrected for each other, and made-up ones are. Where the row is itself
-        the best, there is no test, and None.
+        Real tables are corrected for each other, and so are made-up ones. None where the row is
+        itself the best, or there are no others.
         """
         made_up = self.tables[at.table].made_up
         found: dict[str, float] = {}
