@@ -89,6 +89,18 @@ def check_measure(measure: MeasureConfig) -> None:
     check_keys(measure, "measure.")
 
 
+def check_measured_on(measure: MeasureConfig, has_gpu: bool) -> None:
+    """Raises UserError where the device that is measured on has no such precision.
+
+    Args:
+        measure: the mode.
+        has_gpu: whether ``measure.device=null`` is a GPU.
+    """
+    device = measure.device or ("cuda" if has_gpu else "cpu")
+    if device == "cpu" and measure.precision == "tf32":
+        raise UserError("measure.precision=tf32: a CPU has none; valid: fp32, bf16, fp16")
+
+
 def check_search(search: SearchConfig, replayed: bool = False) -> None:
     """Raises UserError where objectives or bounds make no sense.
 

@@ -44,7 +44,7 @@ __all__ = [
 
 DATA_SETS = ("digits", "fashion_mnist", "cifar10", "image_folder", "imagenet")
 AUGMENTS = ("none", "shift", "crop_flip", "resized_crop", "autoaugment")
-_PRECISIONS = ("fp32", "bf16", "fp16")
+_PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,11 @@ class TrainConfig:
     )
     label_smoothing: float = _key(0.0, "Share of a label spread over all classes.", _share())
     mixup: float = _key(0.0, "Alpha of mixup's Beta distribution; 0 is off.", _at_least(0))
-    precision: str = _key("fp32", "Of training; the others are mixed.", _one_of(*_PRECISIONS))
+    precision: str = _key(
+        "fp32",
+        "Of training; tf32 is fp32 with shorter products, on a GPU; bf16 and fp16 are mixed.",
+        _one_of(*_PRECISIONS),
+    )
     channels_last: bool = _key(False, "Train in the memory format NHWC.")
     compile: bool = _key(False, "Train the network as torch.compile makes it.")
 
@@ -242,7 +246,11 @@ class MeasureConfig:
     name: str = _key("eager", "What the mode is called.")
     batch: int = _key(1, "Images of a forward pass.", _at_least(1))
     image_size: int | None = _key(None, "Side in pixels; null: the data's.", _at_least(1))
-    precision: str = _key("fp32", "Of the forward pass.", _one_of(*_PRECISIONS))
+    precision: str = _key(
+        "fp32",
+        "Of the forward pass; tf32 is fp32 with shorter products, on a GPU.",
+        _one_of(*_PRECISIONS),
+    )
     channels_last: bool = _key(False, "Measure in the memory format NHWC.")
     compile: bool = _key(False, "Measure the network as torch.compile makes it.")
     form: str = _key(

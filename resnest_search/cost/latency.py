@@ -16,7 +16,7 @@ from torch import nn
 
 from resnest_search.configuration.schema import MeasureConfig
 from resnest_search.cost.busy import idlest_cpus
-from resnest_search.cost.precision import dtype_of
+from resnest_search.cost.precision import as_in_training, dtype_of
 from resnest_search.models import ResNeSt
 from resnest_search.models.fast import Choice, choose, fold
 from resnest_search.models.fused import fusible
@@ -101,7 +101,8 @@ def deploy(
 
 def chosen_form(network: ResNeSt, images: torch.Tensor, mode: MeasureConfig) -> Choice:
     """What `models.fast` chooses for a mode, on the mode's threads. Changes the network."""
-    with _threads(mode.threads) if images.device.type == "cpu" else nullcontext():
+    threads = _threads(mode.threads) if images.device.type == "cpu" else nullcontext()
+    with threads, as_in_training(mode.precision):
         network, images = deploy(network, images, replace(mode, form="plain", compile=False))  # type: ignore[assignment]
         return choose(network, images)
 
@@ -129,7 +130,7 @@ def time_network(
     cpu = images.device.type == "cpu"
     once = _cpu_pass if cpu else _cuda_pass
     device = _threads(mode.threads) if cpu else torch.cuda.device(images.device)
-    with device, torch.inference_mode():
+    with device, as_in_training(mode.precision), torch.inference_mode():
         if mode.compile:  # before the pin: the compiler may use every CPU
             network(images)
         with _pinned(mode.threads) if cpu else nullcontext(), _no_garbage_collection():

@@ -9,6 +9,7 @@ import psutil
 import torch
 
 from resnest_search.cost.account import MIB
+from resnest_search.models.float32 import float32_products
 
 __all__ = ["device_name", "memory_mib", "resolve_device", "versions"]
 
@@ -56,10 +57,12 @@ def memory_mib(device: torch.device) -> float:
     return (min(total, float(bound)) if bound.isdigit() else total) / MIB
 
 
-def versions(device: torch.device) -> dict[str, str]:
+def versions(device: torch.device, precision: str) -> dict[str, str]:
     """What a latency depends on besides the device."""
     found = {"python": platform.python_version(), "torch": str(torch.__version__)}
     if device.type == "cuda":
         found["cuda"] = str(torch.version.cuda)
         found["cudnn"] = str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]
+        with float32_products(precision) as products:
+            found["float32_products"] = products
     return found

@@ -259,7 +259,7 @@ class Measurement:
             mode=mode_text(self.request, self.device),
             busy_percent=self.load.percent,
             passes=timing.n,
-            versions=versions(self.device),
+            versions=versions(self.device, self.request.measure.precision),
             form=str(self.choice or ""),
             train_mode=request.train_mode,
         )

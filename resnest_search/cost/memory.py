@@ -11,6 +11,7 @@ import torch
 from resnest_search.configuration.schema import MeasureConfig
 from resnest_search.cost.account import Make, Shape, sgd, train_step
 from resnest_search.cost.latency import deploy
+from resnest_search.cost.precision import as_in_training
 from resnest_search.models.fast import Choice
 from resnest_search.models.fused import fuse
 
@@ -73,7 +74,7 @@ def cuda_inference(
 
         return run
 
-    return _cuda_peak(device, prepare)
+    return _cuda_peak(device, mode.precision, prepare)
 
 
 def cuda_training(
@@ -93,11 +94,13 @@ def cuda_training(
         optimizer = sgd(network)
         return lambda: train_step(network, optimizer, images, precision)
 
-    return _cuda_peak(device, prepare)
+    return _cuda_peak(device, precision, prepare)
 
 
-def _cuda_peak(device: torch.device, prepare: Callable[[], Callable[[], None]]) -> int:
-    with torch.cuda.device(device):
+def _cuda_peak(
+    device: torch.device, precision: str, prepare: Callable[[], Callable[[], None]]
+) -> int:
+    with torch.cuda.device(device), as_in_training(precision):
         _release()
         before = torch.cuda.memory_allocated()
         run = prepare()

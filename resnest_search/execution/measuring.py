@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from resnest_search.configuration.checks import (
     check_measure,
+    check_measured_on,
     check_model,
     check_train,
     parse_variant,
@@ -32,6 +33,7 @@ from resnest_search.configuration.schema import (
 )
 from resnest_search.data.resolve import train_count
 from resnest_search.errors import UserError
+from resnest_search.execution.resources import this_machine
 from resnest_search.space import Candidate, Space, configured
 from resnest_search.study.costing import Costing
 from resnest_search.variant import Variant
@@ -88,6 +90,7 @@ def profile_variant(config: ProfileConfig) -> Costing:
     check_model(config.model)
     check_train(config.train)
     check_measure(config.measure)
+    check_measured_on(config.measure, has_gpu=bool(this_machine().gpus))
     variant = parse_variant(config.variant, config.model)
     data = config.data
     if data.classes is None:

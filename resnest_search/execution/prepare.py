@@ -28,6 +28,7 @@ from resnest_search.study.study import directions_of, reported_of
 __all__ = ["config_of_trials", "in_virtual_time", "made_for_digits", "prepare"]
 
 _SHOWN = 12  # variants that a message lists
+_OF_GPUS = {"fp16": "a CPU would train in bf16", "tf32": "a CPU would train in fp32"}
 
 
 def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
@@ -204,11 +205,14 @@ def _of_space(message: str, candidate: Candidate) -> str:
 
 
 def _check_device(config: SweepConfig, train: TrainConfig) -> None:
-    """Raises UserError where this machine would train in another precision."""
-    if config.resources.address is not None or train.precision != "fp16":
+    """Raises UserError where this machine would train or measure in another precision."""
+    if config.resources.address is not None:
         return
-    if allot(config.resources, this_machine()).accelerator == "cpu":
-        raise UserError("train.precision=fp16: a CPU would train in bf16; valid: fp32, bf16")
+    is_cpu = allot(config.resources, this_machine()).accelerator == "cpu"
+    checks.check_measured_on(config.measure, has_gpu=not is_cpu)
+    if is_cpu and train.precision in _OF_GPUS:
+        why = _OF_GPUS[train.precision]
+        raise UserError(f"train.precision={train.precision}: {why}; valid: fp32, bf16")
 
 
 def in_virtual_time(config: SweepConfig) -> bool:

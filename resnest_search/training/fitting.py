@@ -19,6 +19,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from resnest_search.configuration.schema import DataConfig, ModelConfig, TrainConfig
 from resnest_search.data import build as build_data
 from resnest_search.models.build import build as build_network
+from resnest_search.models.float32 import float32_products
 from resnest_search.models.fused import fuse
 from resnest_search.models.weights import load_pretrained
 from resnest_search.study.answers import pack
@@ -30,7 +31,7 @@ from resnest_search.variant import Variant
 
 __all__ = ["fit"]
 
-_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+_PRECISION = {"fp32": "32-true", "tf32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
 def fit(
@@ -80,7 +81,8 @@ def fit(
         return False
     trainer = _trainer(run, follower, environment, world)
     loaders = (data.train_dataloader(), data.val_dataloader())
-    trainer.fit(task, *loaders, ckpt_path=checkpoint, weights_only=True)
+    with float32_products(run.train.precision):
+        trainer.fit(task, *loaders, ckpt_path=checkpoint, weights_only=True)
     return True
 
 

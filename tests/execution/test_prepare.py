@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 
+from resnest_search.configuration.checks import check_measured_on
 from resnest_search.configuration.compose import run_command
-from resnest_search.configuration.schema import MethodConfig, SearchConfig, SweepConfig
+from resnest_search.configuration.schema import (
+    MeasureConfig,
+    MethodConfig,
+    SearchConfig,
+    SweepConfig,
+)
 from resnest_search.errors import UserError
 from resnest_search.execution.prepare import made_for_digits, prepare
 from resnest_search.space import Space
@@ -93,3 +100,24 @@ def test_who_brings_images_hears_what_is_made_for_the_digits(words: list[str], s
     run_command("sweep", ["sweep=radix_card", *words], composed.append)
     assert " ".join(made_for_digits(composed[0])).startswith(said)
     assert bool(made_for_digits(composed[0])) == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "valid"),
+    [("train", "train.precision", "fp32, bf16"), ("measure", "measure.precision", "fp16")],
+)
+def test_products_that_no_cpu_has_are_refused_before_any_work(
+    section: str, key: str, valid: str
+) -> None:
+    config = sweep({})
+    config.resources.gpus_per_trial = 0
+    getattr(config, section).precision = "tf32"
+    with pytest.raises(UserError, match=f"^{key}=tf32: a CPU .*valid: .*{valid}$"):
+        prepare(config)
+
+
+def test_of_a_gpu_alone_it_is_measured() -> None:
+    measure = MeasureConfig(precision="tf32")
+    check_measured_on(measure, has_gpu=True)
+    with pytest.raises(UserError, match=r"^measure\.precision=tf32"):
+        check_measured_on(dataclasses.replace(measure, device="cpu"), has_gpu=True)

@@ -315,7 +315,7 @@ def test_channels_last_reaches_the_convolutions(
 
 @pytest.mark.parametrize(
     ("precision", "dtype"),
-    [("fp32", torch.float32), ("bf16", torch.bfloat16)],
+    [("fp32", torch.float32), ("tf32", torch.float32), ("bf16", torch.bfloat16)],
 )
 def test_precision_is_that_of_the_convolutions(
     tmp_path: Path, precision: str, dtype: torch.dtype
