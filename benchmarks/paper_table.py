@@ -5,8 +5,8 @@
     python benchmarks/paper_table.py --counts                 # what needs no measuring, in a second
 
 Parameters and multiply-accumulates are counted, latency and memory measured as a sweep does, of
-ResNeSt-50-fast with 1,000 classes. The paper's figures stand in ``benchmarks/tables/paper``: its own
-table (arXiv 2004.08955, Table 2: top-1 and images a second), and both ports of the authors'
+ResNeSt-50-fast with 1,000 classes. The paper's figures stand in ``benchmarks/tables/paper``: its
+own table (arXiv 2004.08955, Table 2: top-1 and images a second), and both ports of the authors'
 repository (ablation.md: PyTorch and Gluon). Prints Markdown, with Kendall's tau between the paper's
 images a second and this machine's.
 """

@@ -13,10 +13,11 @@ from resnest_search.simulation.simulator import VirtualClock, simulate, simulate
 from resnest_search.simulation.table import Table
 from resnest_search.study.read import read_sweep
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 from paper_table import TABLES, counts, page, published
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
