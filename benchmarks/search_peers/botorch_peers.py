@@ -2,9 +2,12 @@
 
 As in BoTorch's tutorial on several noisy objectives: a ``SingleTaskGP`` for each of them, fitted to
 its marginal likelihood, and the acquisition with ``prune_baseline``, which its documentation
-recommends. The tutorial knows the reference point; here it is what BoTorch's
-``infer_reference_point`` makes of the front so far. ``optimize_acqf_discrete`` weighs all unused
-candidates; those under way are the acquisition's ``X_pending``.
+recommends. ``optimize_acqf_discrete`` weighs all unused candidates; those under way are the
+acquisition's ``X_pending``.
+
+The tutorial knows the reference point. Here it is the worst that is known of each objective and a
+tenth of its range more, as the race judges. Tried, too: BoTorch's ``infer_reference_point``, which
+looks at the front so far alone, so that nothing promises anything that costs more than that.
 
 Where the costs are known they are deterministic models, and accuracy alone is learnt.
 """
@@ -26,7 +29,9 @@ from search_peers.table import Floats
 
 __all__ = ["SAMPLES", "QLogNehvi"]
 
-SAMPLES = 16  # of the posterior; with the default of 128 a step takes eight times as long
+# Of the posterior, each with a front of its own that is cut into boxes: nearly all of the time.
+# With the default of 128 the step was the same in 10 of 10 situations on two tables.
+SAMPLES = 16
 
 
 class QLogNehvi:
@@ -87,7 +92,6 @@ class QLogNehvi:
     def _acquisition(self) -> Any:
         from botorch.acquisition.multi_objective import logei
         from botorch.sampling.get_sampler import get_sampler
-        from botorch.utils.multi_objective import infer_reference_point, is_non_dominated
 
         # Else it compiles a kernel where it finds a compiler, for minutes, and waits for the lock
         # of any process that was ended meanwhile. Most of the time is spent elsewhere.
@@ -98,12 +102,19 @@ class QLogNehvi:
         sampler = get_sampler(model.posterior(trained), torch.Size([SAMPLES]))
         return logei.qLogNoisyExpectedHypervolumeImprovement(
             model,
-            infer_reference_point(values[is_non_dominated(values)]),
+            self._reference(values),
             trained,
             sampler=sampler,
             prune_baseline=True,
             X_pending=self._places[self._pending] if self._pending else None,
         )
+
+    def _reference(self, values: torch.Tensor) -> torch.Tensor:
+        """Below everything that is known, by a tenth of the ranges, (m,)."""
+        low, high = values.amin(dim=0), values.amax(dim=0)
+        if self._costs is not None:
+            low[1:], high[1:] = self._costs.amin(dim=0), self._costs.amax(dim=0)
+        return low - 0.1 * (high - low)
 
     def _model(self, trained: torch.Tensor, values: torch.Tensor) -> Any:
         """Of places (n, d) and values to be maximised (n, m)."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from optuna.samplers import GPSampler, NSGAIISampler, TPESampler
 
 from resnest_search.errors import UserError
-from search_peers.botorch_peers import QLogNehvi
+from search_peers.botorch_peers import SAMPLES, QLogNehvi
 from search_peers.neps_peers import Neps
 from search_peers.optuna_peers import HubStopper, OptunaSampler, hub_pruner, multi_metric_pruner
 from search_peers.orders import cheapest_first, random_order
@@ -177,7 +177,9 @@ def _peers(registry: Path | None) -> list[Row]:
             PUBLISHED,
             "SingleTaskGP for each objective, qLogNoisyExpectedHypervolumeImprovement("
             "prune_baseline=True) over all unused candidates, those under way as X_pending, "
-            "infer_reference_point(); the first 2 (d + 1) random; no pruning",
+            "reference point 0.1 of the range beyond the worst; of the posterior "
+            f"{SAMPLES} samples, since the default of 128 takes several times as long; the first "
+            "2 (d + 1) random; no pruning",
             QLogNehvi,
             missing=botorch,
             with_costs="the same; costs as GenericDeterministicModel, a GP for accuracy alone",
