@@ -8,8 +8,8 @@ the epochs until it has trained 90, 95 and 99 % of the true front's hypervolume.
 and how noise is forgiven, stands in ``search_peers/truth.py``; a table's columns in
 ``search_peers/table.py``. Prints goals and tables, and writes ``search.md`` and one
 ``search-TABLE.png`` a table to ``--out``. Five tables of 36 to 72 candidates take about a quarter
-of an hour on two cores, without ``optuna_gp``, ``botorch_qlognehvi`` and ``neps_primo``: a search by
-one of the first two takes 8 to 30 seconds of CPU on the smallest table.
+of an hour on two cores, without ``optuna_gp``, ``botorch_qlognehvi`` and ``neps_primo``: one search
+by the first two takes 8 to 31 seconds of CPU on the smallest table.
 
 Some peers are no dependencies of this project, and are left out where they are not found:
 
