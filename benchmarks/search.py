@@ -8,15 +8,21 @@ the epochs until it has trained 90, 95 and 99 % of the true front's hypervolume.
 and how noise is forgiven, stands in ``search_peers/truth.py``; a table's columns in
 ``search_peers/table.py``; how ours is compared with the others in ``search_peers/results.py``.
 Prints tables, goals and ratios, and writes ``search.md`` and one ``search-TABLE.png`` a table to
-``--out``. Five tables of 36 to 72 candidates take about a quarter
-of an hour on two cores.
+``--out``. Five tables of 36 to 72 candidates take about twenty minutes on two cores, without
+``optuna_gp``, ``botorch_qlognehvi`` and ``neps_primo``, which ``--methods`` must name: one search
+by the first two takes 8 to 31 seconds of CPU on the smallest table.
 
-Two peers are no dependencies of this project, and are left out where they are not found:
+Some peers are no dependencies of this project, and are left out where they are not found:
 
 - Syne Tune. MO-ASHA needs little of what the package would install:
   ``pip install --no-deps --target FOLDER syne-tune dill``, then ``PYTHONPATH=FOLDER python …``
 - OptunaHub's multi-metric pruner, which ``optunahub`` loads from GitHub at run time:
   ``git clone https://github.com/optuna/optunahub-registry FOLDER``, then ``--optunahub FOLDER``
+- BoTorch, which needs no other torch than this project's: ``pip install --no-deps --target FOLDER
+  botorch gpytorch linear_operator pyre-extensions typing_inspect multipledispatch``, then
+  ``PYTHONPATH=FOLDER python …``
+- NePS, whose pins exclude this project's: ``python -m venv FOLDER``, ``FOLDER/bin/pip install
+  neural-pipeline-search``, then ``--neps FOLDER/bin/python``
 """
 
 from __future__ import annotations
@@ -50,6 +56,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--optunahub", type=Path, help="a clone of OptunaHub's registry")
+    parser.add_argument("--neps", type=Path, help="an interpreter that has NePS")
     asked = parser.parse_args(words)
     asked.table = asked.table or sorted((HERE / "tables").glob("*.csv"))
     if not asked.table:
@@ -63,7 +70,7 @@ def main(words: Sequence[str] | None = None) -> None:
     """Race, print, keep."""
     asked = arguments(words)
     try:
-        rows = rows_named(asked.methods, asked.optunahub)
+        rows = rows_named(asked.methods, asked.optunahub, asked.neps)
         tables = [(table, Truth(table)) for table in map(read_table, asked.table)]
         if len({table.name for table, _ in tables}) < len(tables):
             raise ValueError("--table: two files have the same name")
@@ -76,7 +83,8 @@ def main(words: Sequence[str] | None = None) -> None:
     for lack in (lack for table, _ in tables for lack in table.left_out):
         print(f"left out: {lack}", file=sys.stderr)
     rows = [row for row in rows if not row.missing]
-    race = Asked(asked.table, [row.key for row in rows], asked.optunahub, asked.seeds)
+    keys = [row.key for row in rows]
+    race = Asked(asked.table, keys, asked.optunahub, asked.seeds, asked.neps)
     results = Results(rows, dict(raced(race, asked.workers, asked.jobs)), [t for t, _ in tables])
     plots = [f"search-{table.name}.png" for table, _ in tables]
     for (table, _), name in zip(tables, plots, strict=True):
@@ -95,7 +103,7 @@ def facts(asked: argparse.Namespace, words: Sequence[str] | None) -> list[str]:
 
     from resnest_search.cost.machine import device_name
 
-    packages = ("resnest-search", "numpy", "scipy", "optuna", "ray", "syne-tune")
+    packages = ("resnest-search", "numpy", "scipy", "optuna", "ray", "syne-tune", "botorch")
     versions = [f"{name} {found}" for name in packages if (found := _version(name))]
     return [
         f"command: `python {shlex.join(_without_folders(asked, words))}`",
@@ -115,7 +123,7 @@ def _version(package: str) -> str | None:
 
 def _without_folders(asked: argparse.Namespace, words: Sequence[str] | None) -> list[str]:
     """The command line, with no folder of this machine in it."""
-    folders = {str(asked.optunahub), str(asked.out)}
+    folders = {str(asked.optunahub), str(asked.out), str(asked.neps)}
     tables = {str(path): _beside(path) for path in asked.table}
     given = sys.argv[1:] if words is None else words
     shown = ("FOLDER" if word in folders else tables.get(word, word) for word in given)

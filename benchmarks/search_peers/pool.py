@@ -31,12 +31,14 @@ class Asked:
         keys: of the rows.
         registry: a clone of OptunaHub's, None where there is none.
         seeds: searches of each kind.
+        neps: an interpreter that has NePS, None where there is none.
     """
 
     tables: list[Path]
     keys: list[str]
     registry: Path | None
     seeds: int
+    neps: Path | None = None
 
 
 def raced(
@@ -77,7 +79,7 @@ class _Shared:
 
     def __init__(self, asked: Asked) -> None:
         self.seeds = asked.seeds
-        self.rows = {row.key: row for row in rows_named(asked.keys, asked.registry)}
+        self.rows = {row.key: row for row in rows_named(asked.keys, asked.registry, asked.neps)}
         tables = {path: read_table(path) for path in asked.tables}
         self.tables = {path: (table, Truth(table)) for path, table in tables.items()}
 

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from optuna.samplers import NSGAIISampler, TPESampler
+from optuna.samplers import GPSampler, NSGAIISampler, TPESampler
 
 from resnest_search.errors import UserError
+from search_peers.botorch_peers import SAMPLES, QLogNehvi
+from search_peers.neps_peers import Neps
 from search_peers.optuna_peers import HubStopper, OptunaSampler, hub_pruner, multi_metric_pruner
 from search_peers.orders import cheapest_first, random_order
 from search_peers.own import OwnSearch, method, shipped
@@ -44,6 +46,8 @@ class Row:
         make: the search; None for the oracle, which is made of the truth.
         knows_costs: whether the problem has the costs.
         missing: why it cannot run here; empty where it can.
+        with_costs: how it uses costs that it is given, where not by the choice among proposals.
+        slow: whether a search takes so long that it races only where it is named.
     """
 
     key: str
@@ -53,24 +57,31 @@ class Row:
     make: Make | None
     knows_costs: bool = False
     missing: str = ""
+    with_costs: str = (
+        f"the same; of {PROPOSALS} proposals the one whose costs are farthest from those begun"
+    )
+    slow: bool = False
 
 
-def rows_named(names: list[str] | None, registry: Path | None) -> list[Row]:
-    """The rows of these keys in their order, or all of them.
+def rows_named(
+    names: list[str] | None, registry: Path | None, neps: Path | None = None
+) -> list[Row]:
+    """The rows of these keys in their order, or all that are quick.
 
     Args:
         names: keys, or ``SAMPLER+PRUNER`` of this project, arguments after a colon:
             ``known_cost+front_probability:least=0.1``.
         registry: a clone of OptunaHub's registry, None where there is none.
+        neps: an interpreter that has NePS, None where there is none.
 
     Raises:
         ValueError: a name is unknown.
     """
-    peers = _peers(registry)
-    listed = [*_BASELINES, *peers, *(_with_costs(row) for row in peers)]
+    peers = [*_peers(registry), *_neps_peers(neps)]
+    listed = [*_BASELINES, *peers, *map(_with_costs, peers)]
     known = {row.key: row for row in listed}
     if names is None:
-        return [*listed, *(_own(name) for name in _OWN)]
+        return [*(row for row in listed if not row.slow), *map(_own, _OWN)]
     unknown = [name for name in names if name not in known and "+" not in name]
     if unknown:
         raise ValueError(f"--methods {unknown[0]}: valid: {', '.join(known)}, or SAMPLER+PRUNER")
@@ -109,6 +120,7 @@ def _peers(registry: Path | None) -> list[Row]:
     again = f"a repeat is asked again up to {TRIES} times, then a random unused candidate"
     hub = "" if registry else "no --optunahub FOLDER, a clone of OptunaHub's registry"
     syne = "" if importlib.util.find_spec("syne_tune") else "Syne Tune is not installed"
+    botorch = "" if importlib.util.find_spec("botorch") else "BoTorch is not installed"
     return [
         Row("ray_asha", "Ray: random + ASHA", PUBLISHED, f"random order; {asha}", _ray_asha),
         Row(
@@ -136,6 +148,15 @@ def _peers(registry: Path | None) -> list[Row]:
             _optuna_nsga2,
         ),
         Row(
+            "optuna_gp",
+            "Optuna: GP",
+            PUBLISHED,
+            "GPSampler() on all objectives (logEHVI, with trials under way qLogEHVI), its first 10 "
+            f"trials random; no pruning; {again}",
+            _optuna_gp,
+            slow=True,
+        ),
+        Row(
             "optunahub_pruner",
             "OptunaHub: TPE + multi-metric pruner",
             PUBLISHED,
@@ -153,7 +174,54 @@ def _peers(registry: Path | None) -> list[Row]:
             _syne_moasha,
             missing=syne,
         ),
+        Row(
+            "botorch_qlognehvi",
+            "BoTorch: qLogNEHVI",
+            PUBLISHED,
+            "SingleTaskGP for each objective, qLogNoisyExpectedHypervolumeImprovement("
+            "prune_baseline=True) over all unused candidates, those under way as X_pending, "
+            "reference point 0.1 of the range beyond the worst; of the posterior "
+            f"{SAMPLES} samples, since the default of 128 takes several times as long; the first "
+            "2 (d + 1) random; no pruning",
+            QLogNehvi,
+            missing=botorch,
+            slow=True,
+            with_costs="the same; costs as GenericDeterministicModel, a GP for accuracy alone",
+        ),
     ]
+
+
+def _neps_peers(python: Path | None) -> list[Row]:
+    lack = "" if python else "no --neps PYTHON, an interpreter that has NePS"
+    again = f"a repeat is asked again up to {TRIES} times, then a random open candidate"
+    return [
+        Row(
+            "neps_moasha",
+            "NePS: MO-ASHA",
+            PUBLISHED,
+            f"moasha() on accuracy and costs, epochs from 1 as its fidelity; {again}",
+            lambda problem: _neps(problem, python, "moasha"),
+            missing=lack,
+        ),
+        Row(
+            "neps_primo",
+            "NePS: PriMO",
+            PUBLISHED,
+            "primo(prior_centers={}): MO-ASHA, then a Gaussian process of full trainings, whose "
+            "proposal stands for the nearest open candidate; initial_design_size raised where "
+            "there was no full training",
+            lambda problem: _neps(problem, python, "primo"),
+            missing=lack,
+            slow=True,
+            with_costs=f"the same; of the {PROPOSALS} nearest the one whose costs are farthest "
+            "from those begun",
+        ),
+    ]
+
+
+def _neps(problem: Problem, python: Path | None, algorithm: str) -> Search:
+    assert python is not None
+    return Neps(problem, python, algorithm)
 
 
 def _with_costs(row: Row) -> Row:
@@ -161,10 +229,11 @@ def _with_costs(row: Row) -> Row:
         f"{row.key}_costs",
         f"{row.title}, costs known",
         COSTS,
-        f"the same; of {PROPOSALS} proposals the one whose costs are farthest from those begun",
+        row.with_costs,
         row.make,
         knows_costs=True,
         missing=row.missing,
+        slow=row.slow,
     )
 
 
@@ -216,6 +285,11 @@ def _ray_optuna_asha(problem: Problem) -> Search:
 
 def _optuna_tpe(problem: Problem) -> Search:
     sampler = OptunaSampler(problem, lambda seed: TPESampler(seed=seed))
+    return Sampled(problem, sampler, NoStopper())
+
+
+def _optuna_gp(problem: Problem) -> Search:
+    sampler = OptunaSampler(problem, lambda seed: GPSampler(seed=seed))
     return Sampled(problem, sampler, NoStopper())
 
 

@@ -19,9 +19,9 @@ from typing import Protocol
 import numpy as np
 
 from search_peers.race import Measured, Problem
-from search_peers.table import Costs, Floats, Setting
+from search_peers.table import Costs, Setting
 
-__all__ = ["PROPOSALS", "TRIES", "NoStopper", "Sampled", "Sampler", "Stopper"]
+__all__ = ["PROPOSALS", "TRIES", "NoStopper", "Sampled", "Sampler", "Spread", "Stopper"]
 
 TRIES = 5  # proposals asked of a sampler before a random unused candidate is taken
 PROPOSALS = 3  # distinct ones to choose among where costs are known
@@ -91,7 +91,7 @@ class Sampled:
         self._tickets: dict[int, int] = {}
         self._last: dict[int, tuple[int, Measured]] = {}
         self._stopped: set[int] = set()
-        self._costs = _placed(problem.costs) if problem.costs else None
+        self._spread = Spread(problem.costs) if problem.costs else None
 
     def next(self) -> int | None:
         """A candidate that was not trained before."""
@@ -99,7 +99,9 @@ class Sampled:
             return None
         proposals = self._proposals()
         if proposals:
-            candidate = self._farthest(list(proposals))
+            candidate = next(iter(proposals))
+            if self._spread:
+                candidate = self._spread.farthest(list(proposals), list(self._tickets))
             ticket = proposals.pop(candidate)
             for refused in proposals.values():
                 self._sampler.refuse(refused)
@@ -128,7 +130,7 @@ class Sampled:
 
     def _proposals(self) -> dict[int, int]:
         """Tickets of unused candidates that the sampler proposes, one or a few."""
-        wanted = min(PROPOSALS if self._costs is not None else 1, len(self._unused))
+        wanted = min(PROPOSALS if self._spread else 1, len(self._unused))
         found: dict[int, int] = {}
         for _ in range(TRIES):
             ticket, setting = self._proposal()
@@ -151,19 +153,24 @@ class Sampled:
         setting = tuple(value for _, value in nearest.parameters)
         return self._sampler.insist(setting), setting
 
-    def _farthest(self, candidates: list[int]) -> int:
+
+class Spread:
+    """Chooses by costs: a search that spreads over them.
+
+    Args:
+        costs: of each candidate.
+    """
+
+    def __init__(self, costs: Sequence[Costs]) -> None:
+        logs = np.log(np.array(costs, dtype=float))
+        span = np.ptp(logs, axis=0)
+        # In [0, 1] over the candidates, (n, m).
+        self._places = (logs - logs.min(axis=0)) / np.where(span > 0, span, 1.0)
+
+    def farthest(self, candidates: list[int], begun: list[int]) -> int:
         """The one whose costs are least like any begun one's, the first where none was begun."""
-        begun = list(self._tickets)
-        if self._costs is None or not begun:
+        if not begun:
             return candidates[0]
-        apart = self._costs[candidates][:, None] - self._costs[begun][None]  # (k, begun, m)
+        apart = self._places[candidates][:, None] - self._places[begun][None]  # (k, begun, m)
         nearest = np.linalg.norm(apart, axis=2).min(axis=1)
         return candidates[int(np.argmax(nearest))]
-
-
-def _placed(costs: Sequence[Costs]) -> Floats:
-    """Logarithms of the costs, each scaled to [0, 1] over the candidates, (n, m)."""
-    logs = np.log(np.array(costs, dtype=float))
-    span = np.ptp(logs, axis=0)
-    placed: Floats = (logs - logs.min(axis=0)) / np.where(span > 0, span, 1.0)
-    return placed
