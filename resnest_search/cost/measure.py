@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 
 from resnest_search.configuration.schema import MeasureConfig, ModelConfig
 from resnest_search.cost.account import MIB, Shape, account, account_training
-from resnest_search.cost.busy import CpuWatch, Load, look
-from resnest_search.cost.latency import Timing, chosen_form, time_network
+from resnest_search.cost.busy import CpuWatch, Load, cores_for, look
+from resnest_search.cost.latency import Rounds, Timing, chosen_form, time_network
 from resnest_search.cost.machine import device_name, memory_mib, resolve_device, versions
 from resnest_search.cost.memory import (
     OutOfMemory,
@@ -24,6 +24,7 @@ from resnest_search.models import ResNeSt, build
 from resnest_search.models.build import network_arguments
 from resnest_search.models.fast import Choice
 from resnest_search.variant import Variant
+from resnest_search.words import counted
 
 __all__ = ["CostRequest", "Costs", "Measurement", "measure", "training_bytes"]
 
@@ -140,6 +141,11 @@ class Costs:
         mode: how it was measured, as a person reads it.
         busy_percent: share of the device that others took meanwhile; None where unknown.
         passes: timed passes behind the latency.
+        rounds: of these passes; the latency is the median of their medians.
+        deviations: standard deviation between the rounds, of the logarithm, of each value that
+            was timed; empty where there was one round.
+        half_width: of the latency's interval of 95 %, a share, see `latency.Rounds`; None where
+            there was one round.
         versions: of python and torch, and on a GPU of CUDA and cuDNN.
         form: what `models.fast` chose; empty for the plain form.
         train_mode: of which training step the memory is, as a person reads it.
@@ -153,6 +159,9 @@ class Costs:
     versions: dict[str, str]
     form: str = ""
     train_mode: str = ""
+    rounds: int = 1
+    deviations: dict[str, float] = field(default_factory=dict)
+    half_width: float | None = None
 
     def timed_as(self, other: Costs) -> Costs:
         """The costs of another request of the same network, with this one's training step."""
@@ -203,8 +212,13 @@ class Measurement:
         )
         self.account = replace(self.account, inference_bytes=found)
 
+    @property
+    def half_width(self) -> float:
+        """Of the interval of the latency so far, as a share of it."""
+        return Rounds(self.timings).half_width
+
     def time(self, repeats: int) -> None:
-        """Build the network, time this many passes after the mode's warm-up, and drop it.
+        """A round: build the network, time this many passes after the mode's warm-up, drop it.
 
         Raises:
             ValueError: a value of the mode is out of its range.
@@ -235,7 +249,7 @@ class Measurement:
             self.choice = chosen_form(*self._made(), self.request.measure)
 
     def costs(self, request: CostRequest, training_bytes: int) -> Costs:
-        """The costs, from all passes timed so far.
+        """The costs, from all rounds so far.
 
         Args:
             request: whose ``timed`` is this one's.
@@ -244,12 +258,10 @@ class Measurement:
         Raises:
             ValueError: none was timed.
         """
-        timing = Timing.pooled(self.timings)
+        rounds = Rounds(self.timings)
         return Costs(
             values={
-                "latency_ms": timing.median_ms,
-                "latency_p95_ms": timing.p95_ms,
-                "images_per_s": timing.images_per_s,
+                **rounds.values,
                 "memory_mib": self.account.inference_bytes / MIB,
                 "train_memory_mib": training_bytes / MIB,
                 "parameters_m": self.account.parameters / 1e6,
@@ -258,10 +270,13 @@ class Measurement:
             device=device_name(self.device),
             mode=mode_text(self.request, self.device),
             busy_percent=self.load.percent,
-            passes=timing.n,
+            passes=rounds.passes,
             versions=versions(self.device),
             form=str(self.choice or ""),
             train_mode=request.train_mode,
+            rounds=rounds.n,
+            deviations=rounds.deviations,
+            half_width=rounds.half_width if rounds.n > 1 else None,
         )
 
 
@@ -313,12 +328,19 @@ def mode_text(request: CostRequest, device: torch.device) -> str:
         *(["fast form"] if mode.form == "fast" else []),
     ]
     if device.type == "cpu":
-        words.append(f"{mode.threads} thread{'s' if mode.threads > 1 else ''}")
+        words.append(_threads_text(mode.threads))
     return ", ".join(words)
 
 
+def _threads_text(threads: int) -> str:
+    """``2 threads on 2 cores``: several threads of one core are not as fast as on as many."""
+    cores = cores_for(threads)
+    where = "" if threads == 1 or cores is None else f" on {counted(cores, 'core')}"
+    return counted(threads, "thread") + where
+
+
 def measure(request: CostRequest) -> Costs:
-    """All costs of one network, its passes timed in one go; of many see `measure_all`.
+    """All costs of one network, its passes timed in one round; of many see `measure_all`.
 
     On a CPU both memories are `account`'s, the same on any machine, of the eager network;
     on a GPU they are what torch's allocator gave.

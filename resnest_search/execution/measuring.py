@@ -50,6 +50,7 @@ __all__ = [
     "measure_space",
     "profile_variant",
     "remotely",
+    "width_warnings",
 ]
 
 _GRACE_S = 10.0
@@ -175,6 +176,21 @@ def busy_warnings(costings: dict[str, Costing]) -> list[str]:
     ]
 
 
+def width_warnings(costings: dict[str, Costing], asked: float | None) -> list[str]:
+    """A line where latencies are less sure than ``measure.half_width`` percent asks."""
+    if asked is None:
+        return []
+    known = [100 * c.half_width for c in costings.values() if c.half_width is not None]
+    wide = [percent for percent in known if percent > asked]
+    if not wide:
+        return []
+    return [
+        f"The latencies of {len(wide)} of {len(known)} networks are known to ±{max(wide):.2g} % at "
+        f"worst, where measure.half_width={asked:g} was asked: a longer measure.time_limit_s, "
+        "or an idler machine, makes them surer."
+    ]
+
+
 def _request(
     config: SweepConfig, candidate: Candidate, mode: MeasureConfig, images: int, workers: int
 ) -> CostRequest:
@@ -213,6 +229,9 @@ def _costing(result: Costs | str) -> Costing:
         return Costing({}, failure=f"not measured: {result}")
     details: dict[str, Any] = {
         "latency_passes": result.passes,
+        "latency_rounds": result.rounds,
+        "latency_half_width": result.half_width,
+        "deviations": result.deviations,
         "busy_percent": result.busy_percent,
         "versions": result.versions,
         "train_mode": result.train_mode,
