@@ -252,6 +252,11 @@ class MeasureConfig:
     )
     warmup: int = _key(10, "Passes before the first timed one.", _at_least(0))
     repeats: int = _key(150, "Timed passes of the first five rounds.", _at_least(1))
+    processes: int = _key(
+        5,
+        "Processes that take turns in the rounds on a CPU; on a GPU, and compiled, it is one.",
+        _at_least(1),
+    )
     half_width: float | None = _key(
         3.0,
         "Rounds go on until the latency's interval of 95 % is ± so many percent; null: five.",

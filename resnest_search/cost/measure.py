@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -26,8 +27,11 @@ from resnest_search.models.fast import Choice
 from resnest_search.variant import Variant
 from resnest_search.words import counted
 
-__all__ = ["CostRequest", "Costs", "Measurement", "measure", "training_bytes"]
+__all__ = ["CostRequest", "Costs", "Measurement", "Visit", "measure", "training_bytes", "visit"]
 
+
+# What visits a network: its request, what `models.fast` chose, passes.
+Visit = Callable[["CostRequest", Choice | None, int], tuple[Timing, Load]]
 
 # Parts of a network that do nothing in a forward pass in eval mode.
 _OF_TRAINING = ("dropout", "dropblock", "zero_init_last_gamma")
@@ -217,36 +221,27 @@ class Measurement:
         """Of the interval of the latency so far, as a share of it."""
         return Rounds(self.timings).half_width
 
-    def time(self, repeats: int) -> None:
+    def time(self, repeats: int, by: Visit | None = None) -> None:
         """A round: build the network, time this many passes after the mode's warm-up, drop it.
+
+        Args:
+            repeats: timed passes.
+            by: what visits the network; this process where it is None.
 
         Raises:
             ValueError: a value of the mode is out of its range.
             OutOfMemory: the device refused memory.
         """
-        mode = replace(self.request.measure, repeats=repeats)
-        watch = CpuWatch() if self.device.type == "cpu" else None
         with mapped_to_out_of_memory(*self.limits_mib):
             self._choose_form()
-            network, images = self._made()
-            self.timings.append(time_network(network, images, mode, self.choice))
-        if mode.compile:
-            torch.compiler.reset()  # else compiled networks pile up
-        if watch is not None:
-            self.load += watch.read()
-
-    def _made(self) -> tuple[ResNeSt, torch.Tensor]:
-        """The network and images on the device, the same in every round."""
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(0)
-            network = self.request.make()
-            images = torch.randn(self.request.inference_shape)
-        return network.to(self.device), images.to(self.device)
+            timing, load = (by or visit)(self.request, self.choice, repeats)
+        self.timings.append(timing)
+        self.load += load
 
     def _choose_form(self) -> None:
         """Once for all rounds."""
         if self.request.measure.form == "fast" and self.choice is None:
-            self.choice = chosen_form(*self._made(), self.request.measure)
+            self.choice = chosen_form(*_made(self.request, self.device), self.request.measure)
 
     def costs(self, request: CostRequest, training_bytes: int) -> Costs:
         """The costs, from all rounds so far.
@@ -278,6 +273,33 @@ class Measurement:
             deviations=rounds.deviations,
             half_width=rounds.half_width if rounds.n > 1 else None,
         )
+
+
+def visit(request: CostRequest, choice: Choice | None, repeats: int) -> tuple[Timing, Load]:
+    """Build the network of a request, time this many passes after the mode's warm-up, drop it.
+
+    Beside it, what others took of the CPUs meanwhile; nothing on a GPU.
+
+    Raises:
+        ValueError: a value of the mode is out of its range.
+    """
+    mode = replace(request.measure, repeats=repeats)
+    device = resolve_device(mode.device)
+    watch = CpuWatch() if device.type == "cpu" else None
+    network, images = _made(request, device)
+    timing = time_network(network, images, mode, choice)
+    if mode.compile:
+        torch.compiler.reset()  # else compiled networks pile up
+    return timing, Load() if watch is None else watch.read()
+
+
+def _made(request: CostRequest, device: torch.device) -> tuple[ResNeSt, torch.Tensor]:
+    """The network and images on the device, the same in every round."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        network = request.make()
+        images = torch.randn(request.inference_shape)
+    return network.to(device), images.to(device)
 
 
 def training_bytes(request: CostRequest) -> int:

@@ -8,8 +8,9 @@ from typing import TypeVar
 
 from resnest_search.cost.busy import Load, look
 from resnest_search.cost.machine import resolve_device
-from resnest_search.cost.measure import CostRequest, Costs, Measurement, training_bytes
+from resnest_search.cost.measure import CostRequest, Costs, Measurement, Visit, training_bytes
 from resnest_search.cost.memory import OutOfMemory
+from resnest_search.cost.processes import visitors
 
 __all__ = ["ROUNDS", "measure_all"]
 
@@ -26,8 +27,9 @@ def measure_all(
     A machine's clock drifts with heat and neighbours, so networks that were timed one
     after another would be compared across that drift. Every round visits each network
     once, for its share of ``measure.repeats``, and a latency is the median over its rounds.
-    Networks are built anew for each visit: memory holds one. What only training tells apart is
-    one network, timed once for all its requests.
+    Networks are built anew for each visit: memory holds one. On a CPU ``measure.processes``
+    processes take turns in the rounds, see `processes`. What only training tells apart is one
+    network, timed once for all its requests.
 
     Then a network whose latency is not yet as sure as ``measure.half_width`` asks is visited in
     further rounds of as many passes, until it is or ``measure.time_limit_s`` is over.
@@ -43,21 +45,36 @@ def measure_all(
 
     Raises:
         ValueError: rounds is below 1.
+        EOFError: one of the processes has died.
     """
     if rounds < 1:
         raise ValueError(f"rounds must be at least 1, not {rounds}")
+    processes = min(rounds, max(map(_processes, requests), default=1))
+    with visitors(processes) as (by, ready):
+        return _measured(requests, rounds, progress, by, ready)
+
+
+def _measured(
+    requests: Sequence[CostRequest],
+    rounds: int,
+    progress: Progress | None,
+    by: Sequence[Visit],
+    ready: Callable[[], None],
+) -> list[Costs | str]:
     groups = {request.timed: request for request in requests}
     visits = _Visits(len(requests) + rounds * len(groups), progress)
     trainings = [visits.made(_training(request)) for request in requests]
     pairs = list(zip(requests, trainings, strict=True))
     fit = {request.timed for request, step in pairs if isinstance(step, int)}
     found: dict[str, Measurement | str] = {}
+    ready()  # what still starts would be in the figures
     begun = time.monotonic()
     for turn in range(rounds):
         gpus = _look_at_gpus(requests)
         for key, request in groups.items():
             if key in fit:
-                found[key] = _visited(found.get(key), request, _share(request, turn, rounds), gpus)
+                share = _share(request, turn, rounds)
+                found[key] = _visited(found.get(key), request, share, gpus, by)
             visits.made(key)
     taken = time.monotonic() - begun
     ends = {key: begun + taken + _limit(request, taken) for key, request in groups.items()}
@@ -65,12 +82,23 @@ def measure_all(
         visits.add(len(wide))
         gpus = _look_at_gpus(requests)
         for key in wide:
-            found[key] = _visited(found[key], groups[key], _share(groups[key], 0, rounds), gpus)
+            share = _share(groups[key], 0, rounds)
+            found[key] = _visited(found[key], groups[key], share, gpus, by)
             visits.made(key)
     return [
         step if isinstance(step, str) else _costs(found[request.timed], request, step)
         for request, step in pairs
     ]
+
+
+def _processes(request: CostRequest) -> int:
+    """Processes that take turns in its rounds: one on a GPU, or where each would compile."""
+    try:
+        device = resolve_device(request.measure.device)
+    except ValueError:  # it will say so
+        return 1
+    alone = device.type == "cuda" or request.measure.compile
+    return 1 if alone else request.measure.processes
 
 
 def _share(request: CostRequest, turn: int, rounds: int) -> int:
@@ -117,6 +145,7 @@ def _visited(
     request: CostRequest,
     repeats: int,
     gpus: Mapping[str | None, Load],
+    by: Sequence[Visit],
 ) -> Measurement | str:
     """What is known of a network after a further round, or why it cannot be measured."""
     if isinstance(known, str):
@@ -125,7 +154,10 @@ def _visited(
         measurement = known or Measurement(request)
         measurement.load += gpus.get(request.measure.device, Load())
         if repeats or known is None:  # fewer passes than rounds: the last rounds have none
-            measurement.time(repeats)
+            turn = len(measurement.timings) % min(len(by), _processes(request))
+            measurement.time(repeats, by[turn])
+    except EOFError:  # a process that times has died, of whatever it was asked
+        raise
     except Exception as error:  # whatever it is, the others go on
         return _reason(error)
     return measurement

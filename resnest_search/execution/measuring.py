@@ -155,7 +155,7 @@ def _remotely_alone(task: Any, request: CostRequest) -> Costs | str:
     import ray
 
     try:
-        found: list[Costs | str] = ray.get(task.remote([request]))
+        found: list[Costs | str] = ray.get(task.remote([_in_one(request)]))
         return found[0]
     except ray.exceptions.RayError as error:
         return f"out of memory or lost: the measuring worker died ({type(error).__name__})"
@@ -245,7 +245,7 @@ def _in_process(requests: Sequence[CostRequest], progress: Progress) -> list[Cos
     """Measure in a new process, which does not outlive the call; EOFError where it dies."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_measure_and_send, args=(list(requests), sender), daemon=True)
+    process = context.Process(target=_measure_and_send, args=(list(requests), sender))
     process.start()
     sender.close()  # so that the other end's death is the end of the pipe
     try:
@@ -259,9 +259,14 @@ def _in_process(requests: Sequence[CostRequest], progress: Progress) -> list[Cos
         process.join()
 
 
+def _in_one(request: CostRequest) -> CostRequest:
+    """The request, all rounds of which one process makes."""
+    return dataclasses.replace(request, measure=dataclasses.replace(request.measure, processes=1))
+
+
 def _alone(request: CostRequest) -> Costs | str:
     try:
-        return _in_process([request], lambda done, total: None)[0]
+        return _in_process([_in_one(request)], lambda done, total: None)[0]
     except EOFError:
         return "out of memory: the measuring process was killed"
 
@@ -272,7 +277,11 @@ def _measure_and_send(requests: list[CostRequest], sender: Connection) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     _quiet()
-    sender.send(_measure_all(requests, lambda done, total: sender.send((done, total))))
+    try:
+        found = _measure_all(requests, lambda done, total: sender.send((done, total)))
+    except EOFError:  # a process of its own died: so does this one, and its end is heard
+        return
+    sender.send(found)
 
 
 def _quiet() -> None:

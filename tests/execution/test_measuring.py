@@ -38,7 +38,7 @@ def request(variant: str = "1s1x64d", image_size: int = 8) -> CostRequest:
         channels=1,
         classes=10,
         image_size=image_size,
-        measure=MeasureConfig(warmup=1, repeats=3, device="cpu", half_width=None),
+        measure=MeasureConfig(warmup=1, repeats=3, device="cpu", half_width=None, processes=1),
         train_batch=4,
     )
 
