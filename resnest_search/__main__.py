@@ -229,16 +229,18 @@ def profile(config: ProfileConfig) -> None:
     """Print what a variant costs on this machine."""
     from rich.console import Console
 
-    from resnest_search.execution.measuring import busy_warnings, profile_variant
+    from resnest_search.execution.measuring import busy_warnings, profile_variant, width_warnings
     from resnest_search.report.profile import profile_table
 
     costing = profile_variant(config)
     print(f"{config.variant} in {config.model.name} on {costing.device}: {costing.mode}")
     details = costing.details or {}
-    Console().print(profile_table(costing.costs, details["train_mode"]))
+    table = profile_table(costing.costs, details["train_mode"], costing.half_width)
+    Console().print(table)
     if form := details.get("form"):
         print(f"fast form: {form}")
-    for line in busy_warnings({config.variant: costing}):
+    found = {config.variant: costing}
+    for line in (*busy_warnings(found), *width_warnings(found, config.measure.half_width)):
         print(line, file=sys.stderr)
 
 

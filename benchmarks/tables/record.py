@@ -196,6 +196,7 @@ def make_table(name: str, root: str | None, threads: int, work: Path) -> Table:
         measure=MeasureConfig(**{**_shipped("measure/eager"), "repeats": _PASSES, "device": "cpu"}),
     )
     config.measure.threads = threads
+    config.measure.half_width = None  # as many rounds of each as are noted
     config.search.epochs = config.train.epochs
     space = Space(chosen.space, config.model)
     return Table(name, config, space, threads, work, range(chosen.seeds))

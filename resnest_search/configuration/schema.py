@@ -259,7 +259,22 @@ class MeasureConfig:
         _one_of("plain", "fast"),
     )
     warmup: int = _key(10, "Passes before the first timed one.", _at_least(0))
-    repeats: int = _key(150, "Timed passes.", _at_least(1))
+    repeats: int = _key(150, "Timed passes of the first five rounds.", _at_least(1))
+    processes: int = _key(
+        5,
+        "Processes that take turns in the rounds on a CPU; on a GPU, and compiled, it is one.",
+        _at_least(1),
+    )
+    half_width: float | None = _key(
+        3.0,
+        "Rounds go on until the latency's interval of 95 % is ± so many percent; null: five.",
+        _above(0),
+    )
+    time_limit_s: float | None = _key(
+        None,
+        "Most seconds of further rounds, of all networks; null: as long as the first five took.",
+        _at_least(0),
+    )
     threads: int = _key(1, "Threads of a CPU.", _at_least(1))
     device: str | None = _key(
         None, "Where; null: cuda where a trial has a GPU, else cpu.", _one_of("cpu", "cuda")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -17,11 +20,15 @@ __all__ = [
     "CpuWatch",
     "Load",
     "busy_percent",
+    "cores_for",
     "cpus_of_process",
     "idlest_cpus",
     "look",
 ]
 
+_FRESH_S = 1.0  # seconds for which a look at the CPUs holds: small networks take less
+_last_look: dict[tuple[int, ...], tuple[float, list[int]]] = {}  # by our CPUs: when, and the order
+_TOPOLOGY = Path("/sys/devices/system/cpu")  # of Linux
 TROUBLE_PERCENT = 10.0  # of a device, by others; below it medians barely move
 
 
@@ -104,8 +111,17 @@ def cpus_of_process() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
+def cores_for(count: int) -> int | None:
+    """Physical cores that this many pinned threads share; None where the system does not tell."""
+    cores = {_siblings(cpu) for cpu in cpus_of_process()}
+    return None if frozenset() in cores else min(count, len(cores))
+
+
 def idlest_cpus(count: int, seconds: float = 0.05) -> list[int]:
-    """This many of our CPUs, those that idle most during the next moment.
+    """This many of our CPUs, those that idle most during the next moment, or did a second ago.
+
+    Each on a core of its own while there are such, where the system tells cores (Linux): two
+    threads of one core get hardly more done than one. A core is as idle as its busiest thread.
 
     Raises:
         ValueError: we have fewer.
@@ -115,9 +131,40 @@ def idlest_cpus(count: int, seconds: float = 0.05) -> list[int]:
         raise ValueError(f"measure.threads is {count}, but this process may use {len(cpus)} CPUs")
     if count == len(cpus):
         return cpus
-    before = psutil.cpu_times(percpu=True)
-    time.sleep(seconds)
-    after = psutil.cpu_times(percpu=True)
-    known = [cpu for cpu in cpus if cpu < len(after)]
-    idle = {cpu: after[cpu].idle - before[cpu].idle for cpu in known}
-    return sorted(cpus, key=lambda cpu: idle.get(cpu, 0.0), reverse=True)[:count]
+    looked, ordered = _last_look.get(tuple(cpus), (-math.inf, cpus))
+    if time.monotonic() - looked > _FRESH_S:
+        before = psutil.cpu_times(percpu=True)
+        time.sleep(seconds)
+        after = psutil.cpu_times(percpu=True)
+        idle = [now.idle - then.idle for then, now in zip(before, after, strict=False)]
+        ordered = _spread(cpus, idle)
+        _last_look[tuple(cpus)] = (time.monotonic(), ordered)
+    return ordered[:count]
+
+
+def _spread(cpus: Sequence[int], idle: Sequence[float]) -> list[int]:
+    """Our CPUs, the idlest of each core first, idle cores first; then what is left of them."""
+
+    def idleness(cpu: int) -> float:
+        return idle[cpu] if cpu < len(idle) else 0.0
+
+    def of_core(cpu: int) -> tuple[float, float]:
+        return min(map(idleness, _siblings(cpu) or {cpu})), idleness(cpu)
+
+    ordered = sorted(cpus, key=of_core, reverse=True)
+    firsts: dict[frozenset[int], int] = {}
+    for cpu in ordered:
+        firsts.setdefault(_siblings(cpu) or frozenset({cpu}), cpu)
+    first = list(firsts.values())
+    return first + [cpu for cpu in ordered if cpu not in first]
+
+
+def _siblings(cpu: int) -> frozenset[int]:
+    """Numbers of the CPUs on its physical core, its own too; empty where they are not told."""
+    path = _TOPOLOGY / f"cpu{cpu}" / "topology" / "thread_siblings_list"
+    try:
+        ranges = path.read_text(encoding="ascii").strip().split(",")
+        ends = [[int(end) for end in text.split("-")] for text in ranges]
+    except (OSError, ValueError):
+        return frozenset()
+    return frozenset(n for first, *last in ends for n in range(first, (last or [first])[0] + 1))

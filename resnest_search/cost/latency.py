@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,18 +18,19 @@ from torch import nn
 from resnest_search.configuration.schema import MeasureConfig
 from resnest_search.cost.busy import idlest_cpus
 from resnest_search.cost.precision import as_in_training, dtype_of
+from resnest_search.metrics import rounds_error
 from resnest_search.models import ResNeSt
 from resnest_search.models.fast import Choice, choose, fold
 from resnest_search.models.fused import fusible
 
-__all__ = ["Timing", "chosen_form", "deploy", "time_network"]
+__all__ = ["Rounds", "Timing", "chosen_form", "deploy", "time_network"]
 
 _TASKS = Path("/proc/self/task")  # one entry a thread of this process
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Timed passes of one network.
+    """Timed passes of one network in one round.
 
     Attributes:
         samples_ms: duration of each pass, in milliseconds, in the order they were made.
@@ -37,20 +39,6 @@ class Timing:
 
     samples_ms: tuple[float, ...]
     batch: int
-
-    @classmethod
-    def pooled(cls, timings: Iterable[Timing]) -> Timing:
-        """All passes of several timings of the same network.
-
-        Raises:
-            ValueError: there is none, or their batches differ.
-        """
-        timings = list(timings)
-        batches = {timing.batch for timing in timings}
-        if len(batches) != 1:
-            raise ValueError(f"timings of one batch are pooled, not of {sorted(batches)}")
-        samples = tuple(sample for timing in timings for sample in timing.samples_ms)
-        return cls(samples, batches.pop())
 
     @property
     def n(self) -> int:
@@ -71,6 +59,73 @@ class Timing:
     def images_per_s(self) -> float:
         """Images of a batch over its median time."""
         return 1000.0 * self.batch / self.median_ms
+
+
+class Rounds:
+    """What several rounds found of one network; each built it anew, some time after the last.
+
+    Passes of one round are no independent draws: they share its memory and its neighbours. So
+    what a round found counts as one draw, and the error of the latency is that between rounds.
+
+    Args:
+        timings: of the rounds, one batch size; at least one, each with a pass at least.
+
+    Raises:
+        ValueError: there is none, or their batches differ.
+    """
+
+    def __init__(self, timings: Sequence[Timing]) -> None:
+        batches = {timing.batch for timing in timings}
+        if len(batches) != 1:
+            raise ValueError(f"rounds of one batch are joined, not of {sorted(batches)}")
+        self.batch = batches.pop()
+        self._medians = [timing.median_ms for timing in timings]
+        self._p95s = [timing.p95_ms for timing in timings]
+        self._samples = [sample for timing in timings for sample in timing.samples_ms]
+
+    @property
+    def n(self) -> int:
+        """Rounds."""
+        return len(self._medians)
+
+    @property
+    def passes(self) -> int:
+        """Of all rounds."""
+        return len(self._samples)
+
+    @property
+    def values(self) -> dict[str, float]:
+        """``latency_ms`` is the median of the rounds' medians, ``latency_p95_ms`` of all passes."""
+        median = float(np.median(self._medians))
+        return {
+            "latency_ms": median,
+            "latency_p95_ms": float(np.percentile(self._samples, 95)),
+            "images_per_s": 1000.0 * self.batch / median,
+        }
+
+    @property
+    def deviations(self) -> dict[str, float]:
+        """Standard deviation between rounds of each value's logarithm; empty of one round."""
+        if self.n < 2:
+            return {}
+        latency, p95 = (float(np.std(np.log(x), ddof=1)) for x in (self._medians, self._p95s))
+        return {"latency_ms": latency, "latency_p95_ms": p95, "images_per_s": latency}
+
+    @property
+    def half_width(self) -> float:
+        """Half of the interval of 95 % around the latency, as a share of it.
+
+        In it falls the latency of another measuring with as many rounds: both err, so that it is
+        sqrt(2) times as wide as the interval of the true median, exp(sqrt(2) t e) - 1 with
+        Student's t (1908) of n - 1 degrees of freedom and e of `metrics.rounds_error`. Upwards;
+        downwards it is 1 - 1 / (1 + share). Of fewer than two rounds it is infinite.
+        """
+        if self.n < 2:
+            return math.inf
+        from scipy.special import stdtrit  # not for the driver, which measures nothing
+
+        error = rounds_error(self.deviations["latency_ms"], self.n)
+        return math.expm1(min(float(stdtrit(self.n - 1, 0.975)) * math.sqrt(2) * error, 500.0))
 
 
 def deploy(

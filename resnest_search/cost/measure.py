@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 
 from resnest_search.configuration.schema import MeasureConfig, ModelConfig
 from resnest_search.cost.account import MIB, Shape, account, account_training
-from resnest_search.cost.busy import CpuWatch, Load, look
-from resnest_search.cost.latency import Timing, chosen_form, time_network
+from resnest_search.cost.busy import CpuWatch, Load, cores_for, look
+from resnest_search.cost.latency import Rounds, Timing, chosen_form, time_network
 from resnest_search.cost.machine import device_name, memory_mib, resolve_device, versions
 from resnest_search.cost.memory import (
     OutOfMemory,
@@ -24,9 +25,13 @@ from resnest_search.models import ResNeSt, build
 from resnest_search.models.build import network_arguments
 from resnest_search.models.fast import Choice
 from resnest_search.variant import Variant
+from resnest_search.words import counted
 
-__all__ = ["CostRequest", "Costs", "Measurement", "measure", "training_bytes"]
+__all__ = ["CostRequest", "Costs", "Measurement", "Visit", "measure", "training_bytes", "visit"]
 
+
+# What visits a network: its request, what `models.fast` chose, passes.
+Visit = Callable[["CostRequest", Choice | None, int], tuple[Timing, Load]]
 
 # Parts of a network that do nothing in a forward pass in eval mode.
 _OF_TRAINING = ("dropout", "dropblock", "zero_init_last_gamma")
@@ -140,6 +145,11 @@ class Costs:
         mode: how it was measured, as a person reads it.
         busy_percent: share of the device that others took meanwhile; None where unknown.
         passes: timed passes behind the latency.
+        rounds: of these passes; the latency is the median of their medians.
+        deviations: standard deviation between the rounds, of the logarithm, of each value that
+            was timed; empty where there was one round.
+        half_width: of the latency's interval of 95 %, a share, see `latency.Rounds`; None where
+            there was one round.
         versions: of python and torch, and on a GPU of CUDA and cuDNN.
         form: what `models.fast` chose; empty for the plain form.
         train_mode: of which training step the memory is, as a person reads it.
@@ -153,6 +163,9 @@ class Costs:
     versions: dict[str, str]
     form: str = ""
     train_mode: str = ""
+    rounds: int = 1
+    deviations: dict[str, float] = field(default_factory=dict)
+    half_width: float | None = None
 
     def timed_as(self, other: Costs) -> Costs:
         """The costs of another request of the same network, with this one's training step."""
@@ -203,39 +216,35 @@ class Measurement:
         )
         self.account = replace(self.account, inference_bytes=found)
 
-    def time(self, repeats: int) -> None:
-        """Build the network, time this many passes after the mode's warm-up, and drop it.
+    @property
+    def half_width(self) -> float:
+        """Of the interval of the latency so far, as a share of it."""
+        return Rounds(self.timings).half_width
+
+    def time(self, repeats: int, by: Visit | None = None) -> None:
+        """A round: build the network, time this many passes after the mode's warm-up, drop it.
+
+        Args:
+            repeats: timed passes.
+            by: what visits the network; this process where it is None.
 
         Raises:
             ValueError: a value of the mode is out of its range.
             OutOfMemory: the device refused memory.
         """
-        mode = replace(self.request.measure, repeats=repeats)
-        watch = CpuWatch() if self.device.type == "cpu" else None
         with mapped_to_out_of_memory(*self.limits_mib):
             self._choose_form()
-            network, images = self._made()
-            self.timings.append(time_network(network, images, mode, self.choice))
-        if mode.compile:
-            torch.compiler.reset()  # else compiled networks pile up
-        if watch is not None:
-            self.load += watch.read()
-
-    def _made(self) -> tuple[ResNeSt, torch.Tensor]:
-        """The network and images on the device, the same in every round."""
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(0)
-            network = self.request.make()
-            images = torch.randn(self.request.inference_shape)
-        return network.to(self.device), images.to(self.device)
+            timing, load = (by or visit)(self.request, self.choice, repeats)
+        self.timings.append(timing)
+        self.load += load
 
     def _choose_form(self) -> None:
         """Once for all rounds."""
         if self.request.measure.form == "fast" and self.choice is None:
-            self.choice = chosen_form(*self._made(), self.request.measure)
+            self.choice = chosen_form(*_made(self.request, self.device), self.request.measure)
 
     def costs(self, request: CostRequest, training_bytes: int) -> Costs:
-        """The costs, from all passes timed so far.
+        """The costs, from all rounds so far.
 
         Args:
             request: whose ``timed`` is this one's.
@@ -244,12 +253,10 @@ class Measurement:
         Raises:
             ValueError: none was timed.
         """
-        timing = Timing.pooled(self.timings)
+        rounds = Rounds(self.timings)
         return Costs(
             values={
-                "latency_ms": timing.median_ms,
-                "latency_p95_ms": timing.p95_ms,
-                "images_per_s": timing.images_per_s,
+                **rounds.values,
                 "memory_mib": self.account.inference_bytes / MIB,
                 "train_memory_mib": training_bytes / MIB,
                 "parameters_m": self.account.parameters / 1e6,
@@ -258,11 +265,41 @@ class Measurement:
             device=device_name(self.device),
             mode=mode_text(self.request, self.device),
             busy_percent=self.load.percent,
-            passes=timing.n,
+            passes=rounds.passes,
             versions=versions(self.device, self.request.measure.precision),
             form=str(self.choice or ""),
             train_mode=request.train_mode,
+            rounds=rounds.n,
+            deviations=rounds.deviations,
+            half_width=rounds.half_width if rounds.n > 1 else None,
         )
+
+
+def visit(request: CostRequest, choice: Choice | None, repeats: int) -> tuple[Timing, Load]:
+    """Build the network of a request, time this many passes after the mode's warm-up, drop it.
+
+    Beside it, what others took of the CPUs meanwhile; nothing on a GPU.
+
+    Raises:
+        ValueError: a value of the mode is out of its range.
+    """
+    mode = replace(request.measure, repeats=repeats)
+    device = resolve_device(mode.device)
+    watch = CpuWatch() if device.type == "cpu" else None
+    network, images = _made(request, device)
+    timing = time_network(network, images, mode, choice)
+    if mode.compile:
+        torch.compiler.reset()  # else compiled networks pile up
+    return timing, Load() if watch is None else watch.read()
+
+
+def _made(request: CostRequest, device: torch.device) -> tuple[ResNeSt, torch.Tensor]:
+    """The network and images on the device, the same in every round."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        network = request.make()
+        images = torch.randn(request.inference_shape)
+    return network.to(device), images.to(device)
 
 
 def training_bytes(request: CostRequest) -> int:
@@ -313,12 +350,19 @@ def mode_text(request: CostRequest, device: torch.device) -> str:
         *(["fast form"] if mode.form == "fast" else []),
     ]
     if device.type == "cpu":
-        words.append(f"{mode.threads} thread{'s' if mode.threads > 1 else ''}")
+        words.append(_threads_text(mode.threads))
     return ", ".join(words)
 
 
+def _threads_text(threads: int) -> str:
+    """``2 threads on 2 cores``: several threads of one core are not as fast as on as many."""
+    cores = cores_for(threads)
+    where = "" if threads == 1 or cores is None else f" on {counted(cores, 'core')}"
+    return counted(threads, "thread") + where
+
+
 def measure(request: CostRequest) -> Costs:
-    """All costs of one network, its passes timed in one go; of many see `measure_all`.
+    """All costs of one network, its passes timed in one round; of many see `measure_all`.
 
     On a CPU both memories are `account`'s, the same on any machine, of the eager network;
     on a GPU they are what torch's allocator gave.

@@ -2,60 +2,122 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from resnest_search.cost.busy import Load, look
 from resnest_search.cost.machine import resolve_device
-from resnest_search.cost.measure import CostRequest, Costs, Measurement, training_bytes
+from resnest_search.cost.measure import CostRequest, Costs, Measurement, Visit, training_bytes
 from resnest_search.cost.memory import OutOfMemory
+from resnest_search.cost.processes import visitors
 
-__all__ = ["measure_all"]
+__all__ = ["ROUNDS", "measure_all"]
 
 Progress = Callable[[int, int], None]
+ROUNDS = 5  # of fewer the interval is wide, since their deviation is hardly known
 _V = TypeVar("_V")
 
 
 def measure_all(
-    requests: Sequence[CostRequest], *, rounds: int = 3, progress: Progress | None = None
+    requests: Sequence[CostRequest], *, rounds: int = ROUNDS, progress: Progress | None = None
 ) -> list[Costs | str]:
     """Measure many networks; one that fails does not stop the others.
 
     A machine's clock drifts with heat and neighbours, so networks that were timed one
     after another would be compared across that drift. Every round visits each network
-    once, for its share of ``measure.repeats``, and medians and percentiles are over the
-    passes of all rounds. Networks are built anew for each visit: memory holds one. What only
-    training tells apart is one network, timed once for all its requests.
+    once, for its share of ``measure.repeats``, and a latency is the median over its rounds.
+    Networks are built anew for each visit: memory holds one. On a CPU ``measure.processes``
+    processes take turns in the rounds, see `processes`. What only training tells apart is one
+    network, timed once for all its requests.
+
+    Then a network whose latency is not yet as sure as ``measure.half_width`` asks is visited in
+    further rounds of as many passes, until it is or ``measure.time_limit_s`` is over.
 
     Args:
         requests: what to measure.
-        rounds: visits of each network, at least 1.
-        progress: called with (visits made, visits in all) after each.
+        rounds: visits of each network, at least 1; of fewer than 2 no interval is known.
+        progress: called with (visits made, visits in all) after each; further rounds add to
+            the latter.
 
     Returns:
         In the order of the requests, the costs, or one line that says why there are none.
 
     Raises:
         ValueError: rounds is below 1.
+        EOFError: one of the processes has died.
     """
     if rounds < 1:
         raise ValueError(f"rounds must be at least 1, not {rounds}")
+    processes = min(rounds, max(map(_processes, requests), default=1))
+    with visitors(processes) as (by, ready):
+        return _measured(requests, rounds, progress, by, ready)
+
+
+def _measured(
+    requests: Sequence[CostRequest],
+    rounds: int,
+    progress: Progress | None,
+    by: Sequence[Visit],
+    ready: Callable[[], None],
+) -> list[Costs | str]:
     groups = {request.timed: request for request in requests}
     visits = _Visits(len(requests) + rounds * len(groups), progress)
     trainings = [visits.made(_training(request)) for request in requests]
     pairs = list(zip(requests, trainings, strict=True))
     fit = {request.timed for request, step in pairs if isinstance(step, int)}
     found: dict[str, Measurement | str] = {}
+    ready()  # what still starts would be in the figures
+    begun = time.monotonic()
     for turn in range(rounds):
         gpus = _look_at_gpus(requests)
         for key, request in groups.items():
             if key in fit:
-                found[key] = _visited(found.get(key), request, turn, rounds, gpus)
+                share = _share(request, turn, rounds)
+                found[key] = _visited(found.get(key), request, share, gpus, by)
+            visits.made(key)
+    taken = time.monotonic() - begun
+    ends = {key: begun + taken + _limit(request, taken) for key, request in groups.items()}
+    while wide := [key for key in fit if _is_wide(found[key]) and time.monotonic() < ends[key]]:
+        visits.add(len(wide))
+        gpus = _look_at_gpus(requests)
+        for key in wide:
+            share = _share(groups[key], 0, rounds)
+            found[key] = _visited(found[key], groups[key], share, gpus, by)
             visits.made(key)
     return [
         step if isinstance(step, str) else _costs(found[request.timed], request, step)
         for request, step in pairs
     ]
+
+
+def _processes(request: CostRequest) -> int:
+    """Processes that take turns in its rounds: one on a GPU, or where each would compile."""
+    try:
+        device = resolve_device(request.measure.device)
+    except ValueError:  # it will say so
+        return 1
+    alone = device.type == "cuda" or request.measure.compile
+    return 1 if alone else request.measure.processes
+
+
+def _share(request: CostRequest, turn: int, rounds: int) -> int:
+    """Passes of one visit; the first rounds take what does not divide."""
+    share, rest = divmod(request.measure.repeats, rounds)
+    return share + (turn < rest)
+
+
+def _limit(request: CostRequest, taken: float) -> float:
+    """Seconds of further rounds, where the first ones took so many."""
+    limit = request.measure.time_limit_s
+    return taken if limit is None else limit
+
+
+def _is_wide(found: Measurement | str) -> bool:
+    """Whether the interval of a latency is wider than was asked."""
+    if isinstance(found, str) or (asked := found.request.measure.half_width) is None:
+        return False
+    return 100.0 * found.half_width > asked
 
 
 class _Visits:
@@ -65,6 +127,10 @@ class _Visits:
         self._total = total
         self._progress = progress
         self._made = 0
+
+    def add(self, visits: int) -> None:
+        """So many more are to come."""
+        self._total += visits
 
     def made(self, found: _V) -> _V:
         """Count the visit that found this."""
@@ -77,9 +143,9 @@ class _Visits:
 def _visited(
     known: Measurement | str | None,
     request: CostRequest,
-    turn: int,
-    rounds: int,
+    repeats: int,
     gpus: Mapping[str | None, Load],
+    by: Sequence[Visit],
 ) -> Measurement | str:
     """What is known of a network after a further round, or why it cannot be measured."""
     if isinstance(known, str):
@@ -87,7 +153,11 @@ def _visited(
     try:
         measurement = known or Measurement(request)
         measurement.load += gpus.get(request.measure.device, Load())
-        _visit(measurement, turn, rounds)
+        if repeats or known is None:  # fewer passes than rounds: the last rounds have none
+            turn = len(measurement.timings) % min(len(by), _processes(request))
+            measurement.time(repeats, by[turn])
+    except EOFError:  # a process that times has died, of whatever it was asked
+        raise
     except Exception as error:  # whatever it is, the others go on
         return _reason(error)
     return measurement
@@ -103,14 +173,6 @@ def _training(request: CostRequest) -> int | str:
 
 def _costs(found: Measurement | str, request: CostRequest, training: int) -> Costs | str:
     return found if isinstance(found, str) else found.costs(request, training)
-
-
-def _visit(measurement: Measurement, turn: int, rounds: int) -> None:
-    """One network's share of one round; the first rounds take what does not divide."""
-    share, rest = divmod(measurement.request.measure.repeats, rounds)
-    repeats = share + (turn < rest)
-    if repeats or turn == 0:  # fewer passes than rounds: the last rounds have none
-        measurement.time(repeats)
 
 
 def _look_at_gpus(requests: Sequence[CostRequest]) -> dict[str | None, Load]:

@@ -52,6 +52,7 @@ __all__ = [
     "measure_space",
     "profile_variant",
     "remotely",
+    "width_warnings",
 ]
 
 _GRACE_S = 10.0
@@ -157,7 +158,7 @@ def _remotely_alone(task: Any, request: CostRequest) -> Costs | str:
     import ray
 
     try:
-        found: list[Costs | str] = ray.get(task.remote([request]))
+        found: list[Costs | str] = ray.get(task.remote([_in_one(request)]))
         return found[0]
     except ray.exceptions.RayError as error:
         return f"out of memory or lost: the measuring worker died ({type(error).__name__})"
@@ -175,6 +176,21 @@ def busy_warnings(costings: dict[str, Costing]) -> list[str]:
         f"Other work kept the device up to {max(busy):.0f} % busy while {len(busy)} of "
         f"{len(shares)} networks were timed: do not trust their latencies; measure on an idle "
         "machine."
+    ]
+
+
+def width_warnings(costings: dict[str, Costing], asked: float | None) -> list[str]:
+    """A line where latencies are less sure than ``measure.half_width`` percent asks."""
+    if asked is None:
+        return []
+    known = [100 * c.half_width for c in costings.values() if c.half_width is not None]
+    wide = [percent for percent in known if percent > asked]
+    if not wide:
+        return []
+    return [
+        f"The latencies of {len(wide)} of {len(known)} networks are known to ±{max(wide):.2g} % at "
+        f"worst, where measure.half_width={asked:g} was asked: a longer measure.time_limit_s, "
+        "or an idler machine, makes them surer."
     ]
 
 
@@ -216,6 +232,9 @@ def _costing(result: Costs | str) -> Costing:
         return Costing({}, failure=f"not measured: {result}")
     details: dict[str, Any] = {
         "latency_passes": result.passes,
+        "latency_rounds": result.rounds,
+        "latency_half_width": result.half_width,
+        "deviations": result.deviations,
         "busy_percent": result.busy_percent,
         "versions": result.versions,
         "train_mode": result.train_mode,
@@ -229,7 +248,7 @@ def _in_process(requests: Sequence[CostRequest], progress: Progress) -> list[Cos
     """Measure in a new process, which does not outlive the call; EOFError where it dies."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_measure_and_send, args=(list(requests), sender), daemon=True)
+    process = context.Process(target=_measure_and_send, args=(list(requests), sender))
     process.start()
     sender.close()  # so that the other end's death is the end of the pipe
     try:
@@ -243,9 +262,14 @@ def _in_process(requests: Sequence[CostRequest], progress: Progress) -> list[Cos
         process.join()
 
 
+def _in_one(request: CostRequest) -> CostRequest:
+    """The request, all rounds of which one process makes."""
+    return dataclasses.replace(request, measure=dataclasses.replace(request.measure, processes=1))
+
+
 def _alone(request: CostRequest) -> Costs | str:
     try:
-        return _in_process([request], lambda done, total: None)[0]
+        return _in_process([_in_one(request)], lambda done, total: None)[0]
     except EOFError:
         return "out of memory: the measuring process was killed"
 
@@ -256,7 +280,11 @@ def _measure_and_send(requests: list[CostRequest], sender: Connection) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     _quiet()
-    sender.send(_measure_all(requests, lambda done, total: sender.send((done, total))))
+    try:
+        found = _measure_all(requests, lambda done, total: sender.send((done, total)))
+    except EOFError:  # a process of its own died: so does this one, and its end is heard
+        return
+    sender.send(found)
 
 
 def _quiet() -> None:

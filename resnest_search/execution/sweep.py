@@ -26,6 +26,7 @@ from resnest_search.execution.measuring import (
     locally,
     measure_space,
     remotely,
+    width_warnings,
 )
 from resnest_search.execution.prepare import config_of_trials, in_virtual_time
 from resnest_search.execution.resources import Allotment, allot, this_machine
@@ -94,7 +95,8 @@ def create(
     if images is not None:
         study.note(*noted_images(images))
     doubts = images.doubts if images is not None else ()
-    note_sweep(study, config, space, costings, typed, [*doubts, *busy_warnings(costings)])
+    unsure = width_warnings(costings, config.measure.half_width)
+    note_sweep(study, config, space, costings, typed, [*doubts, *busy_warnings(costings), *unsure])
     _start_warm(study, config, space, folder, costings, images)
     study.note("seconds", round(spent_s, 1))
     note_start(study)

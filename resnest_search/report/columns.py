@@ -12,6 +12,7 @@ from resnest_search.report.reading import (
     extra_parameters,
     front,
     full_epochs,
+    is_wide,
     knee,
     metric_text,
     metric_title,
@@ -161,14 +162,22 @@ def _metric(sweep: Sweep, name: str) -> list[Column]:
         meaning = "validation accuracy ± standard error, %"
     if name in TRAINED:
         meaning += "; in parentheses: unfinished"
+    if name == "latency_ms" and any(trial.half_width is not None for trial in sweep.trials):
+        meaning += " ± half of its interval of 95 %; !: wider than was asked"
     column = Column(
         metric.label,
         meaning,
-        lambda t: metric_text(t, name),
+        lambda t: _marked(sweep, t, name),
         lambda t: stated(t, name),
         spared=_spared(sweep, name),
     )
     return [column, *_seeds(sweep), *_membership(sweep)] if name == "accuracy" else [column]
+
+
+def _marked(sweep: Sweep, trial: TrialRecord, name: str) -> str:
+    """A metric in a cell, a latency that is not as sure as was asked with a mark."""
+    mark = "!" if name == "latency_ms" and is_wide(sweep, trial) else ""
+    return metric_text(trial, name) + mark
 
 
 def _spared(sweep: Sweep, name: str) -> int:

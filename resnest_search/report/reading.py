@@ -30,7 +30,9 @@ __all__ = [
     "finite",
     "front",
     "full_epochs",
+    "interval_text",
     "is_control",
+    "is_wide",
     "knee",
     "metric_text",
     "metric_title",
@@ -154,10 +156,26 @@ def stated(trial: TrialRecord, name: str) -> float | None:
     return finite(stated_accuracy(trial)[0] if name == "accuracy" else trial.metric(name))
 
 
+def is_wide(sweep: Sweep, trial: TrialRecord) -> bool:
+    """Whether the interval of the trial's latency is wider than the sweep asked for."""
+    measure = sweep.config.get("measure")
+    asked = measure.get("half_width") if isinstance(measure, dict) else None
+    half = trial.half_width
+    return asked is not None and half is not None and 100 * half > asked
+
+
+def interval_text(value: float, half_width: float | None) -> str:
+    """A latency in ms, ± half of its interval of 95 %, a share, where that is known."""
+    show = metric_of("latency_ms").show
+    return show(value) if half_width is None else f"{show(value)} ±{show(value * half_width)}"
+
+
 def metric_text(trial: TrialRecord, name: str) -> str:
     """A metric in a cell; a trained one in parentheses where training did not end."""
     if name == "accuracy":
         return accuracy_text(trial)
+    if name == "latency_ms" and name in trial.costs:
+        return interval_text(trial.costs[name], trial.half_width)
     text = metric_of(name).show(trial.metric(name))
     unfinished = name in TRAINED and trial.state != COMPLETE and text != "–"
     return f"({text})" if unfinished else text

@@ -64,6 +64,9 @@ CSV_COLUMNS: tuple[str, ...] = (
     "loss",
     "validation_images",
     *COSTS,
+    "latency_low_ms",  # the interval of 95 % of latency_ms, from the deviation between rounds
+    "latency_high_ms",
+    "latency_rounds",
     "seconds",
     "device",
     "mode",
@@ -164,7 +167,7 @@ def front_csv(sweep: Sweep, path: str | Path) -> None:
 
 def _write_csv(sweep: Sweep, trials: Iterable[TrialRecord], path: str | Path) -> None:
     text = io.StringIO()
-    after = CSV_COLUMNS.index(COSTS[-1]) + 1
+    after = CSV_COLUMNS.index("latency_rounds") + 1
     columns = [*CSV_COLUMNS[:after], *sweep.own_costs, *CSV_COLUMNS[after:]]
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
@@ -195,6 +198,7 @@ def _row(trial: TrialRecord) -> dict[str, Any]:
         "loss": trial.metric("loss"),
         "validation_images": trial.validation_images or None,
         **trial.costs,
+        **_latency_interval(trial),
         "seconds": trial.seconds,
         "device": trial.device,
         "mode": trial.mode,
@@ -216,6 +220,18 @@ def _interval(trial: TrialRecord) -> dict[str, float | None]:
     found = accuracy_interval(trial.accuracy or 0.0, trial.validation_images) if known else None
     low, high = found or (None, None)
     return {"accuracy_low": low, "accuracy_high": high}
+
+
+def _latency_interval(trial: TrialRecord) -> dict[str, float | None]:
+    """Empty where no rounds are recorded."""
+    half, median = trial.half_width, trial.costs.get("latency_ms")
+    if half is None or median is None:
+        return {}
+    return {
+        "latency_low_ms": median / (1 + half),
+        "latency_high_ms": median * (1 + half),
+        "latency_rounds": trial.latency_rounds or None,
+    }
 
 
 def _flag(value: bool) -> str:

@@ -10,6 +10,7 @@ from resnest_search.report.reading import (
     duration,
     front,
     knee,
+    metric_text,
     percent,
     shown,
 )
@@ -126,7 +127,7 @@ def _numbers(sweep: Sweep, trial: TrialRecord) -> str:
         if name == "accuracy":
             parts.append(f"{accuracy_text(trial)} % accuracy{_interval(trial)}")
         elif trial.metric(name) is not None:
-            parts.append(metric_of(name).say(trial.metric(name)))
+            parts.append(f"{metric_text(trial, name)} {metric_of(name).unit}")
     seeds = f", the mean of {trial.seeds} seeds" if trial.seeds > 1 else ""
     return ", ".join(parts) + seeds
 
@@ -158,9 +159,10 @@ def _rivals_text(sweep: Sweep, best: TrialRecord) -> str:
     names = [trial.name for trial in sorted(others, key=sweep.by_cost)]
     if not names:
         return ""
+    told = ", as far as timing tells" if "costs" in sweep.noise else ""
     if len(names) == 1:
-        return f"{names[0]} is within noise of it and costs no more."
-    return f"{_listed(names)} are within noise of it and cost no more."
+        return f"{names[0]} is within noise of it and costs no more{told}."
+    return f"{_listed(names)} are within noise of it and cost no more{told}."
 
 
 def _shares_text(sweep: Sweep, best: TrialRecord) -> str:
@@ -175,17 +177,21 @@ def _shares_text(sweep: Sweep, best: TrialRecord) -> str:
 
 
 def _sources_text(sweep: Sweep, best: TrialRecord) -> str:
-    images = f"the {best.validation_images} validation images" if "images" in sweep.noise else ""
+    parts = []
+    if "images" in sweep.noise:
+        parts.append(f"of the {best.validation_images} validation images")
+    if "costs" in sweep.noise:
+        parts.append("between rounds of timing")
+    if sweep.seed_deviation is not None:
+        repeated = sum(t.seeds > 1 and t.repeat_of is None for t in sweep.trials)
+        deviation = metric_of("accuracy").show(sweep.seed_deviation)
+        parts.append(f"between seeds ({deviation} %, from {counted(repeated, 'candidate')})")
+    unknown = ""
     if sweep.seed_deviation is None:
-        return f"This is the noise of {images}; that between seeds was not measured."
-    repeated = sum(t.seeds > 1 and t.repeat_of is None for t in sweep.trials)
-    seeds = (
-        f"between seeds ({metric_of('accuracy').show(sweep.seed_deviation)} %, from {repeated} "
-        f"candidate{'s' * (repeated != 1)})"
-    )
-    if not images:
-        return f"This is the noise {seeds}; that of the validation images is not known."
-    return f"This is the noise of {images} and {seeds}."
+        unknown = "; that between seeds was not measured"
+    elif "images" not in sweep.noise:
+        unknown = "; that of the validation images is not known"
+    return f"This is the noise {_listed(parts)}{unknown}."
 
 
 def _share(share: float) -> str:

@@ -83,6 +83,7 @@ def _infeasible(space: Space, costings: dict[str, Costing]) -> list[dict[str, An
             "costs": costing.costs,
             "device": costing.device,
             "mode": costing.mode,
+            "half_width": costing.half_width,
         }
         for candidate in space.candidates or space.networks
         if (costing := costings[candidate.network]).infeasible

@@ -41,6 +41,7 @@ _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)  # of a column of the table's own
 # Facts that a trial keeps beside its costs, and columns that trials.csv has: no costs' names.
 _TAKEN = {
     *("accuracy_error", "accuracy_high", "accuracy_low", "bound", "candidate"),
+    *("deviations", "latency_half_width", "latency_high_ms", "latency_low_ms", "latency_rounds"),
     *("cardinality_width", "continues", "curve", "device", "diverged", "epochs"),
     *("full_epochs", "inherited", "knee", "knee_share", "latency_passes", "mean_accuracy"),
     *("mean_error", "membership", "mode", "number", "on_front", "own_costs", "parameters"),

@@ -19,7 +19,15 @@ class Costing:
     mode: str = ""
     failure: str = ""  # why it could not be measured; empty where it was
     infeasible: str = ""  # the limit that it breaks
-    details: dict[str, Any] | None = None  # passes, busyness, versions
+    details: dict[str, Any] | None = (
+        None  # passes, rounds and what they deviate, busyness, versions
+    )
+
+    @property
+    def half_width(self) -> float | None:
+        """Half of the interval of 95 % of the latency, a share; None where it is not known."""
+        found: float | None = (self.details or {}).get("latency_half_width")
+        return found
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -130,6 +130,7 @@ def with_uncertainty(sweep: Sweep) -> Sweep:
     known = {
         "images": any(result.images for result in results),
         "seeds": found.seed_deviation is not None,
+        "costs": any(any(result.log_errors) for result in results),
     }
     noise = tuple(source for source, measured in known.items() if measured)
     if not noise:
@@ -159,6 +160,8 @@ def candidate_results(
             images=group[0].validation_images,
             correct=tuple(trial.curve[-1].correct for trial in group),
             cost_errors=tuple(group[0].cost_error(name) for name in costs),
+            log_errors=tuple(group[0].log_error(name) for name in costs),
+            rounds=group[0].latency_rounds,
         )
         for group in _repeats(trials).values()
         if all(trial.curve for trial in group)
@@ -211,6 +214,9 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
         lost=int("diverged" in facts),
         inherited=int(facts.get("inherited", 0)),
         latency_passes=int(facts.get("latency_passes", 0)),
+        latency_rounds=int(facts.get("latency_rounds", 0)),
+        half_width=facts.get("latency_half_width"),
+        deviations=facts.get("deviations", {}),
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from math import inf, isfinite, nan
 from typing import Any
 
-from resnest_search.metrics import METRICS, TRAINED, accuracy_error, metric_of
+from resnest_search.metrics import METRICS, TRAINED, accuracy_error, metric_of, rounds_error
 
 __all__ = [
     "COMPLETE",
@@ -104,6 +104,9 @@ class TrialRecord:
     lost: int = 0  # epochs trained without a place in the curve: one that diverged
     train_mode: str = ""  # of the training step whose memory was measured; empty: not known
     latency_passes: int = 0  # that the latency is the median of; 0: not known
+    latency_rounds: int = 0  # of these passes; 0: not known
+    half_width: float | None = None  # of the latency's interval of 95 %, a share; None: not known
+    deviations: dict[str, float] = field(default_factory=dict)  # of costs' logs, between rounds
     # Of a candidate that was trained to full length with several seeds
     seeds: int = 1  # of its complete trials
     mean_accuracy: float | None = None  # over them; of complete trials alone
@@ -140,14 +143,20 @@ class TrialRecord:
         found = self.accuracy
         return None if found is None else accuracy_error(found, self.validation_images)
 
+    def log_error(self, name: str) -> float:
+        """Standard error of a cost's logarithm, between rounds: 0 where exact or not known."""
+        deviation = self.deviations.get(name)
+        return 0.0 if deviation is None else rounds_error(deviation, self.latency_rounds)
+
     def cost_error(self, name: str) -> float:
-        """Standard error of a cost: 0 where it is exact or its error is not known.
+        """Standard error of a cost whose rounds were not recorded: 0 where it is not known.
 
         A latency is a median, of error 1.253 sigma / sqrt(n) over n passes; sigma is taken
-        from the 95th percentile, which lies 1.645 sigma above a normal median.
+        from the 95th percentile, which lies 1.645 sigma above a normal median. That takes passes
+        for independent draws, and is too small.
         """
         median, p95 = self.costs.get("latency_ms"), self.costs.get("latency_p95_ms")
-        if not median or p95 is None or not self.latency_passes:
+        if self.deviations or not median or p95 is None or not self.latency_passes:
             return 0.0
         share = 1.253 * (p95 - median) / 1.645 / self.latency_passes**0.5 / median
         return share * self.costs.get(name, 0.0) if name in _FROM_LATENCY else 0.0

@@ -1,6 +1,6 @@
 """How much of a front is noise: which candidates would be on it, and at its knee, another time.
 
-Costs are taken as exact; accuracy has two sources of noise, and both are drawn anew:
+Accuracy has two sources of noise, costs that were timed have one, and all are drawn anew:
 
 - **Validation images.** Images are drawn with replacement (Efron, 1979), and for all candidates
   the same ones, where it is recorded which each of them answered correctly: what is hard for
@@ -10,6 +10,12 @@ Costs are taken as exact; accuracy has two sources of noise, and both are drawn 
   have several, is normal noise on each: over the square root of its seeds on its mean. Two or
   three seeds are too few to be drawn from: two that happen to agree would look exact. Where no
   candidate has two seeds this noise is not measured, and left out.
+- **Rounds.** A latency is the median over rounds of timing. Its logarithm is drawn from Student's t
+  around what was measured, with the standard error between its rounds (`metrics.rounds_error`) and
+  one degree of freedom less than there were. What follows from one timing moves in one draw: images
+  per second fall as latency rises, and candidates that share a network share its latency. What is
+  counted, such as parameters or the memory of an account, is exact; so are costs of which no rounds
+  are recorded, as in runs of earlier versions.
 
 The knee of each draw is that of `study/knee.py`: the least of log(error) + mean of log(costs)
 on the draw's front, or what is cheaper there and not told from it in accuracy. Which pairs are told
@@ -31,14 +37,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnest_search.metrics import accuracy_error
+from resnest_search.pareto import non_dominated
 from resnest_search.study.answers import unpack
 from resnest_search.study.knee import log_costs, log_error
 
 __all__ = ["DRAWS", "CandidateResult", "Uncertainty", "contested", "estimate"]
 
 DRAWS = 1000
-_ALPHA = 0.05  # two-sided: above it two accuracies are not told apart
-_Z = 1.96  # standard errors within which two measured costs are the same
+_ALPHA = 0.05  # two-sided: above it two accuracies, or two costs, are not told apart
+_Z = 1.96  # standard errors within which two costs without rounds are the same
+_FEW = 50  # candidates, up to which comparing all pairs takes less than a front for each draw
 _AT_ONCE = 1_000_000  # images drawn at a time, which bounds the memory
 
 Floats = NDArray[np.float64]
@@ -57,6 +65,9 @@ class CandidateResult:
         images: validation images behind each accuracy; 0 where that is not known.
         correct: ``record.Epoch.correct`` of each seed's last epoch; empty for None of all.
         cost_errors: standard error of each cost, which counts for rivals alone; empty for 0.
+        log_errors: standard error of each cost's logarithm, between rounds, which is drawn; empty
+            for 0.
+        rounds: behind each of these; below 2 none is drawn.
     """
 
     identity: str
@@ -66,6 +77,8 @@ class CandidateResult:
     images: int = 0
     correct: tuple[str | None, ...] = ()
     cost_errors: tuple[float, ...] = ()
+    log_errors: tuple[float, ...] = ()
+    rounds: int = 0
 
     @property
     def accuracy(self) -> float:
@@ -80,8 +93,8 @@ class Uncertainty:
     Attributes:
         membership: share of the draws in which the candidate is on the front.
         knee_share: share of the draws in which it is the knee.
-        rivals: candidates that cost no more, within the errors of the costs, in any objective,
-            and whose accuracy is not told from its own: the interval of 95 % of the drawn
+        rivals: candidates that cost no more in any objective, or are not told apart in it, and
+            whose accuracy is not told from its own: the interval of 95 % of the drawn
             differences holds 0. A little more accuracy would put each in its place.
         errors: standard error of the mean accuracy; None where no noise is known.
         seed_deviation: standard deviation of accuracy between seeds, pooled; None where no
@@ -102,7 +115,7 @@ class Uncertainty:
 def estimate(
     results: Iterable[CandidateResult], *, draws: int = DRAWS, seed: int = 0
 ) -> Uncertainty:
-    """Draw images and seeds anew, and see what becomes of the front.
+    """Draw images, seeds and rounds anew, and see what becomes of the front.
 
     The order of the results does not matter, and the same seed gives the same answer.
 
@@ -123,18 +136,20 @@ def estimate(
     if deviation:
         seeds = np.array([len(result.accuracies) for result in ordered])
         drawn += rng.normal(0.0, deviation / np.sqrt(seeds)[:, None], drawn.shape)
-    members = _members(drawn, costs)
-    rule = _Rule(log_costs(costs), np.array([result.images for result in ordered]), drawn)
-    knees = np.bincount(rule.knees(drawn, members), minlength=len(names)) / draws
+    factors = _log_factors(ordered, costs, draws, rng)
+    members = _members(drawn, costs[..., None] * np.exp(factors))
+    burden = log_costs(costs)[:, None]
+    rule = _Rule(np.array([result.images for result in ordered]), drawn)
+    knees = rule.knees(drawn, burden + _shifts(factors, costs), members)
     means = np.array([[result.accuracy] for result in ordered])
-    front = _members(means, costs)
-    (middle,) = rule.knees(means, front)
-    (least,) = rule.least(means, front)
+    front = _members(means, costs[..., None])
+    (middle,) = rule.knees(means, burden, front)
+    (least,) = rule.least(means, burden, front)
     alike = np.flatnonzero(front[:, 0] & rule.alike(middle) & rule.alike(least))
     return Uncertainty(
         membership=dict(zip(names, members.mean(axis=1).tolist(), strict=True)),
-        knee_share=dict(zip(names, knees.tolist(), strict=True)),
-        rivals=_rivals(ordered, drawn),
+        knee_share=dict(zip(names, _shares(knees, len(names)), strict=True)),
+        rivals=_rivals(ordered, costs, drawn, factors),
         errors={
             result.identity: _error(result, sheet, deviation)
             for result, sheet in zip(ordered, sheets, strict=True)
@@ -236,31 +251,74 @@ def _sums(right: Floats, draws: int, rng: np.random.Generator) -> Floats:
     return np.concatenate(parts, axis=1)
 
 
+def _log_factors(
+    results: Sequence[CandidateResult], costs: Floats, draws: int, rng: np.random.Generator
+) -> Floats:
+    """Logarithms of what multiplies each cost in each draw, (candidates, costs, draws).
+
+    The last axis is 1 where no cost is drawn.
+    """
+    errors = np.array([r.log_errors or (0.0,) * costs.shape[1] for r in results], dtype=np.float64)
+    rounds = np.array([result.rounds for result in results])
+    drawn = (rounds[:, None] > 1) & np.isfinite(costs) & (costs != 0.0)
+    errors = np.where(drawn, errors, 0.0)
+    if not errors.any():
+        return np.zeros((*costs.shape, 1))
+    # The same figures with the same errors are of one timing.
+    rows = np.where(errors > 0, costs, 0.0)
+    keys = np.column_stack([rows, errors, rounds])
+    _, first, timing = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    freedom = np.maximum(rounds[first] - 1, 1)[:, None]
+    moved = rng.standard_t(freedom, (len(first), draws))[timing.ravel()]
+    # A maximised cost comes negated: its inverse rises with the time.
+    found: Floats = np.copysign(errors, costs)[..., None] * moved[:, None]
+    return found
+
+
+def _shifts(factors: Floats, costs: Floats) -> Floats:
+    """What the factors add to the mean logarithm of the costs, (candidates, draws or 1)."""
+    if not costs.shape[1]:
+        return np.zeros((len(costs), 1))
+    found: Floats = (np.copysign(1.0, costs)[..., None] * factors).mean(axis=1)
+    return found
+
+
 def _members(drawn: Floats, costs: Floats) -> Flags:
-    """Who is not dominated in each draw, (candidates, draws); equals do not dominate."""
-    # [i, j]: i against j
-    no_costlier: Flags = np.all(costs[:, None] <= costs[None], axis=2)
-    cheaper: Flags = no_costlier & np.any(costs[:, None] < costs[None], axis=2)
+    """Who is not dominated in each draw, (candidates, draws); equals do not dominate.
+
+    Args:
+        drawn: accuracies, (candidates, draws).
+        costs: (candidates, costs, draws or 1).
+    """
+    if len(drawn) > _FEW:
+        each = np.broadcast_to(costs, (*costs.shape[:2], drawn.shape[1]))
+        draws = range(drawn.shape[1])
+        fronts = [non_dominated(np.column_stack([-drawn[:, d], each[..., d]])) for d in draws]
+        return np.stack(fronts, axis=1)
     members = np.ones(drawn.shape, dtype=np.bool_)
-    for index, own in enumerate(drawn):
-        reached = drawn[cheaper[:, index]].max(axis=0, initial=-np.inf) >= own
-        beside = no_costlier[:, index] & ~cheaper[:, index]
-        passed = drawn[beside].max(axis=0, initial=-np.inf) > own
-        members[index] = ~(reached | passed)
+    for index, own in enumerate(drawn):  # all draws of one candidate at once
+        no_dearer = (costs <= costs[index]).all(axis=1)
+        cheaper = no_dearer & (costs < costs[index]).any(axis=1)
+        beaten = (no_dearer & (drawn > own)) | (cheaper & (drawn >= own))
+        members[index] = ~beaten.any(axis=0)
     return members
+
+
+def _shares(indices: NDArray[np.int64], count: int) -> list[float]:
+    """How often each of so many indices occurs, as a share."""
+    found: list[float] = (np.bincount(indices, minlength=count) / len(indices)).tolist()
+    return found
 
 
 class _Rule:
     """Names the knee of fronts, given what the draws tell apart.
 
     Args:
-        burden: mean logarithm of the costs of each candidate, (candidates,).
         images: behind each accuracy, (candidates,).
         drawn: accuracies, (candidates, draws).
     """
 
-    def __init__(self, burden: Floats, images: NDArray[np.int64], drawn: Floats) -> None:
-        self._burden = burden
+    def __init__(self, images: NDArray[np.int64], drawn: Floats) -> None:
         self._images = images
         self._drawn = drawn
         self._alike: dict[int, Flags] = {}
@@ -271,42 +329,54 @@ class _Rule:
             self._alike[index] = _alike(self._drawn[index], self._drawn)
         return self._alike[index]
 
-    def least(self, accuracies: Floats, members: Flags) -> NDArray[np.int64]:
-        """Of each column's members that with the least sum, (columns,), noise left aside."""
-        total = log_error(accuracies, self._images[:, None]) + self._burden[:, None]
+    def least(self, accuracies: Floats, burden: Floats, members: Flags) -> NDArray[np.int64]:
+        """Of each column's members that with the least sum, (columns,), noise left aside.
+
+        Args:
+            accuracies: (candidates, columns).
+            burden: mean logarithm of the costs, (candidates, columns or 1).
+            members: of the front, (candidates, columns).
+        """
+        total = log_error(accuracies, self._images[:, None]) + burden
         found: NDArray[np.int64] = np.argmin(np.where(members, total, np.inf), axis=0)
         return found
 
-    def knees(self, accuracies: Floats, members: Flags) -> NDArray[np.int64]:
-        """The knee of each column's members, (columns,); both are (candidates, columns)."""
-        least = self.least(accuracies, members)
+    def knees(self, accuracies: Floats, burden: Floats, members: Flags) -> NDArray[np.int64]:
+        """The knee of each column's members, (columns,), from what `least` takes."""
+        least = self.least(accuracies, burden, members)
+        burden = np.broadcast_to(burden, accuracies.shape)
         found = least.copy()
         for index in np.unique(least):
             column = np.flatnonzero(least == index)
             open_ = members[:, column] & self.alike(int(index))[:, None]
             # What is as cheap is no cheaper: it does not take the place of the least.
-            price = np.where(open_, self._burden[:, None], np.inf)
+            price = np.where(open_, burden[:, column], np.inf)
             cheapest = np.argmin(price, axis=0)
-            cheaper = price[cheapest, np.arange(len(column))] < self._burden[index]
+            cheaper = price[cheapest, np.arange(len(column))] < burden[index, column]
             found[column] = np.where(cheaper, cheapest, index)
         return found
 
 
 def _alike(own: Floats, others: Floats) -> Flags:
-    """Which accuracies (n, draws) are not told from these (draws,): their differences hold 0."""
+    """Which figures (n, draws) are not told from these (draws,): their differences hold 0."""
     gaps = own - others
     rarer = np.minimum((gaps <= 0).mean(axis=1), (gaps >= 0).mean(axis=1))
     found: Flags = rarer >= _ALPHA / 2
     return found
 
 
-def _rivals(results: Sequence[CandidateResult], drawn: Floats) -> dict[str, tuple[str, ...]]:
-    costs = np.array([result.costs for result in results], dtype=np.float64)
+def _rivals(
+    results: Sequence[CandidateResult], costs: Floats, drawn: Floats, factors: Floats
+) -> dict[str, tuple[str, ...]]:
     errors = np.array([r.cost_errors or (0.0,) * len(r.costs) for r in results], dtype=np.float64)
     rivals = {}
     for index, result in enumerate(results):
         slack = _Z * np.hypot(errors, errors[index])
-        affordable = (costs <= costs[index] + slack).all(axis=1)
+        no_more = costs <= costs[index] + slack
+        for cost in np.flatnonzero(factors.any(axis=(0, 2))):  # those that are drawn
+            bills = costs[:, cost, None] * np.exp(factors[:, cost])
+            no_more[:, cost] |= _alike(bills[index], bills)
+        affordable = no_more.all(axis=1)
         affordable[index] = False
         others = np.flatnonzero(affordable)
         alike = others[_alike(drawn[index], drawn[others])]

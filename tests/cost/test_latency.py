@@ -2,14 +2,23 @@
 
 import gc
 import os
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 from resnest_search.configuration.schema import MeasureConfig
-from resnest_search.cost.busy import CpuWatch, Load, busy_percent, cpus_of_process, idlest_cpus
-from resnest_search.cost.latency import Timing, deploy, time_network
+from resnest_search.cost import busy
+from resnest_search.cost.busy import (
+    CpuWatch,
+    Load,
+    busy_percent,
+    cores_for,
+    cpus_of_process,
+    idlest_cpus,
+)
+from resnest_search.cost.latency import deploy, time_network
 
 FEW = MeasureConfig(warmup=2, repeats=15)
 
@@ -29,15 +38,6 @@ def test_numbers_are_consistent():
     assert timing.n == 15
     assert 0 < min(timing.samples_ms) <= timing.median_ms <= timing.p95_ms
     assert timing.images_per_s == pytest.approx(5000 / timing.median_ms)
-
-
-def test_pooling_takes_all_passes():
-    pooled = Timing.pooled([Timing((1.0, 3.0), 2), Timing((2.0,), 2)])
-    assert (pooled.n, pooled.median_ms, pooled.images_per_s) == (3, 2.0, 1000.0)
-    with pytest.raises(ValueError, match="one batch"):
-        Timing.pooled([Timing((1.0,), 2), Timing((1.0,), 3)])
-    with pytest.raises(ValueError, match="one batch"):
-        Timing.pooled([])
 
 
 class Fails(nn.Module):
@@ -104,6 +104,44 @@ def test_bad_modes_are_refused(change, named):
 def test_idlest_cpus_are_ours():
     assert set(idlest_cpus(1)) <= set(cpus_of_process())
     assert idlest_cpus(len(cpus_of_process())) == cpus_of_process()
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """Two cores of two threads and one of one, CPU 3 of them ours not; two loads a second apart."""
+    for cpu, siblings in enumerate(["0,4", "1", "2-3", "2-3", "0,4"]):
+        folder = tmp_path / f"cpu{cpu}" / "topology"
+        folder.mkdir(parents=True)
+        (folder / "thread_siblings_list").write_text(f"{siblings}\n")
+    monkeypatch.setattr(busy, "_TOPOLOGY", tmp_path)
+    monkeypatch.setattr(busy, "_last_look", {})
+    monkeypatch.setattr(busy, "cpus_of_process", lambda: [0, 1, 2, 4])
+
+    def idle(*seconds):
+        looks = iter([[0.0] * 5, seconds])
+        times = [[SimpleNamespace(idle=second) for second in look] for look in looks]
+        monkeypatch.setattr(busy.psutil, "cpu_times", lambda percpu: times.pop(0))
+
+    return idle
+
+
+def test_threads_get_cores_of_their_own(machine):
+    machine(0.9, 0.5, 0.7, 0.8, 1.0)
+    assert idlest_cpus(2, 0.0) == [4, 2], "0 is idle, but on the core of 4"
+    assert idlest_cpus(3, 0.0) == [4, 2, 1]
+    assert [cores_for(threads) for threads in (1, 2, 3, 4)] == [1, 2, 3, 3]
+
+
+def test_a_core_is_as_idle_as_its_busiest_thread(machine):
+    machine(0.1, 0.5, 0.6, 0.2, 1.0)
+    assert idlest_cpus(1, 0.0) == [1], "4 idles beside a busy 0, and 2 beside a busy 3"
+
+
+def test_where_nobody_tells_cores_cpus_are_taken_as_they_idle(machine, monkeypatch, tmp_path):
+    monkeypatch.setattr(busy, "_TOPOLOGY", tmp_path / "nowhere")
+    machine(0.9, 0.5, 0.7, 0.8, 1.0)
+    assert idlest_cpus(2, 0.0) == [4, 0]
+    assert cores_for(2) is None
 
 
 def test_load_adds_up_and_knows_when_it_knows_nothing():

@@ -16,7 +16,7 @@ from resnest_search.cost.memory import mapped_to_out_of_memory
 from resnest_search.metrics import COSTS
 
 MODES = sorted((Path(__file__).parents[2] / "conf" / "measure").glob("*.yaml"))
-QUICK = MeasureConfig(warmup=1, repeats=6, device="cpu")
+QUICK = MeasureConfig(warmup=1, repeats=6, device="cpu", half_width=None, processes=1)
 
 
 def request(variant="2s1x64d", mode=QUICK, **changes):

@@ -23,6 +23,7 @@ from resnest_search.execution.measuring import (
     busy_warnings,
     locally,
     measure_space,
+    width_warnings,
 )
 from resnest_search.execution.resources import Allotment
 from resnest_search.metrics import COSTS
@@ -37,7 +38,7 @@ def request(variant: str = "1s1x64d", image_size: int = 8) -> CostRequest:
         channels=1,
         classes=10,
         image_size=image_size,
-        measure=MeasureConfig(warmup=1, repeats=3, device="cpu"),
+        measure=MeasureConfig(warmup=1, repeats=3, device="cpu", half_width=None, processes=1),
         train_batch=4,
     )
 
@@ -59,7 +60,7 @@ def test_one_that_cannot_be_measured_leaves_the_others_alone() -> None:
     assert "out of memory" in found[1]
     assert isinstance(found[2], str)
     assert "radix x cardinality = 3" in found[2]
-    assert seen[-1] == (12, 12)
+    assert seen[-1] == (18, 18)
 
 
 def test_where_the_process_dies_each_network_gets_its_own() -> None:
@@ -89,6 +90,18 @@ def test_a_busy_device_is_said_and_an_idle_one_is_not() -> None:
     lines = busy_warnings({"a": costing(60.4), "b": costing(1.0)})
     assert len(lines) == 1
     assert "60 % busy while 1 of 2 networks" in lines[0]
+
+
+def test_latencies_that_are_not_as_sure_as_asked_are_said() -> None:
+    def known(half_width: float | None) -> Costing:
+        details = {"latency_half_width": half_width}
+        return Costing(dict.fromkeys(COSTS, 1.0), details=details)
+
+    found = {"a": known(0.01), "b": known(0.25), "c": known(None), "d": costing(1.0)}
+    assert width_warnings(found, None) == width_warnings(found, 30.0) == []
+    (line,) = width_warnings(found, 3.0)
+    assert "of 1 of 2 networks are known to ±25 % at worst" in line
+    assert "measure.half_width=3 " in line
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,39 @@ def test_csv_gives_back_what_was_recorded(tmp_path):
     ]
 
 
+def timed(number, variant, latency, half_width):
+    """Five rounds of timing."""
+    trial = make_trial(number, variant)
+    costs = {**trial.costs, "latency_ms": latency}
+    return replace(trial, costs=costs, half_width=half_width, latency_rounds=5)
+
+
+def test_a_latency_stands_with_its_interval(tmp_path):
+    trials = [timed(0, "1s1x16d", 1.0, 0.02), timed(1, "2s1x16d", 2.0, 0.1)]
+    sweep = make_sweep(trials)
+    asked = replace(sweep, config={**sweep.config, "measure": {"half_width": 3.0}})
+    text = printed(TrialTable(asked), 200)
+    assert " 1.00 ±0.02 " in row_of(text, "1s1x16d")
+    assert " 2.00 ±0.20! " in row_of(text, "2s1x16d"), "wider than was asked"
+    assert "±0.20!" not in printed(TrialTable(sweep), 200)
+    (column,) = [c for c in columns(asked) if c.head == "ms"]
+    assert "interval of 95 %" in column.meaning
+    trials_csv(asked, tmp_path / "trials.csv")
+    for row, trial in zip(rows(tmp_path / "trials.csv"), trials, strict=True):
+        low, high = float(row["latency_low_ms"]), float(row["latency_high_ms"])
+        assert low < trial.costs["latency_ms"] < high
+        assert high / low == pytest.approx((1 + trial.half_width) ** 2)
+        assert row["latency_rounds"] == "5"
+
+
+def test_a_latency_without_rounds_stands_alone(tmp_path):
+    sweep = make_sweep([make_trial(0, "1s1x16d")])
+    assert "±" not in printed(TrialTable(sweep), 200).replace(" ± ", "")
+    trials_csv(sweep, tmp_path / "trials.csv")
+    (row,) = rows(tmp_path / "trials.csv")
+    assert row["latency_low_ms"] == row["latency_high_ms"] == row["latency_rounds"] == ""
+
+
 def test_csv_leaves_what_was_not_measured_empty(tmp_path):
     trial = make_trial(0, "1s1x16d", FAILED, curve=(), costs={}, validation_images=0)
     trials_csv(make_sweep([trial]), tmp_path / "trials.csv")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -187,7 +189,12 @@ def sweep_of(*trainings: tuple[str, int, float], objectives: list[str] | None = 
 
 
 def add(
-    study: SweepStudy, variant: str, seed: int, accuracy: float, state: TrialState | None = None
+    study: SweepStudy,
+    variant: str,
+    seed: int,
+    accuracy: float,
+    state: TrialState | None = None,
+    **more: Any,
 ) -> None:
     latency = float(variant[0])
     right = np.arange(400) < round(accuracy * 400)
@@ -211,6 +218,7 @@ def add(
         "latency_p95_ms": latency * 1.1,
         "latency_passes": 100,
         "curve": [epoch],
+        **more,
     }
     values = {"accuracy": accuracy, "loss": 1 - accuracy, "latency_ms": latency}
     state = state or TrialState.COMPLETE
@@ -361,3 +369,27 @@ def test_a_latency_has_the_error_of_a_median() -> None:
     (trial,) = read(sweep_of(("2s1x32d", 0, 0.90)))
     assert trial.cost_error("latency_ms") == pytest.approx(1.253 * 0.2 / 1.645 / 10)
     assert trial.cost_error("memory_mib") == 0
+
+
+def test_rounds_of_timing_are_read_and_drawn() -> None:
+    """Of two that are as accurate, the one that is 0.4 % faster."""
+    study = sweep_of()
+    for variant, latency in (("1s1x32d", 1.0), ("2s1x32d", 1.004)):
+        rounds = {"deviations": {"latency_ms": 0.02}, "latency_rounds": 5}
+        add(study, variant, 0, 0.90, latency_ms=latency, latency_half_width=0.04, **rounds)
+    sweep = read_sweep(study, Path("runs"))
+    faster, slower = sweep.trials
+    assert (faster.half_width, faster.latency_rounds) == (0.04, 5)
+    error = 0.02 * math.sqrt(math.pi / 2 / 5)  # of the median of many rounds
+    assert faster.log_error("latency_ms") == pytest.approx(error)
+    assert faster.log_error("memory_mib") == faster.cost_error("latency_ms") == 0
+    assert sweep.noise == ("images", "costs")
+    assert [trial.on_front for trial in sweep.trials] == [True, False]
+    assert 0.3 < (slower.membership or 0) < (faster.membership or 0) < 0.7
+    assert faster.rivals == (1,)
+
+
+def test_without_rounds_costs_are_exact_as_they_were() -> None:
+    sweep = read_sweep(sweep_of(("1s1x32d", 0, 0.90), ("2s1x32d", 0, 0.90)), Path("runs"))
+    assert sweep.noise == ("images",)
+    assert [(t.half_width, t.membership) for t in sweep.trials] == [(None, 1.0), (None, 0.0)]

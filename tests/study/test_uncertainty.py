@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -301,6 +302,81 @@ def test_images_and_seeds_add_up() -> None:
     images = (float(np.var(mean)) / 500 + 1 / 4 / 500**2) / (1 + 1 / 500) ** 2
     seeds = float(np.var([right.mean() for right in answers], ddof=1)) / 2
     assert found.errors["c0"] == pytest.approx(math.sqrt(images + seeds))
+
+
+# Noise of the costs
+
+
+def timed(number: int, latency: float, error: float, rounds: int = 5, **more: Any) -> Any:
+    """Of one latency that is known to this error of its logarithm; its accuracy is exact."""
+    accuracy = more.pop("accuracy", 0.9)
+    costs = more.pop("costs", (latency,))
+    errors = (error,) * len(costs)
+    return CandidateResult(
+        f"c{number}", number, costs, (accuracy,), log_errors=errors, rounds=rounds, **more
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(candidates(), st.sampled_from([(0.0, 5), (0.3, 0), (0.3, 1)]))
+def test_costs_without_a_deviation_are_exact(
+    results: list[CandidateResult], known: tuple[float, int]
+) -> None:
+    error, rounds = known
+    stated = [replace(r, log_errors=(error, error), rounds=rounds) for r in results]
+    assert estimate(stated, draws=50) == estimate(results, draws=50)
+
+
+def test_two_latencies_that_rounds_do_not_tell_apart_share_the_front() -> None:
+    """Of equal accuracies the faster alone is on a front: 0.7 % faster, where 2 % are noise."""
+    exact = estimate([timed(0, 1.0, 0.0), timed(1, 1.007, 0.0)]).membership
+    assert exact == {"c0": 1.0, "c1": 0.0}
+    error = 0.02
+    found = estimate([timed(0, 1.0, error, 1000), timed(1, 1.007, error, 1000)], draws=20_000)
+    faster = 0.5 * math.erfc(-math.log(1.007) / (2 * error))  # a normal difference of sqrt(2) e
+    assert found.membership["c0"] == pytest.approx(faster, abs=0.02)
+    assert found.membership["c0"] + found.membership["c1"] == pytest.approx(1)
+    assert found.rivals == {"c0": ("c1",), "c1": ("c0",)}
+    assert found.knee_share == found.membership
+
+
+def test_few_rounds_leave_more_open_than_their_deviation_says() -> None:
+    """Student's t of one degree of freedom, whose differences are again Cauchy's."""
+    pair = [timed(0, 1.0, 0.02, 2), timed(1, 1.1, 0.02, 2)]
+    slower = 0.5 - math.atan(math.log(1.1) / 0.04) / math.pi
+    assert estimate(pair, draws=20_000).membership["c1"] == pytest.approx(slower, abs=0.01)
+
+
+def test_what_shares_a_timing_moves_with_it() -> None:
+    one, twin = timed(0, 1.0, 0.1), timed(1, 1.0, 0.1, accuracy=0.8)
+    other = timed(2, 1.001, 0.1, accuracy=0.8)
+    found = estimate([one, twin, other]).membership
+    assert found["c1"] == 0, "its network is that of the better one"
+    assert found["c2"] > 0.3
+    # images per second, which come negated, fall as the latency rises
+    both = [timed(n, 0, 0.1, costs=(ms, -1000 / ms)) for n, ms in enumerate((1.0, 1.01))]
+    found = estimate(both).membership
+    assert found["c0"] + found["c1"] == pytest.approx(1)
+
+
+def test_a_count_beside_a_latency_stays_exact() -> None:
+    errors = {"log_errors": (0.5, 0.0), "rounds": 5}
+    small = CandidateResult("c0", 0, (1.0, 2.0), (0.9,), **errors)
+    large = CandidateResult("c1", 1, (1.0 + 1e-9, 2.001), (0.9,), **errors)
+    found = estimate([small, large])
+    assert found.membership["c0"] == 1
+    assert found.rivals == {"c0": (), "c1": ("c0",)}
+
+
+@pytest.mark.parametrize("count", [12, 70])
+def test_drawn_fronts_are_fronts_however_many_candidates(count: int) -> None:
+    """Few are compared pair by pair, many by a library: the same law holds for both."""
+    rng = np.random.default_rng(count)
+    ladder = [timed(n, 1.0 + n, 1e-6, accuracy=0.5 + n / 1000) for n in range(count)]
+    beaten = [timed(count + n, 1.5 + n, 1e-6, accuracy=0.4) for n in rng.permutation(5)]
+    found = estimate([*ladder, *beaten], draws=60).membership
+    assert [found[f"c{n}"] for n in range(count)] == [1.0] * count
+    assert [found[f"c{count + n}"] for n in range(5)] == [0.0] * 5
 
 
 # Rivals and the contested

@@ -37,6 +37,7 @@ SMALL = (  # slow enough to be interrupted
     "model.planes=[32]",
     "measure.repeats=6",
     "measure.warmup=1",
+    "measure.processes=1",  # each imports torch for seconds
 )
 # Each worker process imports torch for seconds, which an epoch of these is not worth.
 ONE_AT_A_TIME = f"resources.cpus_per_worker={len(os.sched_getaffinity(0))}"

@@ -1,0 +1,151 @@
+"""Whether a latency's interval holds: networks measured again in new processes.
+
+    python benchmarks/interval.py                                   # digits: 8 px, model=tiny
+    python benchmarks/interval.py --model resnest50_fast --data imagenet
+
+Measures the networks of a sweep in a process of their own, as a sweep does, and then again in
+further ones, one after another. Of each network the first process claims an interval in which
+95 of 100 further measurings fall; printed is how many did, and, of more pairs, how many fall into
+the interval of any other process. The deviation between processes stands beside that which the
+rounds of one let expect: where it is well above, rounds of one process are not enough. Prints
+Markdown, and writes it where ``--out`` says. The machine should do nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import math
+import shlex
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from costs import load
+
+from resnest_search.configuration.schema import DataConfig, MeasureConfig, ModelConfig
+from resnest_search.cost import CostRequest, Costs
+from resnest_search.execution.measuring import locally
+from resnest_search.metrics import rounds_error
+from resnest_search.space import Space
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sweep", default="radix_card")
+    parser.add_argument("--variants", nargs="*", help="in place of those of the sweep")
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--data", default="digits", help="decides image size and classes")
+    parser.add_argument("--measure", default="eager")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default=None)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--half-width", type=float, help="percent; the mode's where it is not given"
+    )
+    parser.add_argument(
+        "--time-limit", type=float, help="seconds; the mode's where it is not given"
+    )
+    parser.add_argument("--processes", type=int, default=11, help="the first one claims")
+    parser.add_argument("--out", type=Path, help="a file for the page")
+    return parser.parse_args()
+
+
+def requests_of(asked: argparse.Namespace) -> list[CostRequest]:
+    """What each process measures."""
+    model = ModelConfig(**load("conf", f"model/{asked.model}"))  # type: ignore[arg-type]
+    data = DataConfig(**load("conf", f"data/{asked.data}"))  # type: ignore[arg-type]
+    mode = MeasureConfig(**load("conf", f"measure/{asked.measure}"))  # type: ignore[arg-type]
+    given = {"half_width": asked.half_width, "time_limit_s": asked.time_limit}
+    given = {name: value for name, value in given.items() if value is not None}
+    mode = dataclasses.replace(mode, device=asked.device, threads=asked.threads, **given)
+    search: dict[str, object] = load("sweeps", asked.sweep)["search"]  # type: ignore[assignment]
+    space = Space(search["space"], model)  # type: ignore[arg-type]
+    variants = asked.variants or [str(candidate.variant) for candidate in space.networks]
+    return [
+        CostRequest(
+            variant=variant,
+            model=model,
+            channels=data.channels,
+            classes=data.classes or 1000,
+            image_size=data.image_size,
+            measure=mode,
+            train_batch=2,  # the least that trains; its memory is of no interest here
+        )
+        for variant in variants
+    ]
+
+
+def inside(claim: Costs, other: Costs) -> bool:
+    """Whether the other latency falls into the claimed interval."""
+    apart = math.log(other.values["latency_ms"] / claim.values["latency_ms"])
+    return abs(apart) <= math.log1p(claim.half_width or math.inf)
+
+
+def expected(found: list[Costs]) -> float:
+    """Deviation of the log latency between processes that the rounds of one let expect."""
+    errors = [rounds_error(costs.deviations["latency_ms"], costs.rounds) for costs in found]
+    return float(np.sqrt(np.mean(np.square(errors))))
+
+
+def table(variants: list[str], runs: list[list[Costs]], seconds: list[float]) -> str:
+    """Markdown: what was claimed, and what came of it; ``runs`` are [process][network]."""
+    first, networks = runs[0][0], list(zip(*runs, strict=True))
+    pairs = [pair for network in networks for pair in itertools.permutations(network, 2)]
+    claimed = [inside(claim, other) for claim, *others in networks for other in others]
+    versions = ", ".join(f"{name} {version}" for name, version in first.versions.items())
+    busy = [costs.busy_percent for run in runs for costs in run if costs.busy_percent is not None]
+    lines = [
+        "# Intervals of latencies, and new processes",
+        "",
+        f"- device: {first.device}; others' load: up to {max(busy, default=math.nan):.0f} %",
+        f"- mode: {first.mode}",
+        f"- processes: {len(runs)}, {min(seconds):.0f} to {max(seconds):.0f} s each",
+        f"- versions: {versions}",
+        f"- command: `python {shlex.join(['benchmarks/interval.py', *sys.argv[1:]])}`",
+        f"- **into the interval of the first process fell {np.mean(claimed):.1%}** of "
+        f"{len(claimed)} latencies of the others; into that of any other process "
+        f"{np.mean([inside(*pair) for pair in pairs]):.1%} of {len(pairs)}",
+        "",
+        "| network | ms | ± % claimed | rounds | fell into it | ± % of all, least to most | "
+        "between processes, % | rounds let expect, % |",
+        "| --- |" + " ---: |" * 7,
+    ]
+    for variant, network in zip(variants, networks, strict=True):
+        claim, *others = network
+        halves = [100 * (costs.half_width or math.inf) for costs in network]
+        spread = np.std([math.log(c.values["latency_ms"]) for c in network], ddof=1)
+        lines.append(
+            f"| {variant} | {claim.values['latency_ms']:.3f} | {halves[0]:.1f} | {claim.rounds} | "
+            f"{sum(inside(claim, other) for other in others)} of {len(others)} | "
+            f"{min(halves):.1f} to {max(halves):.1f} | {100 * spread:.2f} | "
+            f"{100 * expected(list(network)):.2f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure, print and keep."""
+    asked = arguments()
+    requests = requests_of(asked)
+    runs, seconds = [], []
+    for number in range(asked.processes):
+        begun = time.monotonic()
+        found = locally(requests)
+        seconds.append(time.monotonic() - begun)
+        for request, costs in zip(requests, found, strict=True):
+            if isinstance(costs, str):
+                raise SystemExit(f"{request.variant}: {costs}")
+        runs.append([costs for costs in found if isinstance(costs, Costs)])
+        print(f"\r{number + 1}/{asked.processes}", end="", file=sys.stderr)
+    print(file=sys.stderr)
+    text = table([request.variant for request in requests], runs, seconds)
+    print(text)
+    if asked.out:
+        asked.out.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""The interval of a latency: what it promises, on rounds whose truth is known."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import psutil
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from resnest_search.configuration.schema import MeasureConfig, ModelConfig
+from resnest_search.cost import CostRequest, Costs, measure_all
+from resnest_search.cost.latency import Rounds, Timing
+from resnest_search.cost.processes import visitors
+
+FEW = MeasureConfig(warmup=0, repeats=5, device="cpu", half_width=None, processes=1)
+
+
+def rounds_of(*medians: float, batch: int = 1) -> Rounds:
+    return Rounds([Timing((median,) * 3, batch) for median in medians])
+
+
+def measuring(rng: np.random.Generator, count: int, spread: float, passes: float = 0.1) -> Rounds:
+    """Rounds around 2 ms: each has its own deviation, by which all its passes are shifted."""
+    shifts = rng.normal(0.0, spread, count)
+    noise = np.abs(rng.normal(0.0, passes, (count, 15)))  # what disturbs a pass makes it slower
+    return Rounds([Timing(tuple(2.0 * np.exp(row)), 1) for row in shifts[:, None] + noise])
+
+
+times = st.lists(st.floats(0.1, 10.0), min_size=2, max_size=9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(times, st.floats(0.01, 100.0), st.randoms(use_true_random=False))
+def test_neither_the_unit_nor_the_order_of_rounds_matters(medians, unit, random) -> None:  # type: ignore[no-untyped-def]
+    plain = rounds_of(*medians)
+    mixed = [median * unit for median in medians]
+    random.shuffle(mixed)
+    other = rounds_of(*mixed)
+    assert other.values["latency_ms"] == pytest.approx(plain.values["latency_ms"] * unit)
+    assert other.half_width == pytest.approx(plain.half_width, abs=1e-9, rel=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(times, st.integers(1, 64))
+def test_what_rounds_come_to_is_consistent(medians: list[float], batch: int) -> None:
+    found = rounds_of(*medians, batch=batch)
+    values = found.values
+    assert min(medians) <= values["latency_ms"] <= max(medians)
+    assert values["latency_ms"] <= values["latency_p95_ms"] + 1e-9
+    assert values["images_per_s"] == pytest.approx(1000 * batch / values["latency_ms"])
+    assert found.deviations["images_per_s"] == found.deviations["latency_ms"]
+    apart = max(medians) / min(medians) - 1
+    assert (apart == 0) <= (found.half_width < 1e-9)
+    assert (apart > 1e-6) <= (found.half_width > 1e-9)
+
+
+def test_a_round_counts_once_however_many_passes_it_has() -> None:
+    long = Rounds([Timing((1.0,) * 100, 1), Timing((2.0,), 1), Timing((3.0,), 1)])
+    assert long.values["latency_ms"] == 2.0
+    assert (long.n, long.passes) == (3, 102)
+
+
+def test_the_interval_is_that_of_student() -> None:
+    """Two rounds, of one degree of freedom: t is 12.706; both medians err."""
+    error = math.log(2) / math.sqrt(2) * math.sqrt(math.pi / 2 / 2)
+    assert rounds_of(1.0, 2.0).half_width == pytest.approx(
+        math.expm1(12.7062 * 2**0.5 * error), rel=1e-4
+    )
+
+
+def test_one_round_knows_no_interval() -> None:
+    alone = rounds_of(1.0)
+    assert alone.deviations == {}
+    assert alone.half_width == math.inf
+    for timings in ([], [Timing((1.0,), 2), Timing((1.0,), 3)]):
+        with pytest.raises(ValueError, match="one batch"):
+            Rounds(timings)
+
+
+@pytest.mark.parametrize(("count", "spread"), [(5, 0.02), (8, 0.02), (20, 0.1)])
+def test_another_measuring_falls_into_the_interval(count: int, spread: float) -> None:
+    """In 95 of 100 cases, to three standard errors of 600 pairs; a little more of few rounds."""
+    rng = np.random.default_rng(0)
+    pairs = [(measuring(rng, count, spread), measuring(rng, count, spread)) for _ in range(600)]
+    inside = np.mean(
+        [
+            abs(math.log(b.values["latency_ms"] / a.values["latency_ms"]))
+            <= math.log1p(a.half_width)
+            for a, b in pairs
+        ]
+    )
+    assert 0.95 - 3 * math.sqrt(0.95 * 0.05 / 600) <= inside <= 0.985
+
+
+def test_passes_of_one_round_say_nothing_of_the_next() -> None:
+    """Rounds apart by 5 %, passes by 1 %: as draws of their own they would promise too much."""
+    rng = np.random.default_rng(1)
+    found = [measuring(rng, 5, 0.05, passes=0.01) for _ in range(200)]
+    assert np.median([one.half_width for one in found]) > 0.05
+
+
+def request(**changes: object) -> CostRequest:
+    mode = dataclasses.replace(FEW, **changes)  # type: ignore[arg-type]
+    model = ModelConfig(stem_width=4, planes=[16, 16])
+    return CostRequest("1s1x64d", model, 1, 10, 8, mode, 4)
+
+
+def test_rounds_go_on_until_the_interval_is_as_asked() -> None:
+    asked = [
+        request(),
+        request(half_width=1e-9, time_limit_s=0.3),
+        request(half_width=1e-9, time_limit_s=0),
+        request(half_width=1e9),
+    ]
+    calls: list[tuple[int, int]] = []
+    found = measure_all(asked, progress=lambda *call: calls.append(call))
+    rounds = [costs.rounds for costs in found if isinstance(costs, Costs)]
+    assert rounds[1] > 5
+    assert [rounds[0], *rounds[2:]] == [5, 5, 5]
+    assert calls[-1] == (4 + sum(rounds),) * 2
+    for costs in found:
+        assert isinstance(costs, Costs)
+        assert costs.passes == costs.rounds  # one of each
+        assert costs.half_width is not None
+        assert set(costs.deviations) == {"latency_ms", "latency_p95_ms", "images_per_s"}
+
+
+def test_processes_that_take_turns_end_with_the_measuring() -> None:
+    def children() -> set[psutil.Process]:
+        found = psutil.Process().children()
+        return {child for child in found if "spawn_main" in " ".join(child.cmdline())}
+
+    before = children()
+    with visitors(2) as (by, ready):
+        ready()
+        (child,) = children() - before
+        timing, _ = by[1](request(), None, 3)
+        assert timing.n == 3
+        with pytest.raises(RuntimeError, match="radix x cardinality = 3"):
+            by[1](dataclasses.replace(request(), variant="3s1x64d"), None, 1)
+        child.kill()
+        with pytest.raises(EOFError):
+            by[1](request(), None, 3)
+    (costs,) = measure_all([request(processes=2)])
+    assert isinstance(costs, Costs)
+    assert (costs.rounds, costs.passes) == (5, 5)
+    assert children() <= before
