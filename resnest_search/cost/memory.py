@@ -14,7 +14,7 @@ from resnest_search.cost.latency import deploy
 from resnest_search.models.fast import Choice
 from resnest_search.models.fused import fuse
 
-__all__ = ["OutOfMemory", "cuda_inference", "cuda_training", "mapped_to_out_of_memory"]
+__all__ = ["OutOfMemory", "cuda_inference", "cuda_peak", "cuda_training", "mapped_to_out_of_memory"]
 
 _CPU_REFUSALS = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory")
 
@@ -73,7 +73,7 @@ def cuda_inference(
 
         return run
 
-    return _cuda_peak(device, prepare)
+    return cuda_peak(device, prepare)
 
 
 def cuda_training(
@@ -90,13 +90,14 @@ def cuda_training(
         network = fuse(make()).to(device).train()
         network.to(memory_format=layout)
         images = torch.zeros(shape, device=device).to(memory_format=layout)
-        optimizer = sgd(network)
+        optimizer = sgd(network.parameters())
         return lambda: train_step(network, optimizer, images, precision)
 
-    return _cuda_peak(device, prepare)
+    return cuda_peak(device, prepare)
 
 
-def _cuda_peak(device: torch.device, prepare: Callable[[], Callable[[], None]]) -> int:
+def cuda_peak(device: torch.device, prepare: Callable[[], Callable[[], None]]) -> int:
+    """Peak bytes that torch allocates on a GPU for what is prepared and for its second run."""
     with torch.cuda.device(device):
         _release()
         before = torch.cuda.memory_allocated()
