@@ -4,7 +4,7 @@ import functools
 
 import pytest
 import torch
-from hypothesis import Phase, example, given, settings
+from hypothesis import Phase, assume, example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -86,6 +86,8 @@ PRECISIONS = st.sampled_from(["fp32", "bf16", "fp16"])
 def test_the_account_is_that_of_fake_tensors(
     text, options, inference, training, precision, training_precision, folded
 ):
+    assume("stem" in options or "output_stride" not in options)  # 4 is a stride of the deep one
+
     def make():
         return ResNeSt(Variant.parse(text), **SMALL | options)
 
