@@ -8,7 +8,8 @@ All contestants of a table get the same weights and the same images, and their o
 training their gradients) are compared in the same run. Each round passes once over every
 contestant, in another order; a time is the median over rounds, a ratio the median of the rounds'
 ratios, so that a slow moment of the machine falls on all. Prints Markdown and writes it to
-``benchmarks/results/model-<device>.md``. Needs timm and resnest, both in the extra ``test``.
+``benchmarks/results/model-<device>.md``. Needs timm, and races the authors' package where it is
+installed; both are in the extra ``test``.
 """
 
 from __future__ import annotations
@@ -23,12 +24,11 @@ import shlex
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-import resnest.torch.resnet as authors
 import timm
 import torch
 import yaml
@@ -36,6 +36,11 @@ from timm.models.resnest import ResNestBottleneck
 from timm.models.resnet import ResNet
 from torch import nn
 from torch.nn import functional as F
+
+try:
+    import resnest.torch.resnet as authors
+except ImportError:  # theirs is raced where it is installed
+    authors = None
 
 from resnest_search.configuration.schema import ModelConfig
 from resnest_search.configuration.shipped import shipped_folder
@@ -142,7 +147,7 @@ def networks(
             module.running_mean.uniform_(-0.1, 0.1)
             module.running_var.uniform_(0.9, 1.1)
     found = {"ours": ours, "timm": timms(variant, config, classes, channels)}
-    if config.stem == "deep":
+    if authors is not None and config.stem == "deep":
         found["authors"] = theirs(variant, config, classes)
     for owner in ("timm", "authors"):
         if owner in found:
@@ -307,6 +312,44 @@ def beside_resnet50d(images: torch.Tensor, rounds: int, compiled: bool) -> list[
     ]
 
 
+def contests(
+    variants: Sequence[str],
+    device: torch.device,
+    rounds: int,
+    batch: int,
+    *,
+    compiled: bool,
+    skip: Collection[str] = (),
+) -> Iterator[tuple[str, list[Contestant], int]]:
+    """Each contest's title, its contestants after the race, and images of a pass.
+
+    Args:
+        variants: of both networks.
+        device: where they run; on CUDA inference is in bfloat16 and training under autocast.
+        rounds: of the large network, the small one has 20 times as many.
+        batch: images of the large network.
+        compiled: whether the first variant's large network is compiled, too.
+        skip: ``fifty`` and ``small``, the networks, and ``training``.
+    """
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    cases = [(text, "resnest50_fast", 224, batch, 3, 1000) for text in variants]
+    small = [(text, "small", 8, 64, 1, 10) for text in variants]
+    cases = (cases if "fifty" not in skip else []) + (small if "small" not in skip else [])
+    for text, model, side, size, channels, classes in cases:
+        found = networks(Variant.parse(text), load(model), classes, channels)
+        images = torch.randn(size, channels, side, side, device=device)
+        passes = rounds if model != "small" else 20 * rounds
+        title = f"{text} in {model}, {side} px, batch {size}"
+        own = compiled and text == variants[0] and model != "small"
+        entries = inference(found, images.to(dtype), own)
+        race(entries, passes, device, grad=False)
+        yield f"{title}: inference", entries, size
+        if "training" not in skip:
+            entries = training(found, images)
+            race(entries, passes, device, grad=True)
+            yield f"{title}: training", entries, size
+
+
 def main() -> None:
     """Measure, print and keep."""
     asked = arguments()
@@ -320,24 +363,11 @@ def main() -> None:
     watch = None if cuda else CpuWatch()
     dtype = torch.bfloat16 if cuda else torch.float32
     batch = asked.batch or (128 if cuda else 8)  # of the large network
-    cases = []
-    if "fifty" not in asked.skip:
-        cases += [(text, "resnest50_fast", 224, batch, 3, 1000) for text in asked.variants]
-    if "small" not in asked.skip:
-        cases += [(text, "small", 8, 64, 1, 10) for text in asked.variants]
     lines = []
-    for text, model, side, size, channels, classes in cases:
-        found = networks(Variant.parse(text), load(model), classes, channels)
-        images = torch.randn(size, channels, side, side, device=device)
-        more = 1 if model != "small" else 20
-        own = compiled and text == asked.variants[0] and model != "small"
-        entries = inference(found, images.to(dtype), own)
-        race(entries, rounds * more, device, grad=False)
-        lines += table(f"{text} in {model}, {side} px, batch {size}: inference", entries, size)
-        if "training" not in asked.skip:
-            entries = training(found, images)
-            race(entries, rounds * more, device, grad=True)
-            lines += table(f"{text} in {model}, {side} px, batch {size}: training", entries, size)
+    for title, entries, size in contests(
+        asked.variants, device, rounds, batch, compiled=compiled, skip=asked.skip
+    ):
+        lines += table(title, entries, size)
         print("\n".join(lines[-30:]), file=sys.stderr)
     if "fifty" not in asked.skip:
         images = torch.randn(batch, 3, 224, 224, device=device, dtype=dtype)
@@ -357,6 +387,7 @@ def header(
     watch: CpuWatch | None,
 ) -> list[str]:
     """Where, with what, and how."""
+    package = "no resnest" if authors is None else f"resnest {metadata.version('resnest')}"
     threads = "" if watch is None else f", {torch.get_num_threads()} of {os.cpu_count()} CPUs"
     load = "unknown" if watch is None else f"{watch.read().percent or 0:.0f} %"
     return [
@@ -369,7 +400,7 @@ def header(
         f"- n = {rounds} rounds (20 times as many of the small network), medians; ratios are "
         "medians (quartiles) of the rounds' ratios",
         f"- versions: python {platform.python_version()}, torch {torch.__version__}, "
-        f"timm {timm.__version__}, resnest {metadata.version('resnest')}",
+        f"timm {timm.__version__}, {package}",
         f"- command: `python {shlex.join(['benchmarks/model.py', *sys.argv[1:]])}`",
         "",
     ]

@@ -1,24 +1,22 @@
 """What a network costs on paper: parameters, multiply-accumulates and bytes of tensors.
 
-Nothing here allocates memory or depends on the machine: networks are built of fake
-tensors, which have shapes, types and storages but no bytes, so that one of 100 GiB is
-accounted for in seconds. Letters of the shapes: B images, C channels, H and W sides.
+Nothing here allocates memory or depends on the machine: networks are built of tensors on
+paper, which have shapes, types and storages but no bytes, so that one of 100 GiB is
+accounted for in a second. Letters of the shapes: B images, C channels, H and W sides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import chain
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
-from resnest_search.cost.live import LiveBytes
 from resnest_search.cost.precision import dtype_of
+from resnest_search.cost.shapes import OnPaper
 from resnest_search.models import ResNeSt
 from resnest_search.models.fast import Choice, fold_
 
@@ -70,21 +68,19 @@ def account(
         ValueError: a precision is unknown, or one image is too few for a batch norm.
     """
     dtype = dtype_of(precision)
-    step = account_training(make, training, training_precision) if training else None
-    with FakeTensorMode(), LiveBytes() as memory:
+    with OnPaper() as memory:
         network = make()
+        step = _training(memory, network, training, training_precision) if training else None
+    with OnPaper(count_flops=True) as memory, torch.no_grad():
         parameters = sum(parameter.numel() for parameter in network.parameters())
-        counter = FlopCounterMode(display=False)
-        with torch.no_grad():
-            if folded and isinstance(network, ResNeSt):
-                fold_(network, Choice(True, {}), fused=False)
-            _cast(network.eval(), dtype)
-            memory.restart()
-            with counter:
-                network(torch.empty(inference, dtype=dtype))
-        inference_bytes = memory.peak
-    macs = int(counter.get_total_flops()) // (2 * inference[0])
-    return Account(parameters, macs, inference_bytes, step)
+        if folded and isinstance(network, ResNeSt):
+            fold_(network, Choice(True, {}), fused=False)
+        _cast(network.eval(), dtype)
+        memory.hold(chain(network.parameters(), network.buffers()))
+        memory.restart()
+        network(torch.empty(inference, dtype=dtype))
+    macs = memory.flops // (2 * inference[0])
+    return Account(parameters, macs, memory.peak, step)
 
 
 def account_training(make: Make, shape: Shape, precision: str) -> int:
@@ -93,22 +89,27 @@ def account_training(make: Make, shape: Shape, precision: str) -> int:
     Raises:
         ValueError: the precision is unknown, or one image is too few for a batch norm.
     """
-    with FakeTensorMode(), LiveBytes() as memory:
-        network = make().train()
-        optimizer = sgd(network)
-        for parameter in network.parameters():  # as if a step had been made
-            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        memory.restart()
-        train_step(network, optimizer, torch.empty(shape), precision)
-        optimizer.zero_grad()
+    with OnPaper() as memory:
+        return _training(memory, make(), shape, precision)
+
+
+def _training(memory: OnPaper, network: nn.Module, shape: Shape, precision: str) -> int:
+    """Most bytes of a step of this network, which was made within ``memory``."""
+    parameters = list(network.train().parameters())
+    momenta = {parameter: torch.empty_like(parameter) for parameter in parameters}
+    # The update goes from one parameter to the next, and none needs more than the largest.
+    largest = max(parameters, key=torch.Tensor.numel)
+    optimizer = sgd([largest])
+    optimizer.state[largest]["momentum_buffer"] = momenta[largest]  # as if a step had been made
+    memory.restart()
+    train_step(network, optimizer, torch.empty(shape), precision)
+    network.zero_grad()
     return memory.peak
 
 
-def sgd(network: nn.Module) -> torch.optim.SGD:
+def sgd(parameters: Iterable[nn.Parameter]) -> torch.optim.SGD:
     """The optimizer of the recipe: SGD with Nesterov momentum and weight decay."""
-    return torch.optim.SGD(
-        network.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4
-    )
+    return torch.optim.SGD(parameters, lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4)
 
 
 def train_step(
@@ -129,10 +130,10 @@ def train_step(
 
 
 def _cast(network: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """``network.to(dtype)``, which refuses fake parameters."""
+    """``network.to(dtype)``, which refuses parameters on paper."""
     for module in network.modules():
         for name, tensor in chain(module._parameters.items(), module._buffers.items()):
-            if tensor is not None and tensor.is_floating_point():
+            if tensor is not None and tensor.is_floating_point() and tensor.dtype != dtype:
                 cast = tensor.detach().to(dtype)
                 parameter = isinstance(tensor, nn.Parameter)
                 setattr(module, name, nn.Parameter(cast) if parameter else cast)

@@ -15,7 +15,7 @@ from resnest_search.cost.precision import as_in_training
 from resnest_search.models.fast import Choice
 from resnest_search.models.fused import fuse
 
-__all__ = ["OutOfMemory", "cuda_inference", "cuda_training", "mapped_to_out_of_memory"]
+__all__ = ["OutOfMemory", "cuda_inference", "cuda_peak", "cuda_training", "mapped_to_out_of_memory"]
 
 _CPU_REFUSALS = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory")
 
@@ -74,7 +74,7 @@ def cuda_inference(
 
         return run
 
-    return _cuda_peak(device, mode.precision, prepare)
+    return cuda_peak(device, mode.precision, prepare)
 
 
 def cuda_training(
@@ -91,15 +91,16 @@ def cuda_training(
         network = fuse(make()).to(device).train()
         network.to(memory_format=layout)
         images = torch.zeros(shape, device=device).to(memory_format=layout)
-        optimizer = sgd(network)
+        optimizer = sgd(network.parameters())
         return lambda: train_step(network, optimizer, images, precision)
 
-    return _cuda_peak(device, precision, prepare)
+    return cuda_peak(device, precision, prepare)
 
 
-def _cuda_peak(
+def cuda_peak(
     device: torch.device, precision: str, prepare: Callable[[], Callable[[], None]]
 ) -> int:
+    """Peak bytes that torch allocates on a GPU for what is prepared and for its second run."""
     with torch.cuda.device(device), as_in_training(precision):
         _release()
         before = torch.cuda.memory_allocated()

@@ -56,7 +56,7 @@ def as_onnx(network: nn.Module, images: torch.Tensor) -> bytes:
             torch.onnx.export(
                 network.eval(),
                 (images,),
-                file,
+                file,  # type: ignore[arg-type]
                 dynamo=False,
                 opset_version=_OPSET,
                 input_names=["images"],

@@ -69,7 +69,7 @@ def test_fake_tensors_weigh_what_real_ones_do(text):
         network(torch.empty(square(5)))
     assert memory.peak == found.inference_bytes
 
-    optimizer = sgd(network.train())
+    optimizer = sgd(network.train().parameters())
     train_step(network, optimizer, torch.zeros(square(7)), "fp32")
     optimizer.zero_grad()
     momenta = [state["momentum_buffer"] for state in optimizer.state.values()]
