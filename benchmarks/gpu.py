@@ -137,6 +137,8 @@ def status(found: dict[str, Any]) -> str:
 
 def page(result: dict[str, Any]) -> str:
     """Markdown of everything."""
+    from gpu_parts.found import shown
+
     lines = ["# What a GPU showed" if result["cuda"] else "# The small form, on a CPU", ""]
     lines += [
         f"- device: {result['device']}",
@@ -157,7 +159,7 @@ def page(result: dict[str, Any]) -> str:
         lines += ["", f"## {PARTS[name].title}: {found['status']}", ""]
         lines += [f"- failed: {line}" for line in found.get("failed", [])]
         lines += [
-            f"- failed: {check['what']}: {check['value']:.3g}, at most {check['limit']:.3g}"
+            f"- failed: {check['what']}: {shown(check['value'])}, at most {shown(check['limit'])}"
             for check in found.get("checks", [])
             if not check["passed"]
         ]

@@ -61,6 +61,7 @@ CASES = [
 ]
 # In bfloat16 the splits of this one have 2^31.1 elements, more than a 32-bit index reaches.
 LARGE = Case(2, 1, 32, 32, 720, (224, 224))
+LARGE_ELEMENTS = 2**31
 LARGE_GIB = 40.0  # its maps, their gradients and what a convolution works in
 # Floors of the relative error of (outputs and statistics, gradients), see `NOTES`.
 FLOORS = {"fp32": (1e-5, 2e-3), "bf16": (2e-2, 0.2), "autocast": (2e-2, 0.2)}
@@ -190,7 +191,7 @@ def large(layout: str, setting: Setting, found: Found) -> None:
         made = fuse(copy.deepcopy(plain)).train()
         made(x)
         splits = plain.conv(x)
-        assert splits.numel() > 2**31
+        assert splits.numel() > LARGE_ELEMENTS
         moments = torch.stack([torch.stack(torch.var_mean(s.float())) for s in splits.unbind(1)])
         del splits
     kept = plain.bn0.momentum or 0.0

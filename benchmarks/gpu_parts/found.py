@@ -61,9 +61,10 @@ class Found:
     page: list[str] = field(default_factory=list)
 
     def check(self, what: str, value: float, limit: float) -> None:
-        """A number that must not be above its limit; one that is no number is."""
-        passed = math.isfinite(value) and value <= limit
-        self.checks.append({"what": what, "value": value, "limit": limit, "passed": passed})
+        """A number that must not be above its limit; infinity and what is no number fail."""
+        known = value if math.isfinite(value) else None  # JSON knows no other
+        passed = known is not None and known <= limit
+        self.checks.append({"what": what, "value": known, "limit": limit, "passed": passed})
 
     def table(self, rows: list[dict[str, Any]]) -> None:
         """Figures, and the same on the page."""

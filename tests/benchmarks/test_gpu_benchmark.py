@@ -7,10 +7,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import create_autospec
 
 import pytest
 import torch
 import yaml
+
+from resnest_search.cost.account import MIB
+from resnest_search.cost.latency import Timing, time_network
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="of what a CPU cannot do")
 ROOT = Path(__file__).resolve().parents[2]
@@ -140,6 +144,94 @@ def test_a_case_that_has_no_time_left_is_skipped_and_one_that_fails_is_told(gpu_
                 raise ValueError("no\nnumber")
     assert found.skipped == ["long: out of time"]
     assert found.failed == ["short: ValueError: no"]
+
+
+def on_gpu(gpu_parts):
+    """A setting that takes the way of a GPU, on the CPU: what only a GPU has must be replaced."""
+
+    class OnGpu(gpu_parts("found").Setting):
+        cuda = True
+
+    return gpu_parts("found").Found(), OnGpu(True, torch.device("cpu"), time.monotonic() + 600)
+
+
+def test_the_allocator_is_asked_for_what_the_account_is_of(gpu_parts, monkeypatch):
+    costs, (found, setting) = gpu_parts("costs"), on_gpu(gpu_parts)
+    steps = []
+
+    def peak(device, prepare):
+        steps.append(prepare())
+        steps[-1]()
+        return 4 * MIB
+
+    for name, given in (("cuda_inference", 2 * MIB), ("cuda_training", 3 * MIB)):
+        real = getattr(costs, name)  # its signature is kept
+        monkeypatch.setattr(costs, name, create_autospec(real, return_value=given))
+    monkeypatch.setattr(costs, "cuda_peak", create_autospec(costs.cuda_peak, side_effect=peak))
+    costs.allocator(setting, found)
+    assert not found.failed
+    assert len(steps) == 6
+    assert len(found.figures) == 12
+    passes, trainings = found.figures[::2], found.figures[1::2]
+    assert {row["allocator, MiB"] for row in passes} == {2.0}
+    assert {(row["allocator, MiB"], row["fused, MiB"]) for row in trainings} == {(4.0, 3.0)}
+    low = [check for check in found.checks if "account / allocator" in check["what"]]
+    for check, row in zip(low, found.figures, strict=True):  # it gave less than was alive
+        assert check["passed"] == (0.95 * row["account, MiB"] <= row["allocator, MiB"])
+    assert not all(check["passed"] for check in low)
+
+
+@pytest.mark.parametrize(("factor", "agree"), [(1.01, True), (1.2, False)])
+def test_two_clocks_that_differ_are_found(gpu_parts, monkeypatch, factor, agree):
+    testing = pytest.importorskip("triton.testing")
+    costs, (found, setting) = gpu_parts("costs"), on_gpu(gpu_parts)
+    timed = []
+
+    def own(network, images, mode):
+        timed.append(network)
+        return Timing((2.0,) * mode.repeats, len(images))
+
+    def theirs(run, **rest):
+        assert run().shape[1] == 10
+        return 2.0 * factor
+
+    monkeypatch.setattr(costs, "time_network", create_autospec(time_network, side_effect=own))
+    bench = create_autospec(testing.do_bench, side_effect=theirs)
+    monkeypatch.setattr(testing, "do_bench", bench)
+    costs.events(setting, found)
+    assert not found.failed
+    assert [check["passed"] for check in found.checks] == [agree] * 2  # batches of 1 are told alone
+    assert [row["batch"] for row in found.figures] == [128, 1, 128, 1]
+
+
+def test_compiled_networks_are_measured_while_there_is_time(gpu_parts, monkeypatch):
+    costs, (found, setting) = gpu_parts("costs"), on_gpu(gpu_parts)
+    plain = costs.mode("eager", device="cpu", repeats=2, warmup=0)
+    monkeypatch.setattr(costs, "mode", lambda name, **changes: plain)
+    clock = iter(range(0, 10_000, 100))  # seconds: each look at it is 100 later
+    monkeypatch.setattr(costs.time, "monotonic", lambda: setting.end - 1000 + next(clock))
+    costs.compiled_costs(setting, found)
+    measured = [row["variant"] for row in found.figures]
+    assert 0 < len(measured) < 12
+    assert measured == costs.VARIANTS[: len(measured)]
+    left = ", ".join(costs.VARIANTS[len(measured) :])
+    assert found.skipped == [f"compiled, {left}: out of time"]
+    assert not found.failed
+
+
+def test_of_large_maps_the_last_images_are_the_truth(gpu_parts, monkeypatch):
+    forms, (found, setting) = gpu_parts("forms"), on_gpu(gpu_parts)
+    monkeypatch.setattr(forms, "LARGE", forms.Case(2, 1, 8, 16, 8, (6, 6)))
+    monkeypatch.setattr(forms, "LARGE_ELEMENTS", 1000)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**36, 2**37))
+    forms.large("channels_last", setting, found)
+    assert [check["what"].rpartition(": ")[2] for check in found.checks] == [
+        *("bn0.running_var", "bn0.running_mean", "output", "input gradient")
+    ]
+    assert all(check["passed"] for check in found.checks)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**33, 2**37))
+    forms.large("channels_last", setting, found)
+    assert found.skipped == ["large tensors, channels_last: 8 of 40 GiB are free"]
 
 
 def test_a_wrong_form_is_found(gpu_parts):
