@@ -57,12 +57,13 @@ def memory_mib(device: torch.device) -> float:
     return (min(total, float(bound)) if bound.isdigit() else total) / MIB
 
 
-def versions(device: torch.device, precision: str) -> dict[str, str]:
-    """What a latency depends on besides the device."""
+def versions(device: torch.device, precision: str | None = None) -> dict[str, str]:
+    """What a latency depends on besides the device; on a GPU how a mode multiplies float32, too."""
     found = {"python": platform.python_version(), "torch": str(torch.__version__)}
     if device.type == "cuda":
         found["cuda"] = str(torch.version.cuda)
         found["cudnn"] = str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]
+    if device.type == "cuda" and precision is not None:
         with float32_products(precision) as products:
             found["float32_products"] = products
     return found

@@ -79,13 +79,12 @@ class _Process:
 
 def _serve(pipe: Connection) -> None:
     """Time what is asked for until nobody asks any more; the first message says it is there."""
-    pipe.send(None)
-    while True:
-        try:
-            request, choice, repeats = pipe.recv()
-        except EOFError:
-            return
-        try:
-            pipe.send(visit(request, choice, repeats))
-        except Exception as error:
-            pipe.send(RuntimeError(str(error)))
+    with suppress(EOFError, OSError):  # whoever asked has ended
+        pipe.send(None)
+        while True:
+            asked = pipe.recv()
+            try:
+                found: object = visit(*asked)
+            except Exception as error:
+                found = RuntimeError(str(error))
+            pipe.send(found)

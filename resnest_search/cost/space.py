@@ -61,29 +61,28 @@ def _measured(
     by: Sequence[Visit],
     ready: Callable[[], None],
 ) -> list[Costs | str]:
+    """As `measure_all`; ``ready`` returns when all that ``by`` visits with is there."""
     groups = {request.timed: request for request in requests}
     visits = _Visits(len(requests) + rounds * len(groups), progress)
     trainings = [visits.made(_training(request)) for request in requests]
     pairs = list(zip(requests, trainings, strict=True))
     fit = {request.timed for request, step in pairs if isinstance(step, int)}
-    found: dict[str, Measurement | str] = {}
+    found = {key: _accounted(request) for key, request in groups.items() if key in fit}
     ready()  # what still starts would be in the figures
     begun = time.monotonic()
     for turn in range(rounds):
         gpus = _look_at_gpus(requests)
         for key, request in groups.items():
             if key in fit:
-                share = _share(request, turn, rounds)
-                found[key] = _visited(found.get(key), request, share, gpus, by)
+                found[key] = _visited(found[key], _share(request, turn, rounds), gpus, by)
             visits.made(key)
     taken = time.monotonic() - begun
-    ends = {key: begun + taken + _limit(request, taken) for key, request in groups.items()}
-    while wide := [key for key in fit if _is_wide(found[key]) and time.monotonic() < ends[key]]:
+    ends = {key: begun + taken + _limit(groups[key], taken) for key in found}
+    while wide := [key for key in found if _is_wide(found[key]) and time.monotonic() < ends[key]]:
         visits.add(len(wide))
         gpus = _look_at_gpus(requests)
         for key in wide:
-            share = _share(groups[key], 0, rounds)
-            found[key] = _visited(found[key], groups[key], share, gpus, by)
+            found[key] = _visited(found[key], _share(groups[key], 0, rounds), gpus, by)
             visits.made(key)
     return [
         step if isinstance(step, str) else _costs(found[request.timed], request, step)
@@ -140,22 +139,28 @@ class _Visits:
         return found
 
 
+def _accounted(request: CostRequest) -> Measurement | str:
+    """A network before its first round, or why it cannot be measured."""
+    try:
+        return Measurement(request)
+    except Exception as error:  # whatever it is, the others go on
+        return _reason(error)
+
+
 def _visited(
-    known: Measurement | str | None,
-    request: CostRequest,
+    measurement: Measurement | str,
     repeats: int,
     gpus: Mapping[str | None, Load],
     by: Sequence[Visit],
 ) -> Measurement | str:
     """What is known of a network after a further round, or why it cannot be measured."""
-    if isinstance(known, str):
-        return known
+    if isinstance(measurement, str):
+        return measurement
+    request, made = measurement.request, len(measurement.timings)
     try:
-        measurement = known or Measurement(request)
         measurement.load += gpus.get(request.measure.device, Load())
-        if repeats or known is None:  # fewer passes than rounds: the last rounds have none
-            turn = len(measurement.timings) % min(len(by), _processes(request))
-            measurement.time(repeats, by[turn])
+        if repeats or not made:  # fewer passes than rounds: the last rounds have none
+            measurement.time(repeats, by[made % min(len(by), _processes(request))])
     except EOFError:  # a process that times has died, of whatever it was asked
         raise
     except Exception as error:  # whatever it is, the others go on

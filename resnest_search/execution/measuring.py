@@ -188,7 +188,7 @@ def width_warnings(costings: dict[str, Costing], asked: float | None) -> list[st
     if not wide:
         return []
     return [
-        f"The latencies of {len(wide)} of {len(known)} networks are known to ±{max(wide):.2g} % at "
+        f"The latencies of {len(wide)} of {len(known)} networks are known to ±{max(wide):.1f} % at "
         f"worst, where measure.half_width={asked:g} was asked: a longer measure.time_limit_s, "
         "or an idler machine, makes them surer."
     ]

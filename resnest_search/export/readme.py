@@ -95,8 +95,9 @@ def _chosen(found: dict[str, Any] | None) -> str:
         if names
         else "Nothing that costs as little is within noise of it."
     )
-    words = {"images": "validation images", "seeds": "seeds"}
-    noise = " and ".join(words[source] for source in found["noise_of"])
+    words = {"images": "validation images", "seeds": "seeds", "costs": "rounds of timing"}
+    *first, last = [words[source] for source in found["noise_of"]]
+    noise = " and ".join([*([", ".join(first)] if first else []), last])
     return (
         f"\nOn the front with a probability of {_percent(found['front_membership'])}, given the "
         f"noise of {noise}. {doubt}\n"

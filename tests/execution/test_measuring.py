@@ -100,7 +100,7 @@ def test_latencies_that_are_not_as_sure_as_asked_are_said() -> None:
     found = {"a": known(0.01), "b": known(0.25), "c": known(None), "d": costing(1.0)}
     assert width_warnings(found, None) == width_warnings(found, 30.0) == []
     (line,) = width_warnings(found, 3.0)
-    assert "of 1 of 2 networks are known to ±25 % at worst" in line
+    assert "of 1 of 2 networks are known to ±25.0 % at worst" in line
     assert "measure.half_width=3 " in line
 
 
