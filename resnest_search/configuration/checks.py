@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection
+from importlib.util import find_spec
 from typing import Any
 
 from resnest_search.configuration.schema import (
@@ -87,6 +88,22 @@ def check_train(train: TrainConfig) -> None:
 def check_measure(measure: MeasureConfig) -> None:
     """Raises UserError where nothing can be measured so."""
     check_keys(measure, "measure.")
+    if measure.form != "onnxruntime":
+        return
+    lacking = [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
+    if lacking:
+        raise UserError(
+            f"measure.form=onnxruntime: {', '.join(lacking)} not installed; "
+            "valid: plain, fast, or pip install -c constraints.txt '.[export]'"
+        )
+    if measure.precision != "fp32":
+        raise UserError(
+            f"measure.precision={measure.precision}: measure.form=onnxruntime is of fp32; "
+            "valid: fp32"
+        )
+    for key in ("channels_last", "compile"):
+        if getattr(measure, key):
+            raise UserError(f"measure.{key}=true: measure.form=onnxruntime has none; valid: false")
 
 
 def check_measured_on(measure: MeasureConfig, has_gpu: bool) -> None:
@@ -99,6 +116,11 @@ def check_measured_on(measure: MeasureConfig, has_gpu: bool) -> None:
     device = measure.device or ("cuda" if has_gpu else "cpu")
     if device == "cpu" and measure.precision == "tf32":
         raise UserError("measure.precision=tf32: a CPU has none; valid: fp32, bf16, fp16")
+    if device != "cpu" and measure.form == "onnxruntime":
+        raise UserError(
+            f"measure.device={measure.device or 'null'}: measure.form=onnxruntime is of CPUs; "
+            "valid: cpu"
+        )
 
 
 def check_search(search: SearchConfig, replayed: bool = False) -> None:

@@ -18,13 +18,15 @@ from torch import nn
 from resnest_search.configuration.schema import MeasureConfig
 from resnest_search.cost.busy import idlest_cpus
 from resnest_search.cost.precision import as_in_training, dtype_of
+from resnest_search.cost.runtime import Session, as_onnx
 from resnest_search.metrics import rounds_error
 from resnest_search.models import ResNeSt
 from resnest_search.models.fast import Choice, choose, fold
 from resnest_search.models.fused import fusible
 
-__all__ = ["Rounds", "Timing", "chosen_form", "deploy", "time_network"]
+__all__ = ["Made", "Rounds", "Timing", "deploy", "made_once", "time_network"]
 
+Made = Choice | bytes  # of the form fast, or an ONNX model
 _TASKS = Path("/proc/self/task")  # one entry a thread of this process
 
 
@@ -129,13 +131,14 @@ class Rounds:
 
 
 def deploy(
-    network: nn.Module, images: torch.Tensor, mode: MeasureConfig, choice: Choice | None = None
+    network: nn.Module, images: torch.Tensor, mode: MeasureConfig, made: Made | None = None
 ) -> tuple[nn.Module, torch.Tensor]:
     """The network and its ``[B, C, H, W]`` images as the mode deploys them.
 
     Eval mode; weights, buffers and images cast to the precision (no autocast, no float32
     copy kept); the memory format; compiled or not. Of the form ``fast``, see `models.fast`,
-    the choice made before is taken, or one is made. The given network itself is changed.
+    the choice made before is taken, or one is made; of ``onnxruntime`` the model. The given network
+    itself is changed.
 
     Raises:
         ValueError: the precision is unknown.
@@ -146,16 +149,26 @@ def deploy(
     network.to(dtype=dtype)
     network.to(memory_format=layout)
     images = images.to(dtype=dtype, memory_format=layout)
+    if mode.form == "onnxruntime":
+        model = made if isinstance(made, bytes) else as_onnx(network, images)
+        return Session(model, mode.threads), images
     if mode.form == "fast" and isinstance(network, ResNeSt):
-        choice = choice or choose(network, images)
+        choice = made if isinstance(made, Choice) else choose(network, images)
         network = fold(network, choice, fusible(images.device))
     if mode.compile:
         network = torch.compile(network)  # type: ignore[assignment]
     return network, images
 
 
-def chosen_form(network: ResNeSt, images: torch.Tensor, mode: MeasureConfig) -> Choice:
-    """What `models.fast` chooses for a mode, on the mode's threads. Changes the network."""
+def made_once(network: ResNeSt, images: torch.Tensor, mode: MeasureConfig) -> Made | None:
+    """What a mode needs that takes long, for all passes to come; changes the network.
+
+    What `models.fast` chooses, on the mode's threads; or the model that ONNX Runtime reads.
+    """
+    if mode.form == "onnxruntime":
+        return as_onnx(network, images)
+    if mode.form != "fast":
+        return None
     threads = _threads(mode.threads) if images.device.type == "cpu" else nullcontext()
     with threads, as_in_training(mode.precision):
         network, images = deploy(network, images, replace(mode, form="plain", compile=False))  # type: ignore[assignment]
@@ -163,7 +176,7 @@ def chosen_form(network: ResNeSt, images: torch.Tensor, mode: MeasureConfig) -> 
 
 
 def time_network(
-    network: nn.Module, images: torch.Tensor, mode: MeasureConfig, choice: Choice | None = None
+    network: nn.Module, images: torch.Tensor, mode: MeasureConfig, made: Made | None = None
 ) -> Timing:
     """Time ``mode.repeats`` forward passes of these ``[B, C, H, W]`` images, one by one.
 
@@ -181,7 +194,7 @@ def time_network(
             f"measure.repeats must be at least 1 and measure.warmup at least 0, "
             f"not {mode.repeats} and {mode.warmup}"
         )
-    network, images = deploy(network, images, mode, choice)
+    network, images = deploy(network, images, mode, made)
     cpu = images.device.type == "cpu"
     once = _cpu_pass if cpu else _cuda_pass
     device = _threads(mode.threads) if cpu else torch.cuda.device(images.device)

@@ -8,7 +8,9 @@ from pathlib import Path
 import psutil
 import torch
 
+from resnest_search.configuration.schema import MeasureConfig
 from resnest_search.cost.account import MIB
+from resnest_search.cost.runtime import runtime_version
 from resnest_search.models.float32 import float32_products
 
 __all__ = ["device_name", "memory_mib", "resolve_device", "versions"]
@@ -57,13 +59,18 @@ def memory_mib(device: torch.device) -> float:
     return (min(total, float(bound)) if bound.isdigit() else total) / MIB
 
 
-def versions(device: torch.device, precision: str | None = None) -> dict[str, str]:
-    """What a latency depends on besides the device; on a GPU how a mode multiplies float32, too."""
+def versions(device: torch.device, mode: MeasureConfig | None = None) -> dict[str, str]:
+    """What a latency depends on besides the device.
+
+    Of a mode, too: on a GPU how it multiplies float32, and of ONNX Runtime's its version.
+    """
     found = {"python": platform.python_version(), "torch": str(torch.__version__)}
     if device.type == "cuda":
         found["cuda"] = str(torch.version.cuda)
         found["cudnn"] = str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]
-    if device.type == "cuda" and precision is not None:
-        with float32_products(precision) as products:
-            found["float32_products"] = products
+        if mode is not None:
+            with float32_products(mode.precision) as products:
+                found["float32_products"] = products
+    if mode is not None and mode.form == "onnxruntime":
+        found["onnxruntime"] = runtime_version()
     return found

@@ -13,7 +13,7 @@ import torch
 from resnest_search.configuration.schema import MeasureConfig, ModelConfig
 from resnest_search.cost.account import MIB, Shape, account, account_training
 from resnest_search.cost.busy import CpuWatch, Load, cores_for, look
-from resnest_search.cost.latency import Rounds, Timing, chosen_form, time_network
+from resnest_search.cost.latency import Made, Rounds, Timing, made_once, time_network
 from resnest_search.cost.machine import device_name, memory_mib, resolve_device, versions
 from resnest_search.cost.memory import (
     OutOfMemory,
@@ -21,6 +21,7 @@ from resnest_search.cost.memory import (
     cuda_training,
     mapped_to_out_of_memory,
 )
+from resnest_search.cost.runtime import runtime_version
 from resnest_search.models import ResNeSt, build
 from resnest_search.models.build import network_arguments
 from resnest_search.models.fast import Choice
@@ -31,7 +32,7 @@ __all__ = ["CostRequest", "Costs", "Measurement", "Visit", "measure", "training_
 
 
 # What visits a network: its request, what `models.fast` chose, passes.
-Visit = Callable[["CostRequest", Choice | None, int], tuple[Timing, Load]]
+Visit = Callable[["CostRequest", Made | None, int], tuple[Timing, Load]]
 
 # Parts of a network that do nothing in a forward pass in eval mode.
 _OF_TRAINING = ("dropout", "dropblock", "zero_init_last_gamma")
@@ -85,6 +86,8 @@ class CostRequest:
         identity["measure"].pop("name")
         identity["measure"] |= {"device": device, "image_size": self.measured_size}
         identity["torch"] = str(torch.__version__)
+        if self.measure.form == "onnxruntime":
+            identity["onnxruntime"] = runtime_version()
         return _digest(identity)
 
     @property
@@ -201,19 +204,17 @@ class Measurement:
             precision=mode.precision,
             folded=mode.form == "fast",
         )
-        self.choice: Choice | None = None
+        self.made: Made | None = None
         self.limits_mib = _fitting(self.account.inference_bytes, self.device)
         if self.device.type == "cuda":
             with mapped_to_out_of_memory(*self.limits_mib):
-                self._choose_form()
+                self._make_once()
                 self._ask_allocator()
 
     def _ask_allocator(self) -> None:
         """On a GPU the allocator's figure replaces the account's."""
         request, mode = self.request, self.request.measure
-        found = cuda_inference(
-            request.make, request.inference_shape, mode, self.device, self.choice
-        )
+        found = cuda_inference(request.make, request.inference_shape, mode, self.device, self.made)
         self.account = replace(self.account, inference_bytes=found)
 
     @property
@@ -233,15 +234,15 @@ class Measurement:
             OutOfMemory: the device refused memory.
         """
         with mapped_to_out_of_memory(*self.limits_mib):
-            self._choose_form()
-            timing, load = (by or visit)(self.request, self.choice, repeats)
+            self._make_once()
+            timing, load = (by or visit)(self.request, self.made, repeats)
         self.timings.append(timing)
         self.load += load
 
-    def _choose_form(self) -> None:
+    def _make_once(self) -> None:
         """Once for all rounds."""
-        if self.request.measure.form == "fast" and self.choice is None:
-            self.choice = chosen_form(*_made(self.request, self.device), self.request.measure)
+        if self.request.measure.form != "plain" and self.made is None:
+            self.made = made_once(*_made(self.request, self.device), self.request.measure)
 
     def costs(self, request: CostRequest, training_bytes: int) -> Costs:
         """The costs, from all rounds so far.
@@ -266,8 +267,8 @@ class Measurement:
             mode=mode_text(self.request, self.device),
             busy_percent=self.load.percent,
             passes=rounds.passes,
-            versions=versions(self.device, self.request.measure.precision),
-            form=str(self.choice or ""),
+            versions=versions(self.device, self.request.measure),
+            form=str(self.made) if isinstance(self.made, Choice) else "",
             train_mode=request.train_mode,
             rounds=rounds.n,
             deviations=rounds.deviations,
@@ -275,7 +276,7 @@ class Measurement:
         )
 
 
-def visit(request: CostRequest, choice: Choice | None, repeats: int) -> tuple[Timing, Load]:
+def visit(request: CostRequest, made: Made | None, repeats: int) -> tuple[Timing, Load]:
     """Build the network of a request, time this many passes after the mode's warm-up, drop it.
 
     Beside it, what others took of the CPUs meanwhile; nothing on a GPU.
@@ -287,7 +288,7 @@ def visit(request: CostRequest, choice: Choice | None, repeats: int) -> tuple[Ti
     device = resolve_device(mode.device)
     watch = CpuWatch() if device.type == "cpu" else None
     network, images = _made(request, device)
-    timing = time_network(network, images, mode, choice)
+    timing = time_network(network, images, mode, made)
     if mode.compile:
         torch.compiler.reset()  # else compiled networks pile up
     return timing, Load() if watch is None else watch.read()
@@ -338,6 +339,12 @@ def _digest(facts: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def _run_by(mode: MeasureConfig) -> str:
+    if mode.form == "onnxruntime":
+        return "ONNX Runtime"
+    return "compiled" if mode.compile else "eager"
+
+
 def mode_text(request: CostRequest, device: torch.device) -> str:
     """The mode on one line: ``batch 1, 8x8, fp32, contiguous, eager, 1 thread``."""
     mode, side = request.measure, request.measured_size
@@ -346,7 +353,7 @@ def mode_text(request: CostRequest, device: torch.device) -> str:
         f"{side}x{side}",
         mode.precision,
         "channels_last" if mode.channels_last else "contiguous",
-        "compiled" if mode.compile else "eager",
+        _run_by(mode),
         *(["fast form"] if mode.form == "fast" else []),
     ]
     if device.type == "cpu":

@@ -10,9 +10,8 @@ import torch
 
 from resnest_search.configuration.schema import MeasureConfig
 from resnest_search.cost.account import Make, Shape, sgd, train_step
-from resnest_search.cost.latency import deploy
+from resnest_search.cost.latency import Made, deploy
 from resnest_search.cost.precision import as_in_training
-from resnest_search.models.fast import Choice
 from resnest_search.models.fused import fuse
 
 __all__ = ["OutOfMemory", "cuda_inference", "cuda_peak", "cuda_training", "mapped_to_out_of_memory"]
@@ -58,7 +57,7 @@ def mapped_to_out_of_memory(needed_mib: float, have_mib: float) -> Iterator[None
 
 
 def cuda_inference(
-    make: Make, shape: Shape, mode: MeasureConfig, device: torch.device, choice: Choice | None
+    make: Make, shape: Shape, mode: MeasureConfig, device: torch.device, made: Made | None
 ) -> int:
     """Peak bytes that torch allocates on a GPU for one deployed network and its pass.
 
@@ -66,7 +65,7 @@ def cuda_inference(
     """
 
     def prepare() -> Callable[[], None]:
-        network, images = deploy(make().to(device), torch.zeros(shape, device=device), mode, choice)
+        network, images = deploy(make().to(device), torch.zeros(shape, device=device), mode, made)
 
         def run() -> None:
             with torch.inference_mode():

@@ -13,9 +13,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from resnest_search.cost.busy import Load
-from resnest_search.cost.latency import Timing
+from resnest_search.cost.latency import Made, Timing
 from resnest_search.cost.measure import CostRequest, Visit, visit
-from resnest_search.models.fast import Choice
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -59,12 +58,10 @@ class _Process:
         except OSError as error:  # reset, not closed
             raise EOFError(str(error)) from error
 
-    def visit(
-        self, request: CostRequest, choice: Choice | None, repeats: int
-    ) -> tuple[Timing, Load]:
+    def visit(self, request: CostRequest, made: Made | None, repeats: int) -> tuple[Timing, Load]:
         """As `measure.visit`, there."""
         with suppress(OSError):  # it has died: the answer says so
-            self._pipe.send((request, choice, repeats))
+            self._pipe.send((request, made, repeats))
         found: tuple[Timing, Load] | Exception = self.answer()
         if isinstance(found, Exception):
             raise found

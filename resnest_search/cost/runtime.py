@@ -6,18 +6,17 @@ import io
 import logging
 import warnings
 from importlib import metadata
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import nn
 
-__all__ = ["Session", "as_onnx", "missing_runtime", "runtime_version"]
+__all__ = ["Session", "as_onnx", "runtime_version"]
 
 _OPSET = 18
 
 
-class Session:
+class Session(nn.Module):
     """An exported network in a session of ONNX Runtime.
 
     Args:
@@ -26,6 +25,7 @@ class Session:
     """
 
     def __init__(self, model: bytes, threads: int) -> None:
+        super().__init__()
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -35,7 +35,7 @@ class Session:
             model, options, providers=["CPUExecutionProvider"]
         )
 
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits ``[B, classes]`` of float32 images ``[B, C, H, W]`` in memory."""
         (logits,) = self._session.run(None, {"images": images.numpy()})
         return torch.from_numpy(logits)
@@ -65,11 +65,6 @@ def as_onnx(network: nn.Module, images: torch.Tensor) -> bytes:
     finally:
         logging.disable(before)
     return file.getvalue()
-
-
-def missing_runtime() -> str:
-    """The packages that are not installed, by name and with commas; empty where all are."""
-    return ", ".join(name for name in ("onnx", "onnxruntime") if find_spec(name) is None)
 
 
 def runtime_version() -> str:
