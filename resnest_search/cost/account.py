@@ -20,7 +20,17 @@ from resnest_search.cost.shapes import OnPaper
 from resnest_search.models import ResNeSt
 from resnest_search.models.fast import Choice, fold_
 
-__all__ = ["MIB", "Account", "Make", "Shape", "account", "account_training", "sgd", "train_step"]
+__all__ = [
+    "MIB",
+    "Account",
+    "Make",
+    "Shape",
+    "account",
+    "account_training",
+    "gradient_bytes",
+    "sgd",
+    "train_step",
+]
 
 MIB = 2**20
 Shape = tuple[int, int, int, int]  # [B, C, H, W]
@@ -91,6 +101,12 @@ def account_training(make: Make, shape: Shape, precision: str) -> int:
     """
     with OnPaper() as memory:
         return _training(memory, make(), shape, precision)
+
+
+def gradient_bytes(make: Make) -> int:
+    """Bytes of all gradients, which are in float32 whatever the precision."""
+    with OnPaper():
+        return sum(parameter.numel() for parameter in make().parameters()) * 4
 
 
 def _training(memory: OnPaper, network: nn.Module, shape: Shape, precision: str) -> int:

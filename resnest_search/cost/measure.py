@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from resnest_search.configuration.schema import MeasureConfig, ModelConfig
-from resnest_search.cost.account import MIB, Shape, account, account_training
+from resnest_search.cost.account import MIB, Shape, account, account_training, gradient_bytes
 from resnest_search.cost.busy import CpuWatch, Load, cores_for, look
 from resnest_search.cost.latency import Made, Rounds, Timing, made_once, time_network
 from resnest_search.cost.machine import device_name, memory_mib, resolve_device, versions
@@ -53,6 +53,9 @@ class CostRequest:
         train_batch: images of a training step.
         train_precision: fp32, bf16 or fp16; the latter two are mixed.
         train_channels_last: memory format of a training step.
+        train_workers: processes of a trial, each with a step of ``train_batch``; several keep their
+            gradients a second time, to sum them.
+        gpu_share: of a GPU that one of them has.
     """
 
     variant: str
@@ -64,6 +67,8 @@ class CostRequest:
     train_batch: int
     train_precision: str = "fp32"
     train_channels_last: bool = False
+    train_workers: int = 1
+    gpu_share: float = 1.0
 
     def key(self, device: str | None = None) -> str:
         """Identity of the measurement, for a cache: 16 hexadecimal digits.
@@ -318,17 +323,20 @@ def training_bytes(request: CostRequest) -> int:
     device = resolve_device(request.measure.device)
     shape, precision = request.training_shape, request.train_precision
     found = account_training(request.make, shape, precision)
-    limits_mib = _fitting(found, device)
     if device.type == "cuda":
-        with mapped_to_out_of_memory(*limits_mib):
+        # Training is fused there, which needs less than the account says: the allocator decides.
+        with mapped_to_out_of_memory(found / MIB, memory_mib(device) * request.gpu_share):
             layout = request.train_channels_last
             found = cuda_training(request.make, shape, precision, layout, device)
+    if request.train_workers > 1:
+        found += gradient_bytes(request.make)
+    _fitting(found, device, request.gpu_share)
     return found
 
 
-def _fitting(needed_bytes: int, device: torch.device) -> tuple[float, float]:
-    """What is needed and what the device has, in MiB; OutOfMemory where it does not fit."""
-    limits_mib = (needed_bytes / MIB, memory_mib(device))
+def _fitting(needed_bytes: int, device: torch.device, share: float = 1.0) -> tuple[float, float]:
+    """What is needed and what a share of the device has, in MiB; OutOfMemory if it does not fit."""
+    limits_mib = (needed_bytes / MIB, memory_mib(device) * share)
     if limits_mib[0] > limits_mib[1]:
         raise OutOfMemory(*limits_mib)
     return limits_mib

@@ -72,9 +72,9 @@ def measure_space(
     """
     device = {"gpu": "cuda", "cpu": "cpu"}[allotment.accelerator]
     mode = dataclasses.replace(config.measure, device=config.measure.device or device)
-    images, workers = train_count(config.data), allotment.workers
+    images = train_count(config.data)
     found = measure(
-        [_request(config, candidate, mode, images, workers) for candidate in space.networks]
+        [_request(config, candidate, mode, images, allotment) for candidate in space.networks]
     )
     return {
         candidate.network: _costing(result)
@@ -195,12 +195,21 @@ def width_warnings(costings: dict[str, Costing], asked: float | None) -> list[st
 
 
 def _request(
-    config: SweepConfig, candidate: Candidate, mode: MeasureConfig, images: int, workers: int
+    config: SweepConfig,
+    candidate: Candidate,
+    mode: MeasureConfig,
+    images: int,
+    allotment: Allotment,
 ) -> CostRequest:
     model, data, train = configured(config, candidate)
-    batch = min(train.batch_size, images)
-    share = dataclasses.replace(train, batch_size=math.ceil(batch / workers))
-    return _cost_request(candidate.built, model, data, share, mode)
+    batch = math.ceil(min(train.batch_size, images) / allotment.workers)
+    share = dataclasses.replace(train, batch_size=batch)
+    request = _cost_request(candidate.built, model, data, share, mode)
+    return dataclasses.replace(
+        request,
+        train_workers=allotment.workers,
+        gpu_share=allotment.gpus_per_worker or 1.0,
+    )
 
 
 def _cost_request(

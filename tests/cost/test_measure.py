@@ -1,6 +1,7 @@
 """Requests, their keys, their costs and the ways in which they fail."""
 
 import dataclasses
+import importlib
 import json
 import pickle
 from pathlib import Path
@@ -12,9 +13,11 @@ import yaml
 from resnest_search.configuration.schema import MeasureConfig, ModelConfig
 from resnest_search.cost import CostRequest, Costs, OutOfMemory, measure, measure_all
 from resnest_search.cost.machine import device_name, resolve_device
+from resnest_search.cost.measure import training_bytes
 from resnest_search.cost.memory import mapped_to_out_of_memory
 from resnest_search.metrics import COSTS
 
+measuring = importlib.import_module("resnest_search.cost.measure")  # a function has its name
 MODES = sorted((Path(__file__).parents[2] / "conf" / "measure").glob("*.yaml"))
 QUICK = MeasureConfig(warmup=1, repeats=6, device="cpu", half_width=None, processes=1)
 
@@ -232,3 +235,27 @@ def test_no_requests_and_no_rounds():
 def test_devices_by_name():
     assert resolve_device("cpu") == torch.device("cpu")
     assert resolve_device(None).type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_several_workers_keep_their_gradients_twice():
+    """DDP sums them in buckets, which are there from step to step."""
+    one, two = (training_bytes(request(train_workers=workers)) for workers in (1, 2))
+    parameters = sum(parameter.numel() for parameter in request().make().parameters())
+    assert two - one == 4 * parameters
+
+
+@pytest.mark.parametrize(
+    ("needs", "share", "fits"), [(90, 1.0, True), (110, 1.0, False), (60, 0.5, False)]
+)
+def test_on_a_gpu_the_allocator_decides_of_the_share_of_a_trial(monkeypatch, needs, share, fits):
+    """Of the plain form the account says more than the fused form needs."""
+    monkeypatch.setattr(measuring, "resolve_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(measuring, "memory_mib", lambda device: 100.0)
+    monkeypatch.setattr(measuring, "account_training", lambda *_: 120 * 2**20)
+    monkeypatch.setattr(measuring, "cuda_training", lambda *_: needs * 2**20)
+    asked = request(gpu_share=share)
+    if fits:
+        assert training_bytes(asked) == needs * 2**20
+        return
+    with pytest.raises(OutOfMemory, match=f"{needs} MiB.*{100 * share:.0f} MiB"):
+        training_bytes(asked)

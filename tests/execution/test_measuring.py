@@ -123,6 +123,10 @@ def test_a_step_is_measured_with_the_batch_that_is_trained(
     space = Space(search.space, config.model)
     measure_space(config, space, Allotment(workers, 1, 0, 1), measure)
     assert [request.train_batch for request in seen] == [measured]
+    assert [request.train_workers for request in seen] == [workers]
+    assert [request.gpu_share for request in seen] == [1.0]
+    measure_space(config, space, Allotment(1, 1, 0.5, 2), measure)
+    assert seen[-1].gpu_share == 0.5
 
 
 def test_a_compiler_is_not_heard(
