@@ -23,9 +23,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from costs import load
+import yaml
 
 from resnest_search.configuration.schema import DataConfig, MeasureConfig, ModelConfig
+from resnest_search.configuration.shipped import shipped_folder
 from resnest_search.cost import CostRequest, Costs
 from resnest_search.execution.measuring import locally
 from resnest_search.metrics import rounds_error
@@ -51,6 +52,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--processes", type=int, default=11, help="the first one claims")
     parser.add_argument("--out", type=Path, help="a file for the page")
     return parser.parse_args()
+
+
+def load(group: str, name: str) -> dict[str, object]:
+    """One shipped YAML file of a config group."""
+    text = (shipped_folder(group) / f"{name}.yaml").read_text(encoding="utf-8")
+    loaded: dict[str, object] = yaml.safe_load(text)
+    return loaded
 
 
 def requests_of(asked: argparse.Namespace) -> list[CostRequest]:

@@ -26,7 +26,7 @@ from resnest_search.models.fused import fusible
 
 __all__ = ["Made", "Rounds", "Timing", "deploy", "made_once", "time_network"]
 
-Made = Choice | bytes  # of the form fast, or an ONNX model
+Made = Choice | Path  # of the form fast, or a file of an ONNX model
 _TASKS = Path("/proc/self/task")  # one entry a thread of this process
 
 
@@ -68,26 +68,31 @@ class Rounds:
 
     Passes of one round are no independent draws: they share its memory and its neighbours. So
     what a round found counts as one draw, and the error of the latency is that between rounds.
+    Where several processes take turns, what all rounds of one found is one draw: where its memory
+    lies stays with it.
 
     Args:
         timings: of the rounds, one batch size; at least one, each with a pass at least.
+        processes: that took turns in them, the first one first.
 
     Raises:
         ValueError: there is none, or their batches differ.
     """
 
-    def __init__(self, timings: Sequence[Timing]) -> None:
+    def __init__(self, timings: Sequence[Timing], processes: int = 1) -> None:
         batches = {timing.batch for timing in timings}
         if len(batches) != 1:
             raise ValueError(f"rounds of one batch are joined, not of {sorted(batches)}")
         self.batch = batches.pop()
-        self._medians = [timing.median_ms for timing in timings]
-        self._p95s = [timing.p95_ms for timing in timings]
+        apart = len(timings) if processes == 1 else min(processes, len(timings))
+        draws = [timings[first::apart] for first in range(apart)]
+        self._medians = [_middle(timing.median_ms for timing in draw) for draw in draws]
+        self._p95s = [_middle(timing.p95_ms for timing in draw) for draw in draws]
         self._samples = [sample for timing in timings for sample in timing.samples_ms]
 
     @property
     def n(self) -> int:
-        """Rounds."""
+        """Draws: rounds, or the processes that took turns in them."""
         return len(self._medians)
 
     @property
@@ -97,7 +102,7 @@ class Rounds:
 
     @property
     def values(self) -> dict[str, float]:
-        """``latency_ms`` is the median of the rounds' medians, ``latency_p95_ms`` of all passes."""
+        """The median of the draws' medians is the latency; ``latency_p95_ms`` is of all passes."""
         median = float(np.median(self._medians))
         return {
             "latency_ms": median,
@@ -107,7 +112,7 @@ class Rounds:
 
     @property
     def deviations(self) -> dict[str, float]:
-        """Standard deviation between rounds of each value's logarithm; empty of one round."""
+        """Standard deviation between draws of each value's logarithm; empty of one draw."""
         if self.n < 2:
             return {}
         latency, p95 = (float(np.std(np.log(x), ddof=1)) for x in (self._medians, self._p95s))
@@ -117,10 +122,10 @@ class Rounds:
     def half_width(self) -> float:
         """Half of the interval of 95 % around the latency, as a share of it.
 
-        In it falls the latency of another measuring with as many rounds: both err, so that it is
+        In it falls the latency of another measuring with as many draws: both err, so that it is
         sqrt(2) times as wide as the interval of the true median, exp(sqrt(2) t e) - 1 with
         Student's t (1908) of n - 1 degrees of freedom and e of `metrics.rounds_error`. Upwards;
-        downwards it is 1 - 1 / (1 + share). Of fewer than two rounds it is infinite.
+        downwards it is 1 - 1 / (1 + share). Of fewer than two draws it is infinite.
         """
         if self.n < 2:
             return math.inf
@@ -128,6 +133,10 @@ class Rounds:
 
         error = rounds_error(self.deviations["latency_ms"], self.n)
         return math.expm1(min(float(stdtrit(self.n - 1, 0.975)) * math.sqrt(2) * error, 500.0))
+
+
+def _middle(values: Iterable[float]) -> float:
+    return float(np.median(list(values)))
 
 
 def deploy(
@@ -150,8 +159,12 @@ def deploy(
     network.to(memory_format=layout)
     images = images.to(dtype=dtype, memory_format=layout)
     if mode.form == "onnxruntime":
-        model = made if isinstance(made, bytes) else as_onnx(network, images)
-        return Session(model, mode.threads), images
+        model = made if isinstance(made, Path) else as_onnx(network, images)
+        try:
+            return Session(model, mode.threads), images
+        finally:
+            if model is not made:
+                model.unlink()
     if mode.form == "fast" and isinstance(network, ResNeSt):
         choice = made if isinstance(made, Choice) else choose(network, images)
         network = fold(network, choice, fusible(images.device))

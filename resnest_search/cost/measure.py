@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import weakref
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -210,6 +212,7 @@ class Measurement:
             folded=mode.form == "fast",
         )
         self.made: Made | None = None
+        self.processes = 1  # that take turns in the rounds
         self.limits_mib = _fitting(self.account.inference_bytes, self.device)
         if self.device.type == "cuda":
             with mapped_to_out_of_memory(*self.limits_mib):
@@ -225,7 +228,7 @@ class Measurement:
     @property
     def half_width(self) -> float:
         """Of the interval of the latency so far, as a share of it."""
-        return Rounds(self.timings).half_width
+        return Rounds(self.timings, self.processes).half_width
 
     def time(self, repeats: int, by: Visit | None = None) -> None:
         """A round: build the network, time this many passes after the mode's warm-up, drop it.
@@ -248,6 +251,8 @@ class Measurement:
         """Once for all rounds."""
         if self.request.measure.form != "plain" and self.made is None:
             self.made = made_once(*_made(self.request, self.device), self.request.measure)
+            if isinstance(self.made, Path):
+                weakref.finalize(self, self.made.unlink, missing_ok=True)
 
     def costs(self, request: CostRequest, training_bytes: int) -> Costs:
         """The costs, from all rounds so far.
@@ -259,7 +264,7 @@ class Measurement:
         Raises:
             ValueError: none was timed.
         """
-        rounds = Rounds(self.timings)
+        rounds = Rounds(self.timings, self.processes)
         return Costs(
             values={
                 **rounds.values,

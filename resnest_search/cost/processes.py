@@ -30,9 +30,10 @@ def visitors(processes: int) -> Iterator[tuple[list[Visit], Callable[[], None]]]
     value waits until all are there.
     """
     with ExitStack() as stack:
-        others = [_Process() for _ in range(processes - 1)]
-        for other in others:
-            stack.callback(other.end)
+        others: list[_Process] = []
+        for _ in range(processes - 1):
+            others.append(_Process())
+            stack.callback(others[-1].end)
 
         def ready() -> None:
             for other in others:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import logging
+import os
+import tempfile
 import warnings
-from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,11 +21,11 @@ class Session(nn.Module):
     """An exported network in a session of ONNX Runtime.
 
     Args:
-        model: of `as_onnx`.
+        model: a file of `as_onnx`.
         threads: within an operation.
     """
 
-    def __init__(self, model: bytes, threads: int) -> None:
+    def __init__(self, model: Path, threads: int) -> None:
         super().__init__()
         import onnxruntime
 
@@ -32,7 +33,7 @@ class Session(nn.Module):
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # errors, which are exceptions, too
         self._session: Any = onnxruntime.InferenceSession(
-            model, options, providers=["CPUExecutionProvider"]
+            str(model), options, providers=["CPUExecutionProvider"]
         )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -41,13 +42,16 @@ class Session(nn.Module):
         return torch.from_numpy(logits)
 
 
-def as_onnx(network: nn.Module, images: torch.Tensor) -> bytes:
-    """The network in eval mode for images of this ``[B, C, H, W]`` shape, as an ONNX model.
+def as_onnx(network: nn.Module, images: torch.Tensor) -> Path:
+    """A file of the network in eval mode for images of this ``[B, C, H, W]`` shape.
+
+    It stands in the system's folder for temporary files, where who asked for it deletes it.
 
     By torch's exporter that traces: it takes a third of a second for a small network, the newer
     one, which exports have, some ten. Both are the same graph of convolutions to the runtime.
     """
-    file = io.BytesIO()
+    handle, name = tempfile.mkstemp(suffix=".onnx", prefix="resnest_search_")
+    os.close(handle)
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -56,7 +60,7 @@ def as_onnx(network: nn.Module, images: torch.Tensor) -> bytes:
             torch.onnx.export(
                 network.eval(),
                 (images,),
-                file,  # type: ignore[arg-type]
+                name,
                 dynamo=False,
                 opset_version=_OPSET,
                 input_names=["images"],
@@ -64,9 +68,11 @@ def as_onnx(network: nn.Module, images: torch.Tensor) -> bytes:
             )
     finally:
         logging.disable(before)
-    return file.getvalue()
+    return Path(name)
 
 
 def runtime_version() -> str:
-    """Of ONNX Runtime."""
-    return metadata.version("onnxruntime")
+    """Of ONNX Runtime, whichever of its packages is installed."""
+    import onnxruntime
+
+    return str(onnxruntime.__version__)

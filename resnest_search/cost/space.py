@@ -82,6 +82,9 @@ def _measured(
         visits.add(len(wide))
         gpus = _look_at_gpus(requests)
         for key in wide:
+            if time.monotonic() >= ends[key]:
+                visits.add(-1)
+                continue
             found[key] = _visited(found[key], _share(groups[key], 0, rounds), gpus, by)
             visits.made(key)
     return [
@@ -157,10 +160,11 @@ def _visited(
     if isinstance(measurement, str):
         return measurement
     request, made = measurement.request, len(measurement.timings)
+    measurement.processes = min(len(by), _processes(request))
     try:
         measurement.load += gpus.get(request.measure.device, Load())
         if repeats or not made:  # fewer passes than rounds: the last rounds have none
-            measurement.time(repeats, by[made % min(len(by), _processes(request))])
+            measurement.time(repeats, by[made % measurement.processes])
     except EOFError:  # a process that times has died, of whatever it was asked
         raise
     except Exception as error:  # whatever it is, the others go on
@@ -177,7 +181,10 @@ def _training(request: CostRequest) -> int | str:
 
 
 def _costs(found: Measurement | str, request: CostRequest, training: int) -> Costs | str:
-    return found if isinstance(found, str) else found.costs(request, training)
+    try:
+        return found if isinstance(found, str) else found.costs(request, training)
+    except Exception as error:  # whatever it is, the others are told
+        return _reason(error)
 
 
 def _look_at_gpus(requests: Sequence[CostRequest]) -> dict[str | None, Load]:

@@ -185,12 +185,19 @@ def width_warnings(costings: dict[str, Costing], asked: float | None) -> list[st
         return []
     known = [100 * c.half_width for c in costings.values() if c.half_width is not None]
     wide = [percent for percent in known if percent > asked]
+    once = sum((c.details or {}).get("latency_rounds") == 1 for c in costings.values())
+    lines = [
+        f"Of {once} networks one round was timed, which knows no interval, where "
+        f"measure.half_width={asked:g} was asked: measure.repeats of at least 5 tells it."
+    ]
+    lines = lines if once else []
     if not wide:
-        return []
+        return lines
     return [
+        *lines,
         f"The latencies of {len(wide)} of {len(known)} networks are known to ±{max(wide):.1f} % at "
         f"worst, where measure.half_width={asked:g} was asked: a longer measure.time_limit_s, "
-        "or an idler machine, makes them surer."
+        "or an idler machine, makes them surer.",
     ]
 
 

@@ -24,14 +24,15 @@ def float32_products(precision: str) -> Iterator[str]:
     """
     # Matrix products by torch's older call, which sets the newer switch, too: a compiler's cache
     # still reads the older one, and raises where only the newer was set.
-    products = torch.get_float32_matmul_precision()
-    switch: Any = torch.backends.cudnn.conv  # type: ignore[attr-defined]
-    convolutions = switch.fp32_precision
-    is_tf32 = precision == "tf32"
+    # Both of cuDNN's: its older switch raises where they differ.
+    cudnn: Any = torch.backends.cudnn
+    before = cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision
+    products, is_tf32 = torch.get_float32_matmul_precision(), precision == "tf32"
     try:
         torch.set_float32_matmul_precision("high" if is_tf32 else "highest")
-        switch.fp32_precision = "tf32" if is_tf32 else "ieee"
-        yield switch.fp32_precision
+        for switch in (cudnn.conv, cudnn.rnn):
+            switch.fp32_precision = "tf32" if is_tf32 else "ieee"
+        yield cudnn.conv.fp32_precision
     finally:
         torch.set_float32_matmul_precision(products)
-        switch.fp32_precision = convolutions
+        cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision = before

@@ -19,6 +19,8 @@ from resnest_search.study.record import (
 )
 from resnest_search.variant import Variant
 
+_EVEN = 0.2  # a share, up to which both ends of an interval are about as far
+
 __all__ = [
     "LIKELY",
     "STATES",
@@ -165,9 +167,18 @@ def is_wide(sweep: Sweep, trial: TrialRecord) -> bool:
 
 
 def interval_text(value: float, half_width: float | None) -> str:
-    """A latency in ms, ± half of its interval of 95 %, a share, where that is known."""
+    """A latency in ms, ± half of its interval of 95 %, a share, where that is known.
+
+    Of a wide one, whose ends are not as far, both stand there: ``1.25 (0.67 to 2.34)``.
+    """
     show = metric_of("latency_ms").show
-    return show(value) if half_width is None else f"{show(value)} ±{show(value * half_width)}"
+    if half_width is None:
+        return show(value)
+    if half_width > _EVEN:
+        return (
+            f"{show(value)} ({show(value / (1 + half_width))} to {show(value * (1 + half_width))})"
+        )
+    return f"{show(value)} ±{show(value * half_width)}"
 
 
 def metric_text(trial: TrialRecord, name: str) -> str:

@@ -47,6 +47,7 @@ DRAWS = 1000
 _ALPHA = 0.05  # two-sided: above it two accuracies, or two costs, are not told apart
 _Z = 1.96  # standard errors within which two costs without rounds are the same
 _FEW = 50  # candidates, up to which comparing all pairs takes less than a front for each draw
+_FARTHEST = 50.0  # a logarithm of a factor on a cost
 _AT_ONCE = 1_000_000  # images drawn at a time, which bounds the memory
 
 Floats = NDArray[np.float64]
@@ -272,7 +273,8 @@ def _log_factors(
     moved = rng.standard_t(freedom, (len(first), draws))[timing.ravel()]
     # A maximised cost comes negated: its inverse rises with the time.
     found: Floats = np.copysign(errors, costs)[..., None] * moved[:, None]
-    return found
+    # Of two draws Student's t has no bound that a number could hold.
+    return np.clip(found, -_FARTHEST, _FARTHEST)
 
 
 def _shifts(factors: Floats, costs: Floats) -> Floats:

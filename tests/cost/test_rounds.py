@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -94,6 +95,37 @@ def test_another_measuring_falls_into_the_interval(count: int, spread: float) ->
         ]
     )
     assert 0.95 - 3 * math.sqrt(0.95 * 0.05 / 600) <= inside <= 0.985
+
+
+@pytest.mark.parametrize(("between", "within"), [(0.03, 0.01), (0.01, 0.03), (0.0, 0.03)])
+def test_what_stays_with_a_process_is_in_the_interval(between: float, within: float) -> None:
+    """Rounds go on until it is narrow, which no number of rounds of the same processes makes it."""
+    rng, most, processes = np.random.default_rng(3), 30, 5
+
+    def measured() -> Rounds:
+        own = rng.normal(0.0, between, processes)
+        timings: list[Timing] = []
+        while True:
+            for shift in own:
+                timings.append(Timing((math.exp(shift + rng.normal(0.0, within)),), 1))
+            found = Rounds(timings, processes)
+            if found.half_width <= 0.03 or len(timings) == most:
+                return found
+
+    several = [measured() for _ in range(250)]
+    inside = [
+        abs(math.log(b.values["latency_ms"] / a.values["latency_ms"])) <= math.log1p(a.half_width)
+        for a, b in itertools.pairwise(several)
+    ]
+    assert np.mean(inside) >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / len(inside))
+
+
+def test_rounds_of_one_process_are_one_draw() -> None:
+    timings = [Timing((median,), 1) for median in (1.0, 2.0, 1.2, 2.2, 1.1, 2.1)]
+    found = Rounds(timings, processes=2)
+    assert found.n == 2
+    assert found.values["latency_ms"] == pytest.approx((1.1 + 2.1) / 2)
+    assert found.half_width == pytest.approx(rounds_of(1.1, 2.1).half_width)
 
 
 def test_passes_of_one_round_say_nothing_of_the_next() -> None:

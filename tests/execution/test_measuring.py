@@ -102,6 +102,9 @@ def test_latencies_that_are_not_as_sure_as_asked_are_said() -> None:
     (line,) = width_warnings(found, 3.0)
     assert "of 1 of 2 networks are known to ±25.0 % at worst" in line
     assert "measure.half_width=3 " in line
+    once = Costing(dict.fromkeys(COSTS, 1.0), details={"latency_rounds": 1})
+    (line,) = width_warnings({"a": once, "d": costing(1.0)}, 3.0)
+    assert line.startswith("Of 1 networks one round was timed")
 
 
 @pytest.mark.parametrize(
