@@ -155,7 +155,8 @@ class Costs:
         mode: how it was measured, as a person reads it.
         busy_percent: share of the device that others took meanwhile; None where unknown.
         passes: timed passes behind the latency.
-        rounds: of these passes; the latency is the median of their medians.
+        rounds: of these passes, or the processes that took turns in them; the latency is the median
+            of their medians.
         deviations: standard deviation between the rounds, of the logarithm, of each value that
             was timed; empty where there was one round.
         half_width: of the latency's interval of 95 %, a share, see `latency.Rounds`; None where

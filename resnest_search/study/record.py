@@ -104,7 +104,7 @@ class TrialRecord:
     lost: int = 0  # epochs trained without a place in the curve: one that diverged
     train_mode: str = ""  # of the training step whose memory was measured; empty: not known
     latency_passes: int = 0  # that the latency is the median of; 0: not known
-    latency_rounds: int = 0  # of these passes; 0: not known
+    latency_rounds: int = 0  # of these passes, or processes that took turns; 0: not known
     half_width: float | None = None  # of the latency's interval of 95 %, a share; None: not known
     deviations: dict[str, float] = field(default_factory=dict)  # of costs' logs, between rounds
     # Of a candidate that was trained to full length with several seeds

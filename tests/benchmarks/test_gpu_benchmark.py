@@ -159,7 +159,7 @@ def test_the_allocator_is_asked_for_what_the_account_is_of(gpu_parts, monkeypatc
     costs, (found, setting) = gpu_parts("costs"), on_gpu(gpu_parts)
     steps = []
 
-    def peak(device, prepare):
+    def peak(device, precision, prepare):
         steps.append(prepare())
         steps[-1]()
         return 4 * MIB

@@ -117,7 +117,7 @@ def test_facts_say_how_sure_the_choice_is_and_what_is_within_noise_of_it(finishe
     winner = next(t for t in sweep.trials if t.number == sweep.chosen)
     assert facts["front_membership"] == winner.membership
     assert facts["knee_share"] == sweep.knee_share
-    assert facts["noise_of"] == ["images"]
+    assert facts["noise_of"] == ["images", "costs"]
     assert facts["mean_error"] == winner.mean_error == pytest.approx(winner.accuracy_error)
     assert [rival["trial"] for rival in facts["rivals"]] == list(sweep.rivals)
     text = (finished / "best" / "README.md").read_text()
