@@ -106,8 +106,8 @@ def test_what_stays_with_a_process_is_in_the_interval(between: float, within: fl
         own = rng.normal(0.0, between, processes)
         timings: list[Timing] = []
         while True:
-            for shift in own:
-                timings.append(Timing((math.exp(shift + rng.normal(0.0, within)),), 1))
+            shifts = own + rng.normal(0.0, within, processes)
+            timings += [Timing((float(time),), 1) for time in np.exp(shifts)]
             found = Rounds(timings, processes)
             if found.half_width <= 0.03 or len(timings) == most:
                 return found
