@@ -204,6 +204,7 @@ class Measurement:
             )
         self.request = request
         self.device = resolve_device(mode.device)
+        _check_mode(mode, self.device)
         self.load = Load()
         self.timings: list[Timing] = []
         self.account = account(
@@ -285,6 +286,14 @@ class Measurement:
             deviations=rounds.deviations,
             half_width=rounds.half_width if rounds.n > 1 else None,
         )
+
+
+def _check_mode(mode: MeasureConfig, device: torch.device) -> None:
+    """Raises ValueError where the device has no such mode: a cluster's is first known there."""
+    if mode.precision == "tf32" and device.type == "cpu":
+        raise ValueError("measure.precision=tf32: a CPU has none; valid: fp32, bf16, fp16")
+    if mode.form == "onnxruntime" and device.type != "cpu":
+        raise ValueError("measure.form=onnxruntime: it is of CPUs; valid: measure.device=cpu")
 
 
 def visit(request: CostRequest, made: Made | None, repeats: int) -> tuple[Timing, Load]:

@@ -259,3 +259,10 @@ def test_on_a_gpu_the_allocator_decides_of_the_share_of_a_trial(monkeypatch, nee
         return
     with pytest.raises(OutOfMemory, match=f"{needs} MiB.*{100 * share:.0f} MiB"):
         training_bytes(asked)
+
+
+def test_a_device_that_has_no_such_mode_says_so():
+    """A cluster's device is known there alone, after what is checked before any work."""
+    mode = dataclasses.replace(QUICK, precision="tf32")
+    (reason,) = measure_all([request(mode=mode)])
+    assert reason == "measure.precision=tf32: a CPU has none; valid: fp32, bf16, fp16"
