@@ -3,18 +3,17 @@
     python benchmarks/interval.py                                   # digits: 8 px, model=tiny
     python benchmarks/interval.py --model resnest50_fast --data imagenet
 
-Measures the networks of a sweep in a process of their own, as a sweep does, and then again in
-further ones, one after another. Of each network the first process claims an interval in which
-95 of 100 further measurings fall; printed is how many did, and, of more pairs, how many fall into
-the interval of any other process. The deviation between processes stands beside that which the
-rounds of one let expect: where it is well above, rounds of one process are not enough. Prints
+Measures the twelve networks of ``sweep=radix_card`` in a process of their own, as a sweep does,
+and then again in further ones, one after another. Of each network the first process claims an
+interval in which 95 of 100 further measurings fall; printed is how many did, and, of more pairs,
+how many fall into the interval of any other process. The deviation between processes stands beside
+that which the draws of one let expect: where it is well above, the claim does not hold. Prints
 Markdown, and writes it where ``--out`` says. The machine should do nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import itertools
 import math
 import shlex
@@ -23,21 +22,18 @@ import time
 from pathlib import Path
 
 import numpy as np
-import yaml
+from shipped import VARIANTS, request, section
 
-from resnest_search.configuration.schema import DataConfig, MeasureConfig, ModelConfig
-from resnest_search.configuration.shipped import shipped_folder
+from resnest_search.configuration.schema import MeasureConfig
 from resnest_search.cost import CostRequest, Costs
 from resnest_search.execution.measuring import locally
 from resnest_search.metrics import rounds_error
-from resnest_search.space import Space
 
 
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sweep", default="radix_card")
-    parser.add_argument("--variants", nargs="*", help="in place of those of the sweep")
+    parser.add_argument("--variants", nargs="+", default=VARIANTS)
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--data", default="digits", help="decides image size and classes")
     parser.add_argument("--measure", default="eager")
@@ -54,36 +50,13 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def load(group: str, name: str) -> dict[str, object]:
-    """One shipped YAML file of a config group."""
-    text = (shipped_folder(group) / f"{name}.yaml").read_text(encoding="utf-8")
-    loaded: dict[str, object] = yaml.safe_load(text)
-    return loaded
-
-
 def requests_of(asked: argparse.Namespace) -> list[CostRequest]:
     """What each process measures."""
-    model = ModelConfig(**load("conf", f"model/{asked.model}"))  # type: ignore[arg-type]
-    data = DataConfig(**load("conf", f"data/{asked.data}"))  # type: ignore[arg-type]
-    mode = MeasureConfig(**load("conf", f"measure/{asked.measure}"))  # type: ignore[arg-type]
     given = {"half_width": asked.half_width, "time_limit_s": asked.time_limit}
     given = {name: value for name, value in given.items() if value is not None}
-    mode = dataclasses.replace(mode, device=asked.device, threads=asked.threads, **given)
-    search: dict[str, object] = load("sweeps", asked.sweep)["search"]  # type: ignore[assignment]
-    space = Space(search["space"], model)  # type: ignore[arg-type]
-    variants = asked.variants or [str(candidate.variant) for candidate in space.networks]
-    return [
-        CostRequest(
-            variant=variant,
-            model=model,
-            channels=data.channels,
-            classes=data.classes or 1000,
-            image_size=data.image_size,
-            measure=mode,
-            train_batch=2,  # the least that trains; its memory is of no interest here
-        )
-        for variant in variants
-    ]
+    own = {"device": asked.device, "threads": asked.threads, **given}
+    mode = section(MeasureConfig, asked.measure, **own)
+    return [request(variant, mode, asked.model, asked.data) for variant in asked.variants]
 
 
 def inside(claim: Costs, other: Costs) -> bool:
@@ -117,8 +90,8 @@ def table(variants: list[str], runs: list[list[Costs]], seconds: list[float]) ->
         f"{len(claimed)} latencies of the others; into that of any other process "
         f"{np.mean([inside(*pair) for pair in pairs]):.1%} of {len(pairs)}",
         "",
-        "| network | ms | ± % claimed | rounds | fell into it | ± % of all, least to most | "
-        "between processes, % | rounds let expect, % |",
+        "| network | ms | ± % claimed | draws | fell into it | ± % of all, least to most | "
+        "between processes, % | draws let expect, % |",
         "| --- |" + " ---: |" * 7,
     ]
     for variant, network in zip(variants, networks, strict=True):
@@ -143,13 +116,13 @@ def main() -> None:
         begun = time.monotonic()
         found = locally(requests)
         seconds.append(time.monotonic() - begun)
-        for request, costs in zip(requests, found, strict=True):
+        for each, costs in zip(requests, found, strict=True):
             if isinstance(costs, str):
-                raise SystemExit(f"{request.variant}: {costs}")
+                raise SystemExit(f"{each.variant}: {costs}")
         runs.append([costs for costs in found if isinstance(costs, Costs)])
         print(f"\r{number + 1}/{asked.processes}", end="", file=sys.stderr)
     print(file=sys.stderr)
-    text = table([request.variant for request in requests], runs, seconds)
+    text = table([each.variant for each in requests], runs, seconds)
     print(text)
     if asked.out:
         asked.out.write_text(text)

@@ -31,7 +31,7 @@ from pathlib import Path
 
 import timm
 import torch
-import yaml
+from shipped import section
 from timm.models.resnest import ResNestBottleneck
 from timm.models.resnet import ResNet
 from torch import nn
@@ -43,7 +43,6 @@ except ImportError:  # theirs is raced where it is installed
     authors = None
 
 from resnest_search.configuration.schema import ModelConfig
-from resnest_search.configuration.shipped import shipped_folder
 from resnest_search.cost.busy import CpuWatch
 from resnest_search.cost.machine import device_name
 from resnest_search.models import build
@@ -86,12 +85,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--no-compile", action="store_true", help="on a GPU")
     parser.add_argument("--skip", nargs="*", default=[], choices=("fifty", "small", "training"))
     return parser.parse_args()
-
-
-def load(name: str) -> ModelConfig:
-    """A shipped network."""
-    text = (shipped_folder("conf") / "model" / f"{name}.yaml").read_text(encoding="utf-8")
-    return ModelConfig(**yaml.safe_load(text))
 
 
 def timms(variant: Variant, config: ModelConfig, classes: int, channels: int) -> nn.Module:
@@ -292,7 +285,7 @@ def table(title: str, entries: list[Contestant], batch: int) -> list[str]:
 
 def beside_resnet50d(images: torch.Tensor, rounds: int, compiled: bool) -> list[str]:
     """What split attention costs: 2s1x64d and ResNet-50-D, each in its best mode."""
-    config, best = load("resnest50_fast"), {}
+    config, best = section(ModelConfig, "resnest50_fast"), {}
     for text in ("2s1x64d", "0s1x64d"):
         found = {"ours": networks(Variant.parse(text), config, 1000, 3)["ours"]}
         if text == "0s1x64d":
@@ -336,7 +329,7 @@ def contests(
     small = [(text, "small", 8, 64, 1, 10) for text in variants]
     cases = (cases if "fifty" not in skip else []) + (small if "small" not in skip else [])
     for text, model, side, size, channels, classes in cases:
-        found = networks(Variant.parse(text), load(model), classes, channels)
+        found = networks(Variant.parse(text), section(ModelConfig, model), classes, channels)
         images = torch.randn(size, channels, side, side, device=device)
         passes = rounds if model != "small" else 20 * rounds
         title = f"{text} in {model}, {side} px, batch {size}"

@@ -1,7 +1,7 @@
 """The paper's radix and cardinality ablation, with this machine's costs beside its figures.
 
     python benchmarks/paper_table.py                          # latency of 1 image, 224 px
-    python benchmarks/paper_table.py --device cuda --batch 32 --precision fp16 --channels-last
+    python benchmarks/paper_table.py --measure throughput --batch 32 --device cuda
     python benchmarks/paper_table.py --counts                 # what needs no measuring, in a second
 
 Parameters and multiply-accumulates are counted, latency and memory measured as a sweep does, of
@@ -21,17 +21,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
 from scipy.stats import kendalltau
+from shipped import request, section
 
-from resnest_search.configuration.schema import MeasureConfig, ModelConfig
-from resnest_search.configuration.shipped import shipped_folder
-from resnest_search.cost import CostRequest, Costs, measure_all
+from resnest_search.configuration.schema import MeasureConfig
+from resnest_search.cost import Costs, measure_all
 from resnest_search.cost.account import MIB, account
 from resnest_search.variant import Variant
 
 TABLES = Path(__file__).parent / "tables" / "paper"
-CLASSES, SIDE, CHANNELS = 1000, 224, 3
 # In the authors' repository; the paper itself and timm give these settings no counts.
 _PUBLISHED = {
     "1s1x64d": (26.3, 4.34),
@@ -85,18 +83,11 @@ def _rows(name: str) -> dict[str, list[dict[str, str]]]:
     return found
 
 
-def request(variant: str, mode: MeasureConfig) -> CostRequest:
-    """The paper's network of this setting, on images of ImageNet's size."""
-    path = shipped_folder("conf") / "model" / "resnest50_fast.yaml"
-    model = ModelConfig(**yaml.safe_load(path.read_text()))
-    return CostRequest(variant, model, CHANNELS, CLASSES, SIDE, mode, train_batch=1)
-
-
 def counts(rows: Sequence[Row]) -> list[dict[str, float]]:
     """Parameters in millions, multiply-accumulates in billions, MiB of a pass of one image."""
     found = []
     for row in rows:
-        asked = request(row.variant, MeasureConfig())
+        asked = request(row.variant, section(MeasureConfig, "eager"))
         counted = account(asked.make, inference=asked.inference_shape)
         found.append(
             {
@@ -153,28 +144,21 @@ def _agreement(rows: Sequence[Row], costs: Sequence[dict[str, float]]) -> list[s
     ]
     if not pairs:
         return []
-    theirs, ours = zip(*pairs, strict=True)
-    return [f"Kendall's tau of both columns of img/s over {len(pairs)}: {_tau(theirs, ours):.2f}."]
-
-
-def _tau(left: Sequence[float], right: Sequence[float]) -> float:
-    return float(kendalltau(left, right).statistic)
+    tau = float(kendalltau(*zip(*pairs, strict=True)).statistic)
+    return [f"Kendall's tau of both columns of img/s over {len(pairs)}: {tau:.2f}."]
 
 
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--counts", action="store_true", help="count, and time nothing")
+    parser.add_argument("--measure", default="eager", help="a mode of conf/measure")
     parser.add_argument("--device", choices=("cpu", "cuda"))
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--precision", choices=("fp32", "tf32", "bf16", "fp16"), default="fp32")
-    parser.add_argument("--channels-last", action="store_true")
-    parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--threads", type=int, default=1, help="of a CPU")
     parser.add_argument("--repeats", type=int, default=60)
     asked = parser.parse_args()
-    if min(asked.batch, asked.threads, asked.repeats) < 1:
-        parser.error("--batch, --threads and --repeats: valid: at least 1")
+    if min(asked.batch, asked.repeats) < 1:
+        parser.error("--batch and --repeats: valid: at least 1")
     return asked
 
 
@@ -185,15 +169,8 @@ def main() -> None:
     if asked.counts:
         print(page(rows, counts(rows), [command]))
         return
-    mode = MeasureConfig(
-        batch=asked.batch,
-        precision=asked.precision,
-        channels_last=asked.channels_last,
-        compile=asked.compile,
-        threads=asked.threads,
-        repeats=asked.repeats,
-        device=asked.device,
-    )
+    own = {"batch": asked.batch, "repeats": asked.repeats, "device": asked.device}
+    mode = section(MeasureConfig, asked.measure, **own)
     found = measure_all(
         [request(row.variant, mode) for row in rows],
         progress=lambda done, total: print(f"\r{done}/{total}", end="", file=sys.stderr),

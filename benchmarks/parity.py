@@ -20,14 +20,13 @@ from typing import Any
 import resnest.torch as authors
 import timm
 import torch
-import yaml
 from resnest.torch.resnet import Bottleneck, ResNet
+from shipped import section
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from resnest_search.configuration.schema import ModelConfig
-from resnest_search.configuration.shipped import shipped_folder
 from resnest_search.models.build import network_arguments
 from resnest_search.models.resnest import ResNeSt
 from resnest_search.models.weights import load_authors, load_timm
@@ -61,8 +60,7 @@ class Row:
 
     def ours(self) -> ResNeSt:
         """A network of ours."""
-        text = (shipped_folder("conf") / "model" / f"{self.model}.yaml").read_text()
-        arguments = network_arguments(ModelConfig(**yaml.safe_load(text)))
+        arguments = network_arguments(section(ModelConfig, self.model))
         # What is random in training is no part of the comparison.
         arguments |= {"dropout": 0.0, "dropblock": 0.0, **dict(self.options)}
         return ResNeSt(Variant.parse(self.variant), **arguments, num_classes=CLASSES)

@@ -15,6 +15,7 @@ __all__ = [
     "Metric",
     "accuracy_error",
     "accuracy_interval",
+    "around",
     "metric_of",
     "rounds_error",
 ]
@@ -137,6 +138,11 @@ def accuracy_interval(share: float, images: int) -> tuple[float, float] | None:
     middle = (share + z2 / 2) / (1 + z2)
     half = math.sqrt(share * (1 - share) * z2 + z2**2 / 4) / (1 + z2)
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def around(value: float, half_width: float) -> tuple[float, float]:
+    """The ends of an interval whose half width is a share of the value, upwards."""
+    return value / (1 + half_width), value * (1 + half_width)
 
 
 def rounds_error(deviation: float, rounds: int) -> float:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 import time
 from collections.abc import Callable
 
+import shipped
 import torch
-import yaml
-from model import load as load_model
+from shipped import VARIANTS, section
 
 from gpu_parts.found import TOO_LATE, Found, Setting
-from resnest_search.configuration.schema import DataConfig, MeasureConfig
-from resnest_search.configuration.shipped import shipped_folder
+from resnest_search.configuration.schema import MeasureConfig
 from resnest_search.cost import CostRequest, Costs, measure_all
 from resnest_search.cost.account import MIB, account, sgd, train_step
 from resnest_search.cost.latency import deploy, time_network
@@ -24,32 +22,12 @@ from resnest_search.metrics import COSTS
 
 __all__ = ["allocator", "compiled_costs", "costs", "events"]
 
-VARIANTS = [
-    f"{radix}s{rest}" for rest in ("1x64d", "2x40d", "4x24d") for radix in (0, 1, 2, 4)
-]  # of sweeps/radix_card.yaml, which a test compares
-
-
-def mode(name: str, **changes: object) -> MeasureConfig:
-    """A shipped mode of measuring."""
-    text = (shipped_folder("conf") / "measure" / f"{name}.yaml").read_text(encoding="utf-8")
-    return MeasureConfig(**yaml.safe_load(text) | changes)
-
 
 def request(setting: Setting, variant: str, measure: MeasureConfig) -> CostRequest:
     """ResNeSt-50-fast at ImageNet's size; in the small form the small network at the digits'."""
     model, data = ("small", "digits") if setting.small else ("resnest50_fast", "imagenet")
-    text = (shipped_folder("conf") / "data" / f"{data}.yaml").read_text(encoding="utf-8")
-    shapes = DataConfig(**yaml.safe_load(text))
-    return CostRequest(
-        variant=variant,
-        model=load_model(model),
-        channels=shapes.channels,
-        classes=shapes.classes or 1000,
-        image_size=shapes.image_size,
-        measure=measure,
-        train_batch=32,
-        train_precision="bf16" if setting.cuda else "fp32",
-    )
+    precision = "bf16" if setting.cuda else "fp32"
+    return shipped.request(variant, measure, model, data, train_batch=32, train_precision=precision)
 
 
 def few(setting: Setting) -> dict[str, object]:
@@ -66,7 +44,7 @@ def costs(setting: Setting, found: Found) -> None:
         with found.case(name, setting, seconds=taken) as go:
             if go:
                 begun = time.monotonic()
-                measure = mode(name, **few(setting))
+                measure = section(MeasureConfig, name, **few(setting))
                 requests = [request(setting, variant, measure) for variant in VARIANTS]
                 told(found, name, VARIANTS, measure_all(requests))
                 taken = time.monotonic() - begun
@@ -75,7 +53,7 @@ def costs(setting: Setting, found: Found) -> None:
 def compiled_costs(setting: Setting, found: Found) -> None:
     """The same of compiled networks, as many as there is time for."""
     taken = 0.0
-    measure = mode("compiled", **few(setting))
+    measure = section(MeasureConfig, "compiled", **few(setting))
     for done, variant in enumerate(VARIANTS):
         if setting.left() < 1.2 * taken:
             left = ", ".join(VARIANTS[done:])
@@ -128,7 +106,7 @@ def allocator(setting: Setting, found: Found) -> None:
 
 def given(setting: Setting, found: Found, variant: str, precision: str) -> list[dict[str, object]]:
     """Account and allocator of a pass and of a training step of one network."""
-    measure = mode("throughput", device=str(setting.device), precision=precision)
+    measure = section(MeasureConfig, "throughput", device=str(setting.device), precision=precision)
     asked = request(setting, variant, measure)
     shape, step = asked.inference_shape, (64, *asked.training_shape[1:])
     paper = account(
@@ -198,8 +176,15 @@ def two_clocks(setting: Setting, variant: str, batch: int) -> tuple[float, float
     """Median milliseconds of a pass in bfloat16, by `time_network` and by `do_bench`."""
     from triton.testing import do_bench
 
-    measure = mode("eager", device=str(setting.device), batch=batch, precision="bf16", repeats=50)
-    measure = dataclasses.replace(measure, channels_last=True)
+    measure = section(
+        MeasureConfig,
+        "eager",
+        device=str(setting.device),
+        batch=batch,
+        precision="bf16",
+        channels_last=True,
+        repeats=50,
+    )
     asked = request(setting, variant, measure)
     network = asked.make().to(setting.device)
     images = torch.randn(asked.inference_shape, device=setting.device)

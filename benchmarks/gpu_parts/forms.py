@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 import torch
 from model import LAYOUTS, networks
-from model import load as load_model
+from shipped import section
 from torch import nn
 
 from gpu_parts.found import Found, Setting
+from resnest_search.configuration.schema import ModelConfig
 from resnest_search.models import SplitAttention
 from resnest_search.models.fast import fast
+from resnest_search.models.float32 import float32_products
 from resnest_search.models.fused import fuse, fusible
 from resnest_search.variant import Variant
 
@@ -79,12 +81,12 @@ NOTES = [
 ]
 
 
+@float32_products("fp32")
 def fused(setting: Setting, found: Found) -> None:
     """Outputs, gradients and running statistics of one block in both forms, and in float64."""
     if not fusible(setting.device):
         found.skipped.append("needs Triton")
         return
-    ieee()
     found.notes += NOTES
     rows = []
     for case in SMALL if setting.small else CASES:
@@ -105,11 +107,6 @@ def fused(setting: Setting, found: Found) -> None:
     else:
         found.skipped.append("large tensors: needs CUDA")
     found.table(rows)
-
-
-def ieee() -> None:
-    """No TF32 in convolutions; in matrix products there is none unless asked for."""
-    torch.backends.cudnn.conv.fp32_precision = "ieee"
 
 
 def everything(
@@ -221,9 +218,9 @@ def large(layout: str, setting: Setting, found: Found) -> None:
     judged(found, f"{what}, eval", "bf16", pairs)
 
 
+@float32_products("fp32")
 def compiled(setting: Setting, found: Found) -> None:
     """Whole networks, compiled in one graph: any break in it raises; outputs as without."""
-    ieee()
     model, side, batch = ("small", 8, 4) if setting.small else ("resnest50_fast", 224, 8)
     backend = "inductor" if setting.cuda and not setting.small else "aot_eager"
     channels = 1 if setting.small else 3
@@ -235,7 +232,8 @@ def compiled(setting: Setting, found: Found) -> None:
         "algorithms, sums in another order), bfloat16 by 0.3, since 50 layers of roundings to 8 "
         "bits leave 2 to 3 % and the largest of thousands is four to five times that."
     )
-    made = networks(Variant.parse("2s2x40d"), load_model(model), 10, channels)["ours"].to(device)
+    config = section(ModelConfig, model)
+    made = networks(Variant.parse("2s2x40d"), config, 10, channels)["ours"].to(device)
     x = torch.randn(batch, channels, side, side, device=device)
     with torch.no_grad():
         quick = fast(copy.deepcopy(made).eval(), x)[0]

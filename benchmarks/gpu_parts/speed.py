@@ -8,13 +8,11 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import torch
-import yaml
 from model import beside_resnet50d, contests, table
-from model import load as load_model
+from shipped import section
 
 from gpu_parts.found import TOO_LATE, Found, Setting
-from resnest_search.configuration.schema import DataConfig, TrainConfig
-from resnest_search.configuration.shipped import shipped_folder
+from resnest_search.configuration.schema import DataConfig, ModelConfig, TrainConfig
 from resnest_search.study.record import Epoch
 from resnest_search.training import CHECKPOINT, Run, fit
 
@@ -102,10 +100,6 @@ def epoch(
     setting: Setting, found: Found, what: str, precision: str, channels_last: bool
 ) -> dict[str, object]:
     """A row for one epoch."""
-    conf = shipped_folder("conf")
-    data = DataConfig(**yaml.safe_load((conf / "data" / "digits.yaml").read_text()))
-    text = (conf / "train" / "quick.yaml").read_text(encoding="utf-8")
-    own = {"epochs": 1, "precision": precision, "channels_last": channels_last}
     curves: list[Sequence[Epoch]] = []
 
     def report(curve: Sequence[Epoch], note: str) -> bool:
@@ -116,9 +110,11 @@ def epoch(
         run = Run(
             number=0,
             variant="2s2x40d",
-            model=load_model("tiny" if setting.small else "small"),
-            data=data,
-            train=TrainConfig(**yaml.safe_load(text) | own),
+            model=section(ModelConfig, "tiny" if setting.small else "small"),
+            data=section(DataConfig, "digits"),
+            train=section(
+                TrainConfig, "quick", epochs=1, precision=precision, channels_last=channels_last
+            ),
             seed=0,
             folder=folder,
             accelerator="gpu" if setting.cuda else "cpu",

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from resnest_search.configuration.checks import check_measured_on
 from resnest_search.configuration.schema import MeasureConfig, ModelConfig
 from resnest_search.cost.account import MIB, Shape, account, account_training, gradient_bytes
 from resnest_search.cost.busy import CpuWatch, Load, cores_for, look
@@ -191,6 +192,7 @@ class Measurement:
 
     Raises:
         ValueError: the variant is impossible, or a value of the request is out of its range.
+        UserError: the device has no such mode.
         OutOfMemory: the account exceeds the device's memory, and nothing was allocated; or
             the device refused.
     """
@@ -204,7 +206,8 @@ class Measurement:
             )
         self.request = request
         self.device = resolve_device(mode.device)
-        _check_mode(mode, self.device)
+        # A cluster's device is known here first.
+        check_measured_on(mode, has_gpu=self.device.type == "cuda")
         self.load = Load()
         self.timings: list[Timing] = []
         self.account = account(
@@ -286,14 +289,6 @@ class Measurement:
             deviations=rounds.deviations,
             half_width=rounds.half_width if rounds.n > 1 else None,
         )
-
-
-def _check_mode(mode: MeasureConfig, device: torch.device) -> None:
-    """Raises ValueError where the device has no such mode: a cluster's is first known there."""
-    if mode.precision == "tf32" and device.type == "cpu":
-        raise ValueError("measure.precision=tf32: a CPU has none; valid: fp32, bf16, fp16")
-    if mode.form == "onnxruntime" and device.type != "cpu":
-        raise ValueError("measure.form=onnxruntime: it is of CPUs; valid: measure.device=cpu")
 
 
 def visit(request: CostRequest, made: Made | None, repeats: int) -> tuple[Timing, Load]:

@@ -11,6 +11,7 @@ from resnest_search.cost.machine import resolve_device
 from resnest_search.cost.measure import CostRequest, Costs, Measurement, Visit, training_bytes
 from resnest_search.cost.memory import OutOfMemory
 from resnest_search.cost.processes import visitors
+from resnest_search.errors import UserError
 
 __all__ = ["ROUNDS", "measure_all"]
 
@@ -206,6 +207,6 @@ def _look_at_gpus(requests: Sequence[CostRequest]) -> dict[str | None, Load]:
 def _reason(error: Exception) -> str:
     """One line; the type is named where the message was not written for the user."""
     message = str(error).strip().partition("\n")[0]
-    if isinstance(error, ValueError | OutOfMemory):
+    if isinstance(error, ValueError | UserError | OutOfMemory):
         return message
     return f"{type(error).__name__}: {message}"

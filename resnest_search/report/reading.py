@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from resnest_search.metrics import TRAINED, metric_of
+from resnest_search.metrics import TRAINED, around, metric_of
 from resnest_search.study.record import (
     COMPLETE,
     FAILED,
@@ -18,8 +18,6 @@ from resnest_search.study.record import (
     TrialRecord,
 )
 from resnest_search.variant import Variant
-
-_EVEN = 0.2  # a share, up to which both ends of an interval are about as far
 
 __all__ = [
     "LIKELY",
@@ -47,6 +45,8 @@ __all__ = [
     "stated",
     "stated_accuracy",
 ]
+
+_EVEN = 0.2  # a share, up to which both ends of an interval are about as far
 
 STATES = (COMPLETE, RUNNING, PAUSED, INTERRUPTED, PRUNED, FAILED, INFEASIBLE)
 LIKELY = 0.05  # from which on a share of the draws is worth a word
@@ -175,9 +175,8 @@ def interval_text(value: float, half_width: float | None) -> str:
     if half_width is None:
         return show(value)
     if half_width > _EVEN:
-        return (
-            f"{show(value)} ({show(value / (1 + half_width))} to {show(value * (1 + half_width))})"
-        )
+        low, high = around(value, half_width)
+        return f"{show(value)} ({show(low)} to {show(high)})"
     return f"{show(value)} ±{show(value * half_width)}"
 
 

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from resnest_search.files import write_atomically
-from resnest_search.metrics import COSTS, accuracy_interval
+from resnest_search.metrics import COSTS, accuracy_interval, around
 from resnest_search.redact import public_text
 from resnest_search.report.columns import Column, columns
 from resnest_search.report.reading import (
@@ -227,9 +227,10 @@ def _latency_interval(trial: TrialRecord) -> dict[str, float | None]:
     half, median = trial.half_width, trial.costs.get("latency_ms")
     if half is None or median is None:
         return {}
+    low, high = around(median, half)
     return {
-        "latency_low_ms": median / (1 + half),
-        "latency_high_ms": median * (1 + half),
+        "latency_low_ms": low,
+        "latency_high_ms": high,
         "latency_rounds": trial.latency_rounds or None,
     }
 

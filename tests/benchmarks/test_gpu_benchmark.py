@@ -206,8 +206,8 @@ def test_two_clocks_that_differ_are_found(gpu_parts, monkeypatch, factor, agree)
 
 def test_compiled_networks_are_measured_while_there_is_time(gpu_parts, monkeypatch):
     costs, (found, setting) = gpu_parts("costs"), on_gpu(gpu_parts)
-    plain = costs.mode("eager", device="cpu", repeats=2, warmup=0)
-    monkeypatch.setattr(costs, "mode", lambda name, **changes: plain)
+    plain = costs.section(costs.MeasureConfig, "eager", device="cpu", repeats=2, warmup=0)
+    monkeypatch.setattr(costs, "section", lambda kind, name, **changes: plain)
     clock = iter(range(0, 10_000, 100))  # seconds: each look at it is 100 later
     monkeypatch.setattr(costs.time, "monotonic", lambda: setting.end - 1000 + next(clock))
     costs.compiled_costs(setting, found)
