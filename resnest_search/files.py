@@ -7,9 +7,16 @@ import os
 import tempfile
 from pathlib import Path
 
-__all__ = ["is_full", "write_atomically"]
+__all__ = ["cache_folder", "is_full", "write_atomically"]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+
+
+def cache_folder() -> Path:
+    """Where this user's programs keep what they can do without, in a folder of our own."""
+    from platformdirs import user_cache_path  # where it is missing, nothing is kept
+
+    return user_cache_path("resnest-search", appauthor=False)
 
 
 def is_full(error: BaseException) -> bool:

@@ -1,5 +1,5 @@
 """Words of the command line, taken literally where they are paths and printed so that they paste;
-and numbers with their nouns.
+numbers with their nouns, and the present.
 
 Hydra's grammar gives ``?``, ``=``, ``,``, ``#``, quotes, spaces and letters beyond ASCII a
 meaning, or none. A path may hold any of them, so that its word is quoted before Hydra reads it.
@@ -7,10 +7,11 @@ meaning, or none. A path may hold any of them, so that its word is quoted before
 
 from __future__ import annotations
 
+import datetime
 import re
 import shlex
 
-__all__ = ["command", "counted", "quoted"]
+__all__ = ["command", "counted", "now", "quoted"]
 
 _PATHS = ("run", "runs", "storage", "data.root", "trial.path", "model.pretrained")
 _PATH_LISTS = ("search.warm_start",)
@@ -21,6 +22,11 @@ def command(name: str, **keys: object) -> str:
     """A command of ours as it is typed into a shell, each key with its literal value."""
     words = [f"{key}={_literal(str(value))}" for key, value in keys.items()]
     return f"{_PROGRAM} {shlex.join([name, *words])}"
+
+
+def now() -> str:
+    """This moment, ISO 8601, UTC."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def counted(number: int, noun: str) -> str:

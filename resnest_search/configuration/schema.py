@@ -277,6 +277,11 @@ class MeasureConfig:
         _at_least(0),
     )
     threads: int = _key(1, "Threads of a CPU.", _at_least(1))
+    cache: str = _key(
+        "auto",
+        "Where costs are kept for later sweeps of this machine.",
+        "auto: the user's cache folder; none: measure anew, and keep nothing; or a folder",
+    )
     device: str | None = _key(
         None, "Where; null: cuda where a trial has a GPU, else cpu.", _one_of("cpu", "cuda")
     )

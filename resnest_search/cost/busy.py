@@ -42,6 +42,9 @@ class Load:
     def __add__(self, other: Load) -> Load:
         return Load(self.busy_s + other.busy_s, self.offered_s + other.offered_s)
 
+    def __sub__(self, other: Load) -> Load:
+        return Load(self.busy_s - other.busy_s, self.offered_s - other.offered_s)
+
     @property
     def percent(self) -> float | None:
         """In [0, 100]; None where nothing is known."""

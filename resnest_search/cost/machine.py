@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from pathlib import Path
 
 import psutil
@@ -10,10 +11,13 @@ import torch
 
 from resnest_search.configuration.schema import MeasureConfig
 from resnest_search.cost.account import MIB
+from resnest_search.cost.busy import cpus_of_process
 from resnest_search.cost.runtime import runtime_version
 from resnest_search.models.float32 import float32_products
 
-__all__ = ["device_name", "memory_mib", "resolve_device", "versions"]
+__all__ = ["device_name", "machine", "memory_mib", "resolve_device", "versions"]
+
+_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def resolve_device(name: str | None) -> torch.device:
@@ -68,9 +72,27 @@ def versions(device: torch.device, mode: MeasureConfig | None = None) -> dict[st
     if device.type == "cuda":
         found["cuda"] = str(torch.version.cuda)
         found["cudnn"] = str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]
+        if driver := _driver():
+            found["driver"] = driver
         if mode is not None:
             with float32_products(mode.precision) as products:
                 found["float32_products"] = products
     if mode is not None and mode.form == "onnxruntime":
         found["onnxruntime"] = runtime_version()
     return found
+
+
+def machine(device: torch.device, mode: MeasureConfig | None = None) -> dict[str, str]:
+    """What costs depend on besides the network and its mode: host, device, CPUs and `versions`."""
+    cpus = {"cpus": str(len(cpus_of_process()))} if device.type == "cpu" else {}
+    here = {"host": platform.node(), "device": device_name(device)}
+    return {**here, **cpus, **versions(device, mode)}
+
+
+def _driver() -> str:
+    """The version of NVIDIA's driver; empty where the kernel does not tell."""
+    try:
+        found = re.search(r"\d+\.\d+(\.\d+)?", _DRIVER.read_text(encoding="ascii"))
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return found[0] if found else ""

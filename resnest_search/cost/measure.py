@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import weakref
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,35 @@ import torch
 
 from resnest_search.configuration.checks import check_measured_on
 from resnest_search.configuration.schema import MeasureConfig, ModelConfig
-from resnest_search.cost.account import MIB, Shape, account, account_training, gradient_bytes
+from resnest_search.cost.account import (
+    MIB,
+    Account,
+    Shape,
+    account,
+    account_training,
+    gradient_bytes,
+)
 from resnest_search.cost.busy import CpuWatch, Load, cores_for, look
+from resnest_search.cost.cache import Known
 from resnest_search.cost.latency import Made, Rounds, Timing, made_once, time_network
-from resnest_search.cost.machine import device_name, memory_mib, resolve_device, versions
+from resnest_search.cost.machine import (
+    device_name,
+    machine,
+    memory_mib,
+    resolve_device,
+    versions,
+)
 from resnest_search.cost.memory import (
     OutOfMemory,
     cuda_inference,
     cuda_training,
     mapped_to_out_of_memory,
 )
-from resnest_search.cost.runtime import runtime_version
 from resnest_search.models import ResNeSt, build
 from resnest_search.models.build import network_arguments
 from resnest_search.models.fast import Choice
 from resnest_search.variant import Variant
-from resnest_search.words import counted
+from resnest_search.words import counted, now
 
 __all__ = ["CostRequest", "Costs", "Measurement", "Visit", "measure", "training_bytes", "visit"]
 
@@ -39,6 +52,9 @@ Visit = Callable[["CostRequest", Made | None, int], tuple[Timing, Load]]
 
 # Parts of a network that do nothing in a forward pass in eval mode.
 _OF_TRAINING = ("dropout", "dropblock", "zero_init_last_gamma")
+_NAMES = ("name", "image_size", "cache")  # of a mode; the size of its images is told apart
+_NOT_OF_A_PASS = ("device", "half_width", "time_limit_s")  # a machine's device has its own name
+_NOT_OF_A_STEP = ("measure", "model", "gpu_share")
 
 
 @dataclass(frozen=True)
@@ -73,45 +89,37 @@ class CostRequest:
     train_workers: int = 1
     gpu_share: float = 1.0
 
-    def key(self, device: str | None = None) -> str:
-        """Identity of the measurement, for a cache: 16 hexadecimal digits.
-
-        Two requests share it exactly where they would measure the same network in the same
-        mode, on the same model of device, with the same torch. Names of configs do not
-        matter.
-
-        Args:
-            device: human name of the device; None is the one that this process measures on.
-
-        Raises:
-            ValueError: the variant is malformed, or this process has no such device.
-        """
-        if device is None:
-            device = device_name(resolve_device(self.measure.device))
-        identity = asdict(self)
-        identity["variant"] = str(Variant.parse(self.variant))
-        identity["model"] = network_arguments(self.model)
-        identity["measure"].pop("name")
-        identity["measure"] |= {"device": device, "image_size": self.measured_size}
-        identity["torch"] = str(torch.__version__)
-        if self.measure.form == "onnxruntime":
-            identity["onnxruntime"] = runtime_version()
-        return _digest(identity)
-
     @property
     def timed(self) -> str:
         """Identity of what is timed: the same for networks that only training tells apart."""
+        return _digest(self._timed_facts(without=_NAMES))
+
+    def timed_on(self, device: torch.device) -> str:
+        """Identity of what is timed on this machine, for a cache: 16 hexadecimal digits.
+
+        Two requests share it exactly where they would time the same network in the same mode, on
+        the same device, with the same versions. Names of configs do not matter, nor how sure a
+        latency is to be.
+        """
+        facts = self._timed_facts(without=(*_NAMES, *_NOT_OF_A_PASS))
+        return _digest(facts | {"on": machine(device, self.measure)})
+
+    def step_on(self, device: torch.device) -> str:
+        """Identity of the training step on this machine, for a cache: 16 hexadecimal digits."""
+        facts = {k: v for k, v in vars(self).items() if k not in _NOT_OF_A_STEP}
+        facts |= {"model": network_arguments(self.model), "on": machine(device)}
+        return _digest(facts)
+
+    def _timed_facts(self, without: Sequence[str]) -> dict[str, Any]:
         model = network_arguments(self.model)
-        measure = vars(self.measure) | {"name": "", "image_size": self.measured_size}
-        return _digest(
-            {
-                "variant": self.variant,
-                "model": {k: v for k, v in model.items() if k not in _OF_TRAINING},
-                "shape": self.inference_shape,
-                "classes": self.classes,
-                "measure": measure,
-            }
-        )
+        measure = {k: v for k, v in vars(self.measure).items() if k not in without}
+        return {
+            "variant": self.variant,
+            "model": {k: v for k, v in model.items() if k not in _OF_TRAINING},
+            "shape": self.inference_shape,
+            "classes": self.classes,
+            "measure": measure,
+        }
 
     @property
     def train_mode(self) -> str:
@@ -162,6 +170,7 @@ class Costs:
             was timed; empty where there was one round.
         half_width: of the latency's interval of 95 %, a share, see `latency.Rounds`; None where
             there was one round.
+        begun: of the first round, ISO 8601, UTC.
         versions: of python and torch, and on a GPU of CUDA and cuDNN.
         form: what `models.fast` chose; empty for the plain form.
         train_mode: of which training step the memory is, as a person reads it.
@@ -178,6 +187,7 @@ class Costs:
     rounds: int = 1
     deviations: dict[str, float] = field(default_factory=dict)
     half_width: float | None = None
+    begun: str = ""
 
     def timed_as(self, other: Costs) -> Costs:
         """The costs of another request of the same network, with this one's training step."""
@@ -190,6 +200,10 @@ class Measurement:
 
     What training alone changes is no part of it, see ``training_bytes``.
 
+    Args:
+        request: what is measured.
+        known: what was found before; its rounds count as this one's.
+
     Raises:
         ValueError: the variant is impossible, or a value of the request is out of its range.
         UserError: the device has no such mode.
@@ -197,7 +211,7 @@ class Measurement:
             the device refused.
     """
 
-    def __init__(self, request: CostRequest) -> None:
+    def __init__(self, request: CostRequest, known: Known | None = None) -> None:
         mode = request.measure
         if mode.batch < 1 or request.measured_size < 1:
             raise ValueError(
@@ -208,27 +222,43 @@ class Measurement:
         self.device = resolve_device(mode.device)
         # A cluster's device is known here first.
         check_measured_on(mode, has_gpu=self.device.type == "cuda")
-        self.load = Load()
-        self.timings: list[Timing] = []
-        self.account = account(
-            request.make,
-            inference=request.inference_shape,
-            precision=mode.precision,
-            folded=mode.form == "fast",
-        )
+        self.load = Load() if known is None else known.load
+        self.timings: list[Timing] = [] if known is None else list(known.timings)
+        self.begun = "" if known is None else known.begun
+        self._form = "" if known is None else known.form
+        self.account = self._accounted() if known is None else known.account
         self.made: Made | None = None
         self.processes = 1  # that take turns in the rounds
         self.limits_mib = _fitting(self.account.inference_bytes, self.device)
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" and known is None:
             with mapped_to_out_of_memory(*self.limits_mib):
                 self._make_once()
                 self._ask_allocator()
+
+    def _accounted(self) -> Account:
+        mode = self.request.measure
+        return account(
+            self.request.make,
+            inference=self.request.inference_shape,
+            precision=mode.precision,
+            folded=mode.form == "fast",
+        )
 
     def _ask_allocator(self) -> None:
         """On a GPU the allocator's figure replaces the account's."""
         request, mode = self.request, self.request.measure
         found = cuda_inference(request.make, request.inference_shape, mode, self.device, self.made)
         self.account = replace(self.account, inference_bytes=found)
+
+    @property
+    def timed(self) -> int:
+        """Rounds so far."""
+        return len(self.timings)
+
+    @property
+    def latency_ms(self) -> float:
+        """Of the rounds so far."""
+        return Rounds(self.timings, self.processes).values["latency_ms"]
 
     @property
     def half_width(self) -> float:
@@ -249,8 +279,19 @@ class Measurement:
         with mapped_to_out_of_memory(*self.limits_mib):
             self._make_once()
             timing, load = (by or visit)(self.request, self.made, repeats)
+        self.begun = self.begun or now()
         self.timings.append(timing)
         self.load += load
+
+    @property
+    def form(self) -> str:
+        """What `models.fast` chose; empty for another form, and before the first round."""
+        return str(self.made) if isinstance(self.made, Choice) else self._form
+
+    @property
+    def known(self) -> Known:
+        """All that was found so far."""
+        return Known(self.account, self.begun, tuple(self.timings), self.load, self.form)
 
     def _make_once(self) -> None:
         """Once for all rounds."""
@@ -283,11 +324,12 @@ class Measurement:
             busy_percent=self.load.percent,
             passes=rounds.passes,
             versions=versions(self.device, self.request.measure),
-            form=str(self.made) if isinstance(self.made, Choice) else "",
+            form=self.form,
             train_mode=request.train_mode,
             rounds=rounds.n,
             deviations=rounds.deviations,
             half_width=rounds.half_width if rounds.n > 1 else None,
+            begun=self.begun,
         )
 
 
@@ -318,8 +360,14 @@ def _made(request: CostRequest, device: torch.device) -> tuple[ResNeSt, torch.Te
     return network.to(device), images.to(device)
 
 
-def training_bytes(request: CostRequest) -> int:
+def training_bytes(
+    request: CostRequest, kept: Callable[[str, Callable[[], int]], int] | None = None
+) -> int:
     """Peak bytes of a training step: `account`'s on a CPU, the allocator's on a GPU.
+
+    Args:
+        request: whose step it is.
+        kept: looks up what was found before, by ``step_on``, or finds it.
 
     Raises:
         ValueError: the variant is impossible, or a value of the request is out of its range.
@@ -331,6 +379,15 @@ def training_bytes(request: CostRequest) -> int:
             f"and {request.image_size} pixels"
         )
     device = resolve_device(request.measure.device)
+    if kept is None:
+        found = _training_bytes(request, device)
+    else:
+        found = kept(request.step_on(device), lambda: _training_bytes(request, device))
+    _fitting(found, device, request.gpu_share)
+    return found
+
+
+def _training_bytes(request: CostRequest, device: torch.device) -> int:
     shape, precision = request.training_shape, request.train_precision
     found = account_training(request.make, shape, precision)
     if device.type == "cuda":
@@ -340,7 +397,6 @@ def training_bytes(request: CostRequest) -> int:
             found = cuda_training(request.make, shape, precision, layout, device)
     if request.train_workers > 1:
         found += gradient_bytes(request.make)
-    _fitting(found, device, request.gpu_share)
     return found
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from resnest_search.cost.busy import Load, look
+from resnest_search.cost.cache import Cache, Known, Shelf
 from resnest_search.cost.machine import resolve_device
 from resnest_search.cost.measure import CostRequest, Costs, Measurement, Visit, training_bytes
 from resnest_search.cost.memory import OutOfMemory
@@ -21,7 +23,11 @@ _V = TypeVar("_V")
 
 
 def measure_all(
-    requests: Sequence[CostRequest], *, rounds: int = ROUNDS, progress: Progress | None = None
+    requests: Sequence[CostRequest],
+    *,
+    rounds: int = ROUNDS,
+    progress: Progress | None = None,
+    cache: Cache | None = None,
 ) -> list[Costs | str]:
     """Measure many networks; one that fails does not stop the others.
 
@@ -35,11 +41,16 @@ def measure_all(
     Then a network whose latency is not yet as sure as ``measure.half_width`` asks is visited in
     further rounds of as many passes, until it is or ``measure.time_limit_s`` is over.
 
+    What the cache has of one measuring is taken from it. What it lacks is timed in rounds
+    together with three networks that it has, the anchors: where one of these has moved by more
+    than its interval, all are measured anew.
+
     Args:
         requests: what to measure.
         rounds: visits of each network, at least 1; of fewer than 2 no interval is known.
         progress: called with (visits made, visits in all) after each; further rounds add to
             the latter.
+        cache: of earlier measurings, which takes up each round of this one.
 
     Returns:
         In the order of the requests, the costs, or one line that says why there are none.
@@ -50,48 +61,148 @@ def measure_all(
     """
     if rounds < 1:
         raise ValueError(f"rounds must be at least 1, not {rounds}")
-    processes = min(rounds, max(map(_processes, requests), default=1))
-    with visitors(processes) as (by, ready):
-        return _measured(requests, rounds, progress, by, ready)
+    return _Measuring(requests, rounds, progress, cache).costs()
 
 
-def _measured(
-    requests: Sequence[CostRequest],
-    rounds: int,
-    progress: Progress | None,
-    by: Sequence[Visit],
-    ready: Callable[[], None],
-) -> list[Costs | str]:
-    """As `measure_all`; ``ready`` returns when all that ``by`` visits with is there."""
-    groups = {request.timed: request for request in requests}
-    visits = _Visits(len(requests) + rounds * len(groups), progress)
-    trainings = [visits.made(_training(request)) for request in requests]
-    pairs = list(zip(requests, trainings, strict=True))
-    fit = {request.timed for request, step in pairs if isinstance(step, int)}
-    found = {key: _accounted(request) for key, request in groups.items() if key in fit}
-    ready()  # what still starts would be in the figures
-    begun = time.monotonic()
-    for turn in range(rounds):
-        gpus = _look_at_gpus(requests)
-        for key, request in groups.items():
-            if key in fit:
-                found[key] = _visited(found[key], _share(request, turn, rounds), gpus, by)
-            visits.made(key)
-    taken = time.monotonic() - begun
-    ends = {key: begun + taken + _limit(groups[key], taken) for key in found}
-    while wide := [key for key in found if _is_wide(found[key]) and time.monotonic() < ends[key]]:
-        visits.add(len(wide))
-        gpus = _look_at_gpus(requests)
-        for key in wide:
-            if time.monotonic() >= ends[key]:
-                visits.add(-1)
-                continue
-            found[key] = _visited(found[key], _share(groups[key], 0, rounds), gpus, by)
-            visits.made(key)
-    return [
-        step if isinstance(step, str) else _costs(found[request.timed], request, step)
-        for request, step in pairs
-    ]
+class _Measuring:
+    """A call of `measure_all`."""
+
+    def __init__(
+        self,
+        requests: Sequence[CostRequest],
+        rounds: int,
+        progress: Progress | None,
+        cache: Cache | None,
+    ) -> None:
+        self._requests = requests
+        self._rounds = rounds
+        self._groups = {request.timed: request for request in requests}
+        self._shelf = Shelf(cache, _places(self._groups) if cache is not None else {})
+        self._visits = _Visits(len(requests) + rounds * len(self._groups), progress)
+        self._steps = [self._visits.made(_training(request, self._shelf)) for request in requests]
+        pairs = zip(requests, self._steps, strict=True)
+        fit = {request.timed for request, step in pairs if isinstance(step, int)}
+        self._found = {
+            key: _accounted(request, self._shelf.known(key))
+            for key, request in self._groups.items()
+            if key in fit
+        }
+
+    def costs(self) -> list[Costs | str]:
+        """What the rounds come to, when those that are missing have been made."""
+        due = [key for key in self._found if self._rounds_due(key)]
+        if due or any(_limit(self._groups[key], 0.0) for key in self._wide()):
+            most = max(_processes(self._groups[key]) for key in self._found)
+            lacking = sum(map(self._rounds_due, due))
+            self._visits.add(lacking - self._rounds * len(self._groups))
+            with visitors(min(self._rounds, most)) as (by, ready):
+                ready()  # what still starts would be in the figures
+                begun = time.monotonic()
+                self._time(due, by)
+                self._make_sure(time.monotonic() - begun if due else 0.0, by)
+        return [
+            step if isinstance(step, str) else _costs(self._found[request.timed], request, step)
+            for request, step in zip(self._requests, self._steps, strict=True)
+        ]
+
+    def _rounds_due(self, key: str) -> int:
+        """Rounds that a network lacks; one that cannot be measured lacks none."""
+        found = self._found[key]
+        if isinstance(found, str):
+            return 0
+        # Fewer passes than rounds: the last rounds have none.
+        return max(0, min(self._rounds, max(1, found.request.measure.repeats)) - found.timed)
+
+    def _wide(self) -> list[str]:
+        """Networks whose latency is not as sure as was asked."""
+        return [key for key, found in self._found.items() if _is_wide(found)]
+
+    def _time(self, due: Sequence[str], by: Sequence[Visit]) -> None:
+        """The rounds that are due; and all of everything, where an anchor has moved."""
+        anchors = self._anchors(due)
+        self._visits.add(self._rounds * len(anchors))
+        for turn in range(self._rounds):
+            gpus = _look_at_gpus(self._requests)
+            for key in due:
+                found = self._found[key]
+                if isinstance(found, str):
+                    self._visits.add(-1)
+                elif found.timed <= turn and self._rounds_due(key):
+                    self._visit(key, turn, gpus, by)
+            for key, anchor in anchors.items():
+                share = _share(self._groups[key], turn, self._rounds)
+                anchors[key] = self._visits.made(_visited(anchor, share, gpus, by))
+        if any(_has_moved(self._found[key], anchor) for key, anchor in anchors.items()):
+            self._shelf.begin_anew()
+            measured = [key for key, found in self._found.items() if not isinstance(found, str)]
+            self._found |= {key: _anew(self._found[key]) for key in measured}
+            self._visits.add(self._rounds * len(measured))
+            self._time(measured, by)
+
+    def _anchors(self, due: Sequence[str]) -> dict[str, Measurement | str]:
+        """Three of those that lack nothing, from fast to slow, with their rounds still to come."""
+        whole = {
+            found.latency_ms: key
+            for key, found in self._found.items()
+            if key not in due and isinstance(found, Measurement)
+        }
+        if not due or not whole:
+            return {}
+        order = [whole[latency] for latency in sorted(whole)]
+        return {
+            key: _anew(self._found[key]) for key in (order[0], order[len(order) // 2], order[-1])
+        }
+
+    def _make_sure(self, taken: float, by: Sequence[Visit]) -> None:
+        """Further rounds of what is not as sure as asked; the first ones took so many seconds."""
+        now = time.monotonic()
+        ends = {key: now + _limit(self._groups[key], taken) for key in self._found}
+        while wide := [key for key in self._wide() if time.monotonic() < ends[key]]:
+            self._visits.add(len(wide))
+            gpus = _look_at_gpus(self._requests)
+            for key in wide:
+                if time.monotonic() >= ends[key]:
+                    self._visits.add(-1)
+                else:
+                    self._visit(key, 0, gpus, by)
+
+    def _visit(
+        self, key: str, turn: int, gpus: Mapping[str | None, Load], by: Sequence[Visit]
+    ) -> None:
+        """A round of a network, kept."""
+        before = self._found[key]
+        share = _share(self._groups[key], turn, self._rounds)
+        load = before.load if isinstance(before, Measurement) else Load()
+        made = before.timed if isinstance(before, Measurement) else 0
+        found = self._found[key] = self._visits.made(_visited(before, share, gpus, by))
+        if isinstance(found, Measurement) and found.timed > made:
+            self._shelf.keep(key, found.known, found.load - load)
+
+
+def _places(groups: Mapping[str, CostRequest]) -> dict[str, str]:
+    """Where a cache keeps each network, by the keys of the groups; nowhere without a device."""
+    found = {}
+    for key, request in groups.items():
+        try:
+            found[key] = request.timed_on(resolve_device(request.measure.device))
+        except (ValueError, UserError):  # its measuring will say so
+            continue
+    return found
+
+
+def _anew(found: Measurement | str) -> Measurement | str:
+    """A network that was measured, before its first round."""
+    if isinstance(found, str):
+        return found
+    return Measurement(found.request, Known(found.account, form=found.form))
+
+
+def _has_moved(before: Measurement | str, now: Measurement | str) -> bool:
+    """Whether a latency lies outside the interval that was found of it."""
+    if isinstance(before, str) or isinstance(now, str):
+        return True
+    apart = abs(math.log(now.latency_ms / before.latency_ms))
+    return apart > math.log1p(before.half_width)
 
 
 def _processes(request: CostRequest) -> int:
@@ -143,10 +254,12 @@ class _Visits:
         return found
 
 
-def _accounted(request: CostRequest) -> Measurement | str:
-    """A network before its first round, or why it cannot be measured."""
+def _accounted(request: CostRequest, known: Known | None) -> Measurement | str:
+    """A network with what is known of it, or why it cannot be measured."""
     try:
-        return Measurement(request)
+        found = Measurement(request, known)
+        found.processes = _processes(request)
+        return found
     except Exception as error:  # whatever it is, the others go on
         return _reason(error)
 
@@ -160,7 +273,7 @@ def _visited(
     """What is known of a network after a further round, or why it cannot be measured."""
     if isinstance(measurement, str):
         return measurement
-    request, made = measurement.request, len(measurement.timings)
+    request, made = measurement.request, measurement.timed
     measurement.processes = min(len(by), _processes(request))
     try:
         measurement.load += gpus.get(request.measure.device, Load())
@@ -173,10 +286,10 @@ def _visited(
     return measurement
 
 
-def _training(request: CostRequest) -> int | str:
+def _training(request: CostRequest, shelf: Shelf) -> int | str:
     """Bytes of a training step, or why there are none."""
     try:
-        return training_bytes(request)
+        return training_bytes(request, shelf.step)
     except Exception as error:  # whatever it is, the others go on
         return _reason(error)
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from resnest_search.files import write_atomically
+from resnest_search.files import cache_folder, write_atomically
 
 __all__ = ["recall", "remember"]
 
@@ -30,5 +29,4 @@ def remember(kind: str, key: tuple[str, ...], value: Any) -> None:
 
 def _path(kind: str, key: tuple[str, ...]) -> Path:
     name = hashlib.sha256("\0".join(key).encode(errors="surrogateescape")).hexdigest()[:32]
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(base) / "resnest-search" / kind / f"{name}.json"
+    return cache_folder() / kind / f"{name}.json"

@@ -6,14 +6,19 @@ measuring is killed for its memory takes nobody with it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import logging
 import math
 import multiprocessing
 import signal
+import sqlite3
+import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnest_search.configuration.checks import (
@@ -34,6 +39,7 @@ from resnest_search.configuration.schema import (
 from resnest_search.data.resolve import train_count
 from resnest_search.errors import UserError
 from resnest_search.execution.resources import this_machine
+from resnest_search.files import cache_folder
 from resnest_search.space import Candidate, Space, configured
 from resnest_search.study.costing import Costing
 from resnest_search.variant import Variant
@@ -42,6 +48,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
     from resnest_search.cost import CostRequest, Costs
+    from resnest_search.cost.cache import Cache
     from resnest_search.execution.resources import Allotment
 
 __all__ = [
@@ -108,14 +115,38 @@ def locally(
 ) -> list[Costs | str]:
     """Measure on this machine; where the process dies, one by one to find out on which network.
 
+    Alone among the measurings of this user's on the machine, of which a second one waits.
+
     Args:
-        requests: what to measure.
+        requests: what to measure, all with one ``measure.cache``.
         progress: told (visits made, visits in all) as it goes.
     """
+    cache = requests[0].measure.cache if requests else "none"
     try:
-        return _in_process(requests, progress)
+        with alone():
+            return _in_process(requests, progress, cache)
     except EOFError:
         return _one_by_one(requests, _alone)
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Hold the lock that a measuring of this user's has on the machine, once it is free."""
+    try:
+        folder = cache_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "measuring.lock").open("w")
+    except OSError:  # a home that cannot be written: nobody else of it measures with a lock
+        yield
+        return
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            line = "another sweep is measuring on this machine: waiting until it is done"
+            print(f"resnest-search: {line}", file=sys.stderr, flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield  # whoever holds it has it until the file is closed, or the process has died
 
 
 def _one_by_one(
@@ -254,17 +285,20 @@ def _costing(result: Costs | str) -> Costing:
         "busy_percent": result.busy_percent,
         "versions": result.versions,
         "train_mode": result.train_mode,
+        "measured": result.begun,
     }
     if result.form:
         details["form"] = result.form
     return Costing(result.values, result.device, result.mode, details=details)
 
 
-def _in_process(requests: Sequence[CostRequest], progress: Progress) -> list[Costs | str]:
+def _in_process(
+    requests: Sequence[CostRequest], progress: Progress, cache: str = "none"
+) -> list[Costs | str]:
     """Measure in a new process, which does not outlive the call; EOFError where it dies."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_measure_and_send, args=(list(requests), sender))
+    process = context.Process(target=_measure_and_send, args=(list(requests), sender, cache))
     process.start()
     sender.close()  # so that the other end's death is the end of the pipe
     try:
@@ -290,14 +324,14 @@ def _alone(request: CostRequest) -> Costs | str:
         return "out of memory: the measuring process was killed"
 
 
-def _measure_and_send(requests: list[CostRequest], sender: Connection) -> None:
+def _measure_and_send(requests: list[CostRequest], sender: Connection, cache: str) -> None:
     # Ctrl-C reaches the whole foreground group, a scheduler's signals the whole job; the driver
     # alone answers them.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     _quiet()
     try:
-        found = _measure_all(requests, lambda done, total: sender.send((done, total)))
+        found = _measure_all(requests, lambda done, total: sender.send((done, total)), cache)
     except EOFError:  # a process of its own died: so does this one, and its end is heard
         return
     sender.send(found)
@@ -310,8 +344,27 @@ def _quiet() -> None:
 
 
 def _measure_all(
-    requests: list[CostRequest], progress: Progress | None = None
+    requests: list[CostRequest], progress: Progress | None = None, cache: str = "none"
 ) -> list[Costs | str]:
     from resnest_search.cost import measure_all
 
-    return measure_all(requests, progress=progress)
+    return measure_all(requests, progress=progress, cache=_cache(cache))
+
+
+def _cache(word: str) -> Cache | None:
+    """The cache that ``measure.cache`` names; a line where it cannot be used."""
+    if word == "none":
+        return None
+    from resnest_search.cost.cache import Cache
+
+    folder = cache_folder() if word == "auto" else Path(word)
+    try:
+        return Cache(folder / "costs.db")
+    except (OSError, sqlite3.Error) as error:
+        print(
+            f"resnest-search: measure.cache={word}: {folder} cannot be used ({error}): "
+            "all is measured anew",
+            file=sys.stderr,
+            flush=True,
+        )
+        return None

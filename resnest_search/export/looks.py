@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from resnest_search.study.record import TrialRecord
-from resnest_search.study.study import SweepStudy, now
+from resnest_search.study.study import SweepStudy
+from resnest_search.words import now
 
 __all__ = ["Look", "take_look"]
 

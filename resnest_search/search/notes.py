@@ -15,7 +15,8 @@ from resnest_search.configuration.schema import SweepConfig
 from resnest_search.search.strategy import Strategy
 from resnest_search.space import Space
 from resnest_search.study.costing import Costing
-from resnest_search.study.study import SweepStudy, now
+from resnest_search.study.study import SweepStudy
+from resnest_search.words import now
 
 __all__ = ["note_bounds", "note_end", "note_start", "note_sweep"]
 

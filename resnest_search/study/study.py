@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -34,7 +33,6 @@ __all__ = [
     "decision_on",
     "directions_of",
     "last_event",
-    "now",
     "paused_because",
     "reported_of",
 ]
@@ -287,8 +285,3 @@ def last_event(trial: FrozenTrial) -> float:
     if "diverged" in facts:
         times.append(facts["diverged"]["at"])
     return max(times, default=0.0)
-
-
-def now() -> str:
-    """This moment, ISO 8601, UTC."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -72,43 +72,6 @@ def test_the_modes_own_image_size_counts():
     assert small.values["train_memory_mib"] == large.values["train_memory_mib"]
 
 
-CHANGES = [
-    {"variant": "1s1x64d"},
-    {"channels": 1},
-    {"classes": 11},
-    {"image_size": 16},
-    {"train_batch": 8},
-    {"train_precision": "bf16"},
-    {"train_channels_last": True},
-    *(
-        {"mode": dataclasses.replace(QUICK, **change)}
-        for change in (
-            {"batch": 2},
-            {"image_size": 16},
-            {"precision": "bf16"},
-            {"channels_last": True},
-            {"compile": True},
-            {"warmup": 2},
-            {"repeats": 7},
-            {"threads": 2},
-        )
-    ),
-]
-
-
-def test_the_key_knows_everything_that_matters():
-    keys = {request(**change).key() for change in [{}, *CHANGES]}
-    assert len(keys) == len(CHANGES) + 1
-    assert request().key() == request().key() == request().key(device_name(torch.device("cpu")))
-    assert request().key("another device") not in keys
-
-
-def test_the_key_knows_nothing_else():
-    named = dataclasses.replace(QUICK, name="another")
-    explicit = dataclasses.replace(QUICK, image_size=8)
-    assert request().key() == request(mode=named).key() == request(mode=explicit).key()
-
-
 @pytest.mark.parametrize(
     ("change", "named"),
     [
@@ -169,7 +132,8 @@ def test_one_failure_leaves_the_others():
     assert first.passes == last.passes == 6
     assert impossible.startswith("variant 3s1x64d is impossible")
     assert large.startswith("out of memory")
-    assert calls == [(i, 4 + 8) for i in range(1, 13)]
+    # Two are never timed, which is known when the steps are.
+    assert calls == [(i, 4 + 8) for i in range(1, 5)] + [(i, 4 + 4) for i in range(5, 9)]
 
 
 @pytest.mark.parametrize(("repeats", "rounds"), [(1, 3), (5, 3), (6, 1)])

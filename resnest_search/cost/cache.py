@@ -1,0 +1,192 @@
+"""What this machine has measured before, kept for the sweeps to come; losing it costs time alone.
+
+A *measuring* is a set of networks that were timed in turns, so that a drift of the clock is in all
+of them alike. Every round is kept as soon as it is over: a measuring that was killed goes on where
+it stood. What is looked up is the network, the mode, the device, and the versions that decide how
+fast it is; of a training step its batch and precision, too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from resnest_search.cost.account import Account
+from resnest_search.cost.busy import TROUBLE_PERCENT, Load
+from resnest_search.cost.latency import Timing
+
+__all__ = ["Cache", "Known", "Shelf"]
+
+_TABLES = """
+create table if not exists networks (
+    measuring integer, key text, begun text, account text, form text, primary key (measuring, key)
+);
+create table if not exists rounds (
+    measuring integer, key text, number integer, timing text, load text,
+    primary key (measuring, key, number)
+);
+create table if not exists steps (key text primary key, bytes integer);
+"""
+_PATIENCE_S = 30.0  # for another process that writes
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a network's costs so far.
+
+    Attributes:
+        account: of its tensors; on a GPU with the allocator's figure.
+        begun: of its first round, ISO 8601, UTC.
+        timings: of its rounds, in their order.
+        load: of the device by others meanwhile.
+        form: what `models.fast` chose, as text.
+    """
+
+    account: Account
+    begun: str = ""
+    timings: tuple[Timing, ...] = ()
+    load: Load = dataclasses.field(default_factory=Load)
+    form: str = ""
+
+    @property
+    def is_of_a_busy_device(self) -> bool:
+        """Whether others kept the device so busy that its latencies are not to be trusted."""
+        percent = self.load.percent
+        return percent is not None and percent > TROUBLE_PERCENT
+
+
+class Cache:
+    """A file of measurings; each call opens it, since they are few and far between.
+
+    Args:
+        file: of SQLite, in a folder that is made where it is not there.
+
+    Raises:
+        OSError: it can be neither read nor written.
+        sqlite3.Error: it is no such file.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with closing(self._open()) as database, database:
+            database.executescript(_TABLES)
+
+    def step(self, key: str, found: Callable[[], int]) -> int:
+        """Bytes of a training step, found once."""
+        with closing(self._open()) as database:
+            row = database.execute("select bytes from steps where key = ?", [key]).fetchone()
+        if row is not None:
+            return int(row[0])
+        value = found()
+        self._write("insert or replace into steps values (?, ?)", key, value)
+        return int(value)
+
+    def most(self, keys: Iterable[str]) -> int:
+        """The measuring that has most of these networks, of several the last; a new one if none."""
+        wanted = set(keys)
+        with closing(self._open()) as database:
+            rows = database.execute("select measuring, key from networks").fetchall()
+        counts: Counter[int] = Counter(measuring for measuring, key in rows if key in wanted)
+        if not counts:
+            return self.new()
+        return max(counts, key=lambda measuring: (counts[measuring], measuring))
+
+    def new(self) -> int:
+        """A measuring that nothing belongs to yet."""
+        with closing(self._open()) as database:
+            (last,) = database.execute("select max(measuring) from networks").fetchone()
+        return (last or 0) + 1
+
+    def known(self, measuring: int, key: str) -> Known | None:
+        """What a measuring has of a network."""
+        of = [measuring, key]
+        with closing(self._open()) as database:
+            network = database.execute(
+                "select begun, account, form from networks where measuring = ? and key = ?", of
+            ).fetchone()
+            rounds = database.execute(
+                "select timing, load from rounds where measuring = ? and key = ? order by number",
+                of,
+            ).fetchall()
+        if network is None:
+            return None
+        begun, account, form = network
+        timings = [json.loads(timing) for timing, _ in rounds]
+        load = sum((Load(*json.loads(load)) for _, load in rounds), Load())
+        return Known(
+            account=Account(**json.loads(account)),
+            begun=begun,
+            timings=tuple(Timing(tuple(t["samples_ms"]), t["batch"]) for t in timings),
+            load=load,
+            form=form,
+        )
+
+    def keep(self, measuring: int, key: str, known: Known, load: Load) -> None:
+        """A network's last round, with the load meanwhile; with the first one, the network."""
+        number = len(known.timings) - 1
+        if not number:
+            account = json.dumps(dataclasses.asdict(known.account))
+            network = (measuring, key, known.begun, account, known.form)
+            self._write("insert or replace into networks values (?, ?, ?, ?, ?)", *network)
+        timing = json.dumps(dataclasses.asdict(known.timings[-1]))
+        shares = json.dumps([load.busy_s, load.offered_s])
+        row = (measuring, key, number, timing, shares)
+        self._write("insert or replace into rounds values (?, ?, ?, ?, ?)", *row)
+
+    def forget(self, measuring: int, key: str) -> None:
+        """Drop what a measuring has of a network."""
+        for table in ("networks", "rounds"):
+            self._write(f"delete from {table} where measuring = ? and key = ?", measuring, key)
+
+    def _open(self) -> sqlite3.Connection:
+        return sqlite3.connect(self._file, timeout=_PATIENCE_S)
+
+    def _write(self, statement: str, *values: object) -> None:
+        with closing(self._open()) as database, database:
+            database.execute(statement, values)
+
+
+class Shelf:
+    """The part of a cache that one call of `measure_all` reads and fills.
+
+    Args:
+        cache: None for none.
+        keys: of the networks in it, by those of the call; what has none is never kept.
+    """
+
+    def __init__(self, cache: Cache | None, keys: dict[str, str]) -> None:
+        self._cache = cache
+        self._keys = keys if cache is not None else {}
+        self._measuring = cache.most(keys.values()) if cache is not None else 0
+
+    @property
+    def step(self) -> Callable[[str, Callable[[], int]], int] | None:
+        """Looks bytes of a training step up, or finds them; None without a cache."""
+        return None if self._cache is None else self._cache.step
+
+    def known(self, key: str) -> Known | None:
+        """What is known of a network; nothing of what was timed on a busy device."""
+        if self._cache is None or key not in self._keys:
+            return None
+        known = self._cache.known(self._measuring, self._keys[key])
+        if known is not None and known.is_of_a_busy_device:
+            self._cache.forget(self._measuring, self._keys[key])
+            return None
+        return known
+
+    def keep(self, key: str, known: Known, load: Load) -> None:
+        """A network's last round, with the load of the device meanwhile."""
+        if self._cache is not None and key in self._keys:
+            self._cache.keep(self._measuring, self._keys[key], known, load)
+
+    def begin_anew(self) -> None:
+        """Leave what is there to earlier measurings."""
+        if self._cache is not None:
+            self._measuring = self._cache.new()
