@@ -14,12 +14,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnest_search import __version__, stopping
 from resnest_search.configuration.compose import COMMANDS, run_command, to_record
 from resnest_search.configuration.schema import (
+    ElsewhereConfig,
     ExportConfig,
     ListCommandConfig,
     MethodConfig,
@@ -27,6 +29,7 @@ from resnest_search.configuration.schema import (
     ReportConfig,
     ResumeConfig,
     SearchConfig,
+    SpaceProfileConfig,
     SweepConfig,
     TrainCommandConfig,
 )
@@ -34,10 +37,13 @@ from resnest_search.errors import UserError
 from resnest_search.execution.scratch import settle
 from resnest_search.redact import without_password
 from resnest_search.words import command as typed
+from resnest_search.words import now
 
 if TYPE_CHECKING:
     from resnest_search.execution.sweep import SweepRun
     from resnest_search.report.runs import RunLine
+    from resnest_search.space import Space
+    from resnest_search.study.costing import Costing
     from resnest_search.study.record import Sweep
 
 __all__ = ["main"]
@@ -49,6 +55,7 @@ usage: python -m resnest_search [command] key=value ...
   resume run=DIR    carry on an interrupted sweep, or one with larger bounds
   train variant=V   train one variant, such as 2s2x40d, to its full length
   profile variant=V measure what a variant costs, without training
+  profile sweep=NAME  measure what all networks of a sweep cost
   report run=DIR    draw the tables and the page of a run again
   export run=DIR    write a variant of a run as a model that needs torch alone
   list runs=DIR     the runs below a folder, and how they stand
@@ -131,6 +138,8 @@ def _printable(text: str) -> str:
 
 def _command(words: list[str]) -> tuple[str, list[str]]:
     first = words[0]
+    if first == "profile" and any(word.startswith("sweep=") for word in words):
+        return "profile_sweep", words[1:]
     if first in COMMANDS:
         return first, words[1:]
     if "=" in first or first.startswith(("-", "~", "+")):
@@ -159,8 +168,8 @@ def sweep(config: SweepConfig) -> None:
 
         print("\n".join(bill(config, space)))
         return
-    from resnest_search.execution.sweep import create, kept, measured, table_costs
-    from resnest_search.report.live import measuring, reading
+    from resnest_search.execution.sweep import create, kept, table_costs
+    from resnest_search.report.live import reading
 
     begun = time.monotonic()
     images = None
@@ -171,13 +180,31 @@ def sweep(config: SweepConfig) -> None:
             config, images = find_images(config, space, progress)
         for line in (*images.doubts, *made_for_digits(config)):
             print(f"resnest-search: {line}", file=sys.stderr)
-        with measuring(space.timed) as progress:
-            costings = measured(config, space, progress)
+        costings = _costings(config, space)
     folder = new_folder(config.run, config.sweep)
     with locked(folder), kept(folder):
         spent_s = time.monotonic() - begun
         run = create(config, space, folder, costings, _command_line(), images, spent_s)
         _conduct(run, config.verbose)
+
+
+def _costings(config: SweepConfig, space: Space) -> dict[str, Costing]:
+    """What the networks of a sweep cost, with a line on where that is from."""
+    from resnest_search.execution.measuring import age_line
+    from resnest_search.execution.sweep import measured
+    from resnest_search.report.live import measuring
+
+    if config.measure.profile:
+        found = measured(config, space, lambda done, total: None)
+        one = next(iter(found.values()))
+        print(f"Costs are those of {config.measure.profile}: {one.device}: {one.mode}")
+        return found
+    begun = now()
+    with measuring(space.timed) as progress:
+        found = measured(config, space, progress)
+    if line := age_line(found, begun):
+        print(line)
+    return found
 
 
 def resume(config: ResumeConfig) -> None:
@@ -244,6 +271,40 @@ def profile(config: ProfileConfig) -> None:
         print(line, file=sys.stderr)
 
 
+def profile_sweep(config: SpaceProfileConfig) -> None:
+    """Print what the networks of a sweep cost on this machine, and write it where asked."""
+    from rich.console import Console
+
+    from resnest_search.execution.measuring import (
+        age_line,
+        busy_warnings,
+        profiled,
+        width_warnings,
+    )
+    from resnest_search.execution.prepare import prepare_profile
+    from resnest_search.report.live import measuring
+    from resnest_search.report.profile import draw_profile, space_table
+
+    space = prepare_profile(config)
+    begun = now()
+    with measuring(space.timed, then="") as progress:
+        candidates = {candidate.name: candidate for candidate in space.networks}
+        found, failures = profiled(config, candidates, config.sweep, progress)
+    costings = {entry.name: entry.costing for entry in found.entries}
+    print(found.place)
+    Console().print(space_table(costings))
+    if line := age_line(costings, begun):
+        print(line)
+    if config.out:
+        out = Path(config.out)
+        found.write(out)
+        draw_profile(costings, found.place, out.with_suffix(".png"))
+        print(f"Written to {out} and {out.with_suffix('.png')}")
+    doubts = (*busy_warnings(costings), *width_warnings(costings, config.measure.half_width))
+    for line in (*failures, *doubts):
+        print(f"resnest-search: {line}", file=sys.stderr)
+
+
 def report(config: ReportConfig) -> None:
     """Write tables and page anew from the study."""
     from resnest_search.execution.folder import existing_folder, is_held
@@ -253,8 +314,34 @@ def report(config: ReportConfig) -> None:
     folder = existing_folder(config.run)
     study = SweepStudy.open(folder, config.storage)
     sweep = read_sweep(study, folder, at_work=is_held(folder))
-    _write_reports(sweep)
-    _print_closing(sweep)
+    there = _elsewhere(sweep, config.measure)
+    if there is None:
+        _write_reports(sweep)
+        _print_closing(sweep)
+        return
+    from resnest_search.study.transfer import changes
+
+    name, seen = there
+    place = folder / "elsewhere" / name
+    place.mkdir(parents=True, exist_ok=True)
+    _write_reports(seen, place)
+    _print_closing(seen, with_pointers=False)
+    print("\n".join(changes(sweep, seen)))
+    print(f"Tables and page: {place}")
+
+
+def _elsewhere(sweep: Sweep, mode: ElsewhereConfig) -> tuple[str, Sweep] | None:
+    """The sweep with the costs of another device or mode, and that one's name; None for neither.
+
+    Raises:
+        UserError: there are no such costs.
+    """
+    if not mode.name and not mode.profile:
+        return None
+    from resnest_search.execution.elsewhere import seen_from
+    from resnest_search.report.live import measuring
+
+    return seen_from(sweep, mode, partial(measuring, then=""))
 
 
 def export(config: ExportConfig) -> None:
@@ -269,6 +356,9 @@ def export(config: ExportConfig) -> None:
     sweep = read_sweep(study, folder)
     if sweep.replayed:
         raise UserError(f"run={folder}: replays a table, which has no weights; train it first")
+    if there := _elsewhere(sweep, config.measure):
+        name, sweep = there
+        print(f"Chosen by the costs of {name}.")
     from resnest_search.export import export_best
 
     exported = export_best(sweep, config.select, config.format, study)
@@ -368,26 +458,28 @@ def _finish(run: SweepRun, tracker: Any, begun: bool) -> None:
         sys.exit(1)
 
 
-def _write_reports(sweep: Sweep) -> None:
+def _write_reports(sweep: Sweep, place: Path | None = None) -> None:
+    """Into a place, else into the run's folder."""
     from resnest_search.report.html import write_report
     from resnest_search.report.table import front_csv, trials_csv
 
-    folder = Path(sweep.folder)
+    folder = place or Path(sweep.folder)
     trials_csv(sweep, folder / "trials.csv")
     front_csv(sweep, folder / "front.csv")
     write_report(sweep, folder / "report.html")
 
 
-def _print_closing(sweep: Sweep) -> None:
+def _print_closing(sweep: Sweep, with_pointers: bool = True) -> None:
     from resnest_search.report.table import print_closing
 
-    print_closing(sweep)
+    print_closing(sweep, with_pointers=with_pointers)
 
 
 _TASKS: dict[str, Callable[[Any], None]] = {
     "sweep": sweep,
     "train": train,
     "profile": profile,
+    "profile_sweep": profile_sweep,
     "resume": resume,
     "report": report,
     "export": export,

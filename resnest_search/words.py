@@ -13,7 +13,10 @@ import shlex
 
 __all__ = ["command", "counted", "now", "quoted"]
 
-_PATHS = ("run", "runs", "storage", "data.root", "trial.path", "model.pretrained")
+_PATHS = (
+    *("run", "runs", "storage", "out", "data.root", "trial.path", "model.pretrained"),
+    *("measure.cache", "measure.profile"),
+)
 _PATH_LISTS = ("search.warm_start",)
 _PROGRAM = "python -m resnest_search"
 

@@ -1,6 +1,9 @@
 """What holds for every test."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 import pytest
 from hypothesis import settings
@@ -14,6 +17,11 @@ settings.load_profile("project")
 # then keeps that one from its core: an epoch of 0.05 s takes 5 s. Read when torch is loaded, here
 # and in every process that a test starts.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+# What the tests measure is nobody else's, and what others measured is not the tests'.
+_CACHE = tempfile.mkdtemp(prefix="resnest-search-tests-")
+os.environ["XDG_CACHE_HOME"] = _CACHE
+atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 
 # Files that take a minute or more, most of them with whole sweeps: begun last, they would keep one
 # process waiting. `-m "not slow"` leaves them out.

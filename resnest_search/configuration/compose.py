@@ -30,7 +30,7 @@ from resnest_search.configuration.options import defaults, hidden, option_files,
 from resnest_search.configuration.overrides import SPACE, checked, first_line, unknown
 from resnest_search.errors import UserError
 
-__all__ = ["COMMANDS", "from_record", "run_command", "to_record"]
+__all__ = ["COMMANDS", "SCHEMAS", "from_record", "run_command", "to_record"]
 
 COMMANDS: dict[str, type[Any]] = {
     "sweep": schema.SweepConfig,
@@ -41,6 +41,7 @@ COMMANDS: dict[str, type[Any]] = {
     "export": schema.ExportConfig,
     "list": schema.ListCommandConfig,
 }
+SCHEMAS = COMMANDS | {"profile_sweep": schema.SpaceProfileConfig}  # of profile sweep=NAME
 _TYPES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 _HYDRA = (  # no log file and no output folder of Hydra's: a run's folder is the sweep's business
     *("hydra/job_logging=disabled", "hydra/hydra_logging=disabled", "hydra.output_subdir=null"),
@@ -67,7 +68,7 @@ def run_command(command: str, words: Sequence[str], task: Callable[[Any], None])
     if "--hydra-help" in flags:
         words = []
     elif "--shell-completion" not in flags:
-        words = checked(words, _names(COMMANDS[command]), groups, "--multirun" in flags)
+        words = checked(words, _names(SCHEMAS[command]), groups, "--multirun" in flags)
         if "sweep" in groups and not any(word.startswith("sweep=") for word in words):
             valid = ", ".join(groups["sweep"])
             raise UserError(f"sweep: none named; write sweep=NAME with one of {valid}")
@@ -78,7 +79,7 @@ def run_command(command: str, words: Sequence[str], task: Callable[[Any], None])
         for file, reason in broken.items():
             if f"'{file}'" in str(error):
                 raise reason from error
-        raise UserError(_one_line(error, words, _names(COMMANDS[command]))) from error
+        raise UserError(_one_line(error, words, _names(SCHEMAS[command]))) from error
     for config in _each_in_a_folder_of_its_own(composed):
         task(config)
 
@@ -136,7 +137,8 @@ def _register(
     store = ConfigStore.instance()
     for group in groups:  # what this process composed before may be there no more
         store.repo.pop(group.partition("/")[0], None)
-    store.store(name=f"{command}_schema", node=COMMANDS[command])
+    named = "sweep" if command == "profile_sweep" else command  # they share a file
+    store.store(name=f"{named}_schema", node=SCHEMAS[command])
     store.store(name=primary(command).stem, node=OmegaConf.load(primary(command)))
     broken: dict[str, UserError] = {}
     for group in groups:

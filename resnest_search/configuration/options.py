@@ -13,11 +13,12 @@ __all__ = ["defaults", "hidden", "option_files", "primary", "question"]
 
 def primary(command: str) -> Path:
     """The file that a command's configuration begins with."""
-    return shipped_folder("conf") / f"{'config' if command == 'sweep' else command}.yaml"
+    of_a_sweep = command in ("sweep", "profile_sweep")
+    return shipped_folder("conf") / f"{'config' if of_a_sweep else command}.yaml"
 
 
-def defaults(command: str) -> dict[str, str]:
-    """The groups that a command selects from, in its order, with the option of each."""
+def defaults(command: str) -> dict[str, str | None]:
+    """The groups that a command selects from, in its order, with the option of each or None."""
     entries = yaml.safe_load(primary(command).read_text())["defaults"]
     return {key: one for entry in entries if isinstance(entry, dict) for key, one in entry.items()}
 

@@ -11,7 +11,7 @@ import typing
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from resnest_search.configuration.compose import COMMANDS, run_command
+from resnest_search.configuration.compose import SCHEMAS, run_command
 from resnest_search.configuration.flags import FLAGS, short
 from resnest_search.configuration.options import defaults, option_files, question
 from resnest_search.configuration.schema import Key, keys, sections
@@ -42,13 +42,13 @@ def help_text(command: str, words: Sequence[str]) -> str:
     Raises:
         UserError: the words compose nothing.
     """
-    config, text = _config(command, words), COMMANDS[command].__doc__ or ""
-    lines = [f"usage: python -m resnest_search {command} [flags] key=value ...", "", text]
+    config, text = _config(command, words), SCHEMAS[command].__doc__ or ""
+    lines = [f"usage: python -m resnest_search {_typed(command)} [flags] key=value ...", "", text]
     if groups := defaults(command):
         lines += ["", "Groups, group=NAME chooses a file:"]
         lines += [f"  {group}: {', '.join(sorted(option_files(group)))}" for group in groups]
     lines += ["", "Keys, with their values here:"]
-    for title, prefix, found in _parts(COMMANDS[command]):
+    for title, prefix, found in _parts(SCHEMAS[command]):
         lines += ["", f"{prefix.rstrip('.')}: {title}"] if prefix else []
         for key in found:
             lines.append(f"  {key.name}={_shown(_value(config, key.name))}")
@@ -71,9 +71,9 @@ def page() -> str:
             first = question(group, option)
             lines.append(f"| `{group}={option}` | {_cell(first)} |")
     told: set[str] = set()
-    for command, kind in COMMANDS.items():
+    for command, kind in SCHEMAS.items():
         config, elsewhere = _config(command, ()), []
-        lines += ["", f"## {command}\n", kind.__doc__ or ""]
+        lines += ["", f"## {_typed(command)}\n", kind.__doc__ or ""]
         for title, prefix, found in _parts(kind):
             if prefix in told:
                 elsewhere.append(f"`{prefix}*`")
@@ -88,8 +88,10 @@ def page() -> str:
                     f"| `{key.name}` | `{default}` | {_cell(_valid(key))} | {_cell(key.help)} |"
                 )
         if elsewhere:
-            begins = " ".join(f"`{group}={option}`" for group, option in defaults(command).items())
-            lines.append(f"\nAnd {', '.join(elsewhere)} as above, beginning with {begins}.")
+            chosen = {group: option for group, option in defaults(command).items() if option}
+            begins = " ".join(f"`{group}={option}`" for group, option in chosen.items())
+            begun = f", beginning with {begins}" if begins else ""
+            lines.append(f"\nAnd {', '.join(elsewhere)} as above{begun}.")
     lines += ["", "## Flags\n", "| flag | what |", "| --- | --- |"]
     for name, flag in FLAGS.items():
         words = " ".join(f"`{word}`" for word in (short(name), name) if word)
@@ -98,9 +100,14 @@ def page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _typed(command: str) -> str:
+    """How a command is typed."""
+    return "profile sweep=NAME" if command == "profile_sweep" else command
+
+
 def _config(command: str, words: Sequence[str]) -> Any:
     """The command's configuration; with the first sweep where none is named."""
-    if command == "sweep" and not any(word.startswith("sweep=") for word in words):
+    if "sweep" in defaults(command) and not any(word.startswith("sweep=") for word in words):
         words = [*words, "sweep=radix_card"]
     found: list[Any] = []
     run_command(command, words, found.append)

@@ -285,6 +285,11 @@ class MeasureConfig:
     device: str | None = _key(
         None, "Where; null: cuda where a trial has a GPU, else cpu.", _one_of("cpu", "cuda")
     )
+    profile: str | None = _key(
+        None,
+        "Costs as they were measured elsewhere, in place of measuring.",
+        "a file that profile sweep=NAME out=FILE wrote; null: measured here",
+    )
 
 
 @dataclass
@@ -475,6 +480,22 @@ class ProfileConfig:
 
 
 @dataclass
+class SpaceProfileConfig(SweepConfig):
+    """The profile command of a sweep: costs of all its networks, without training."""
+
+    out: str | None = _key(
+        None, "Where the profile is written, for other machines.", "a file of JSON; null: nowhere"
+    )
+
+
+@dataclass
+class ElsewhereConfig(MeasureConfig):
+    """Another mode or device than the run's own."""
+
+    name: str = _key("", "What the mode is called; empty: as the run was measured.")
+
+
+@dataclass
 class ResumeConfig:
     """The resume command: the run's own configuration, with larger bounds where given."""
 
@@ -495,6 +516,7 @@ class ReportConfig:
     """The report command."""
 
     run: str | None = _run()
+    measure: ElsewhereConfig = field(default_factory=ElsewhereConfig)
     storage: str | None = _storage()
     verbose: bool = _verbose()
 
@@ -512,6 +534,7 @@ class ExportConfig:
     format: list[str] = _key(
         ["source"], "What is written; source always is.", "source, torch_export, onnx, timm"
     )
+    measure: ElsewhereConfig = field(default_factory=ElsewhereConfig)
     storage: str | None = _storage()
     verbose: bool = _verbose()
 

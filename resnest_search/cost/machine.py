@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import torch
 
+from resnest_search import __version__
 from resnest_search.configuration.schema import MeasureConfig
 from resnest_search.cost.account import MIB
 from resnest_search.cost.busy import cpus_of_process
@@ -85,7 +86,7 @@ def versions(device: torch.device, mode: MeasureConfig | None = None) -> dict[st
 def machine(device: torch.device, mode: MeasureConfig | None = None) -> dict[str, str]:
     """What costs depend on besides the network and its mode: host, device, CPUs and `versions`."""
     cpus = {"cpus": str(len(cpus_of_process()))} if device.type == "cpu" else {}
-    here = {"host": platform.node(), "device": device_name(device)}
+    here = {"host": platform.node(), "device": device_name(device), "resnest-search": __version__}
     return {**here, **cpus, **versions(device, mode)}
 
 

@@ -52,7 +52,7 @@ Visit = Callable[["CostRequest", Made | None, int], tuple[Timing, Load]]
 
 # Parts of a network that do nothing in a forward pass in eval mode.
 _OF_TRAINING = ("dropout", "dropblock", "zero_init_last_gamma")
-_NAMES = ("name", "image_size", "cache")  # of a mode; the size of its images is told apart
+_NAMES = ("name", "image_size", "cache", "profile")  # the size of images is told apart
 _NOT_OF_A_PASS = ("device", "half_width", "time_limit_s")  # a machine's device has its own name
 _NOT_OF_A_STEP = ("measure", "model", "gpu_share")
 
@@ -104,11 +104,21 @@ class CostRequest:
         facts = self._timed_facts(without=(*_NAMES, *_NOT_OF_A_PASS))
         return _digest(facts | {"on": machine(device, self.measure)})
 
+    @property
+    def structure(self) -> str:
+        """Identity of the network and of the size that it is timed at, on any device."""
+        facts = self._timed_facts(without=tuple(vars(self.measure)))
+        return _digest(facts | {"shape": self.inference_shape[1:]})
+
+    @property
+    def step(self) -> str:
+        """Identity of the training step, on any device."""
+        facts = {k: v for k, v in vars(self).items() if k not in _NOT_OF_A_STEP}
+        return _digest(facts | {"model": network_arguments(self.model)})
+
     def step_on(self, device: torch.device) -> str:
         """Identity of the training step on this machine, for a cache: 16 hexadecimal digits."""
-        facts = {k: v for k, v in vars(self).items() if k not in _NOT_OF_A_STEP}
-        facts |= {"model": network_arguments(self.model), "on": machine(device)}
-        return _digest(facts)
+        return _digest({"step": self.step, "on": machine(device)})
 
     def _timed_facts(self, without: Sequence[str]) -> dict[str, Any]:
         model = network_arguments(self.model)

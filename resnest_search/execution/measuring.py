@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import fcntl
 import logging
 import math
@@ -16,7 +17,7 @@ import signal
 import sqlite3
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,11 +39,13 @@ from resnest_search.configuration.schema import (
 )
 from resnest_search.data.resolve import train_count
 from resnest_search.errors import UserError
+from resnest_search.execution.profiles import Entry, Profile
 from resnest_search.execution.resources import this_machine
 from resnest_search.files import cache_folder
 from resnest_search.space import Candidate, Space, configured
 from resnest_search.study.costing import Costing
 from resnest_search.variant import Variant
+from resnest_search.words import counted
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -54,15 +57,21 @@ if TYPE_CHECKING:
 __all__ = [
     "Measure",
     "Progress",
+    "age_line",
     "busy_warnings",
+    "costs_of",
     "locally",
     "measure_space",
     "profile_variant",
+    "profiled",
     "remotely",
+    "space_by_profile",
     "width_warnings",
 ]
 
 _GRACE_S = 10.0
+_SHOWN = 3  # networks that a message names
+_AGES = (("day", 86_400), ("hour", 3_600), ("minute", 60))
 
 # What measures: requests in, for each its costs or the reason why there are none.
 Measure = Callable[[Sequence["CostRequest"]], "list[Costs | str]"]
@@ -80,13 +89,90 @@ def measure_space(
     device = {"gpu": "cuda", "cpu": "cpu"}[allotment.accelerator]
     mode = dataclasses.replace(config.measure, device=config.measure.device or device)
     images = train_count(config.data)
-    found = measure(
-        [_request(config, candidate, mode, images, allotment) for candidate in space.networks]
-    )
-    return {
-        candidate.network: _costing(result)
-        for candidate, result in zip(space.networks, found, strict=True)
+    asked = {
+        candidate.network: dataclasses.replace(
+            request_of(config, candidate, mode, images, allotment.workers),
+            gpu_share=allotment.gpus_per_worker or 1.0,
+        )
+        for candidate in space.networks
     }
+    found = measure(list(asked.values()))
+    return {network: _costing(one) for network, one in zip(asked, found, strict=True)}
+
+
+def profiled(
+    config: SweepConfig, candidates: Mapping[str, Candidate], name: str, progress: Progress
+) -> tuple[Profile, list[str]]:
+    """What candidates' networks cost on this machine, whatever trains them.
+
+    Args:
+        config: that they belong to.
+        candidates: by what they are called.
+        name: of the profile.
+        progress: told (visits made, visits in all) as it goes.
+
+    Returns:
+        The profile, and a line for each network that cannot be measured.
+
+    Raises:
+        UserError: the device has no such mode, or no network can be measured.
+    """
+    has_gpu = bool(this_machine().gpus)
+    check_measured_on(config.measure, has_gpu=has_gpu)
+    device = config.measure.device or ("cuda" if has_gpu else "cpu")
+    mode = dataclasses.replace(config.measure, device=device)
+    workers = config.resources.workers_per_trial or 1
+    images = _train_images(config.data)
+    asked = [request_of(config, c, mode, images, workers) for c in candidates.values()]
+    entries, failures = [], []
+    for called, request, found in zip(candidates, asked, locally(asked, progress), strict=True):
+        costing = _costing(found)
+        if costing.failure:
+            failures.append(f"{called}: {costing.failure}")
+        else:
+            entries.append(Entry(called, request.structure, request.step, costing))
+    if not entries:
+        raise UserError(failures[0] if failures else "no network to measure")
+    return Profile(name, mode, entries), failures
+
+
+def costs_of(
+    profile: Profile, config: SweepConfig, candidates: Iterable[Candidate]
+) -> dict[str, Costing | None]:
+    """What candidates' networks cost by a profile, by ``Candidate.network``; None: not in it."""
+    workers = config.resources.workers_per_trial or 1
+    images = _train_images(config.data)
+    return {
+        one.network: profile.costing(request_of(config, one, profile.measure, images, workers))
+        for one in candidates
+    }
+
+
+def space_by_profile(config: SweepConfig, space: Space) -> dict[str, Costing]:
+    """What each network of a space costs by the file that ``measure.profile`` names.
+
+    Raises:
+        UserError: it is no profile, or lacks some of them.
+    """
+    word = config.measure.profile or ""
+    found = costs_of(Profile.read(word), config, space.networks)
+    missing = [one.name for one in space.networks if found[one.network] is None]
+    if missing:
+        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+        raise UserError(
+            f"measure.profile={word}: lacks {len(missing)} of the {len(space.networks)} networks "
+            f"of sweep={config.sweep}: {', '.join(missing[:_SHOWN])}{more}; "
+            "valid: a profile of the same sweep, model and data"
+        )
+    return {network: costing for network, costing in found.items() if costing is not None}
+
+
+def _train_images(data: DataConfig) -> int | None:
+    """Images to train on; None where they are not on this machine."""
+    try:
+        return train_count(data)
+    except UserError:
+        return None
 
 
 def profile_variant(config: ProfileConfig) -> Costing:
@@ -99,6 +185,8 @@ def profile_variant(config: ProfileConfig) -> Costing:
     check_train(config.train)
     check_measure(config.measure)
     check_measured_on(config.measure, has_gpu=bool(this_machine().gpus))
+    if config.measure.profile:
+        raise UserError(f"measure.profile={config.measure.profile}: profile measures; valid: null")
     variant = parse_variant(config.variant, config.model)
     data = config.data
     if data.classes is None:
@@ -210,6 +298,28 @@ def busy_warnings(costings: dict[str, Costing]) -> list[str]:
     ]
 
 
+def age_line(costings: Mapping[str, Costing], begun: str) -> str:
+    """How many were measured before this moment, ISO 8601, and how long ago; empty if none."""
+    known = [str((costing.details or {}).get("measured") or "") for costing in costings.values()]
+    before = [moment for moment in known if moment and moment < begun]
+    if not before:
+        return ""
+    oldest = min(before)
+    age_s = (_moment(begun) - _moment(oldest)).total_seconds()
+    age = next(
+        (counted(int(age_s // unit), noun) for noun, unit in _AGES if age_s >= unit),
+        "less than a minute",
+    )
+    return (
+        f"{len(before)} of {len(known)} networks were measured on this machine before, up to {age} "
+        "ago: measure.cache=none measures them anew."
+    )
+
+
+def _moment(text: str) -> datetime.datetime:
+    return datetime.datetime.fromisoformat(text)
+
+
 def width_warnings(costings: dict[str, Costing], asked: float | None) -> list[str]:
     """A line where latencies are less sure than ``measure.half_width`` percent asks."""
     if asked is None:
@@ -232,22 +342,27 @@ def width_warnings(costings: dict[str, Costing], asked: float | None) -> list[st
     ]
 
 
-def _request(
+def request_of(
     config: SweepConfig,
     candidate: Candidate,
     mode: MeasureConfig,
-    images: int,
-    allotment: Allotment,
+    images: int | None,
+    workers: int,
 ) -> CostRequest:
+    """What is measured of a candidate.
+
+    Args:
+        config: of its sweep.
+        candidate: whose costs are meant.
+        mode: of inference.
+        images: to train on, which bound the batch; None where that is not known.
+        workers: processes of a trial.
+    """
     model, data, train = configured(config, candidate)
-    batch = math.ceil(min(train.batch_size, images) / allotment.workers)
-    share = dataclasses.replace(train, batch_size=batch)
+    size = train.batch_size if images is None else min(train.batch_size, images)
+    share = dataclasses.replace(train, batch_size=math.ceil(size / workers))
     request = _cost_request(candidate.built, model, data, share, mode)
-    return dataclasses.replace(
-        request,
-        train_workers=allotment.workers,
-        gpu_share=allotment.gpus_per_worker or 1.0,
-    )
+    return dataclasses.replace(request, train_workers=workers)
 
 
 def _cost_request(

@@ -6,7 +6,13 @@ import dataclasses
 from pathlib import Path
 
 from resnest_search.configuration import checks
-from resnest_search.configuration.schema import DataConfig, ModelConfig, SweepConfig, TrainConfig
+from resnest_search.configuration.schema import (
+    DataConfig,
+    ModelConfig,
+    SpaceProfileConfig,
+    SweepConfig,
+    TrainConfig,
+)
 from resnest_search.data import resolve
 from resnest_search.data.resolve import FOLDERS, list_images
 from resnest_search.data.scan import Listing
@@ -25,7 +31,13 @@ from resnest_search.space import Candidate, Space, configured
 from resnest_search.study.storage import check_storage
 from resnest_search.study.study import directions_of, reported_of
 
-__all__ = ["config_of_trials", "in_virtual_time", "made_for_digits", "prepare"]
+__all__ = [
+    "config_of_trials",
+    "in_virtual_time",
+    "made_for_digits",
+    "prepare",
+    "prepare_profile",
+]
 
 _SHOWN = 12  # variants that a message lists
 _OF_GPUS = {"fp16": "a CPU would train in bf16", "tf32": "a CPU would train in fp32"}
@@ -82,6 +94,33 @@ def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
         config = _with_data(config, space)
     find_earlier(config, space)  # a folder that is none of a run is refused before any work
     return config, space
+
+
+def prepare_profile(config: SpaceProfileConfig) -> Space:
+    """The space whose networks are to be measured, checked without work.
+
+    Raises:
+        UserError: something is wrong, or there is nothing to measure.
+    """
+    for key in ("run", "storage"):
+        if (value := getattr(config, key)) is not None:
+            raise UserError(f"{key}={value}: profile makes no run; valid: out=FILE")
+    if config.resources.address is not None:
+        address = config.resources.address
+        raise UserError(f"resources.address={address}: profile measures this machine; valid: null")
+    if config.trial.name == "table":
+        raise UserError(f"sweep={config.sweep}: replays a table, which has its costs")
+    if config.measure.profile:
+        raise UserError(f"measure.profile={config.measure.profile}: profile measures; valid: null")
+    if config.out is not None and Path(config.out).is_dir():
+        raise UserError(f"out={config.out}: is a folder; valid: a file")
+    if config.data.classes is None:
+        raise UserError("data.classes=null: profile reads no images; name the number of classes")
+    checks.check_model(config.model)
+    checks.check_train(config.train)
+    checks.check_measure(config.measure)
+    checks.check_measured_on(config.measure, has_gpu=bool(this_machine().gpus))
+    return Space(config.search.space, config.model)
 
 
 def made_for_digits(config: SweepConfig) -> list[str]:

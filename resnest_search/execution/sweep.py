@@ -26,6 +26,7 @@ from resnest_search.execution.measuring import (
     locally,
     measure_space,
     remotely,
+    space_by_profile,
     width_warnings,
 )
 from resnest_search.execution.prepare import config_of_trials, in_virtual_time
@@ -177,7 +178,9 @@ def measured(config: SweepConfig, space: Space, progress: Progress) -> dict[str,
     Raises:
         UserError: no network meets the limits, or a trial does not fit the cluster.
     """
-    if config.resources.address is None:
+    if config.measure.profile:
+        found = space_by_profile(config, space)
+    elif config.resources.address is None:
         allotment = allot(config.resources, this_machine())
         found = measure_space(config, space, allotment, partial(locally, progress=progress))
     else:

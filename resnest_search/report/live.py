@@ -16,6 +16,7 @@ from rich.text import Text
 from resnest_search.metrics import metric_of
 from resnest_search.report.reading import (
     accuracy_text,
+    duration,
     front,
     full_epochs,
     metric_text,
@@ -24,6 +25,7 @@ from resnest_search.report.reading import (
     state_text,
 )
 from resnest_search.study.record import OPEN, RUNNING, Sweep, TrialRecord
+from resnest_search.words import counted
 
 __all__ = ["LiveTable", "measuring"]
 
@@ -121,19 +123,27 @@ class LiveTable:
 
 
 @contextmanager
-def measuring(networks: int) -> Iterator[Callable[[int, int], None]]:
-    """Say that the networks are being measured; on a terminal, how far that is.
+def measuring(
+    networks: int, then: str = "before the first epoch"
+) -> Iterator[Callable[[int, int], None]]:
+    """Say that the networks are being measured; on a terminal, how far that is, and how long yet.
 
     Yields what is to be told (visits made, visits in all).
     """
     console = Console()
-    text = f"Measuring {networks} networks before the first epoch …"
+    text = " ".join(filter(None, [f"Measuring {counted(networks, 'network')}", then, "…"]))
     if not console.is_terminal:
         console.print(text, highlight=False)
         yield lambda done, total: None
         return
+    begun = time.monotonic()
     with console.status(text) as status:
-        yield lambda done, total: status.update(f"{text} {done / total:.0%}")
+
+        def tell(done: int, total: int) -> None:
+            left_s = (time.monotonic() - begun) / done * (total - done)
+            status.update(f"{text} {done / total:.0%}, about {duration(left_s)} left")
+
+        yield tell
 
 
 @contextmanager

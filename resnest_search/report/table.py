@@ -244,14 +244,20 @@ def closing(sweep: Sweep) -> RenderableType:
     return Group(_outcome(sweep), Text(_pointers(sweep)))
 
 
-def print_closing(sweep: Sweep, console: Console | None = None) -> None:
-    """Print closing so that no line break gets into a command that is copied."""
+def print_closing(
+    sweep: Sweep, console: Console | None = None, *, with_pointers: bool = True
+) -> None:
+    """Print closing so that no line break gets into a command that is copied.
+
+    Without pointers, what was found alone: no files, and no commands to type next.
+    """
     if console is None:
         console = Console()
         if not console.is_terminal:
             console = Console(width=_FILE_WIDTH)
     console.print(_outcome(sweep))
-    console.print(_pointers(sweep), soft_wrap=True, markup=False, highlight=False)
+    if with_pointers:
+        console.print(_pointers(sweep), soft_wrap=True, markup=False, highlight=False)
 
 
 def _outcome(sweep: Sweep) -> RenderableType:

@@ -103,8 +103,9 @@ def test_a_part_that_fails_leaves_the_others_to_go_on(tmp_path, lightning, secon
     done, found = ran(tmp_path, *options, PYTHONPATH=path)
     assert done.returncode == 1
     assert found["parts"]["training"]["status"] == "failed"
-    assert found["parts"]["training"]["failed"] == [reason]
-    assert f"- failed: {reason}" in done.stdout
+    (said,) = found["parts"]["training"]["failed"]
+    assert said in (reason, "killed after 21 s")  # where it had not even begun by then
+    assert f"- failed: {said}" in done.stdout
     assert found["parts"]["events"]["skipped"] == ["needs CUDA"]
 
 

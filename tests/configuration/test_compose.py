@@ -413,7 +413,7 @@ def test_a_mistake_is_one_line_with_key_value_and_what_is_valid(
         ("train", "search.trials=3", "search.trials"),
         ("profile", "tracking=none", "tracking: no such key or group"),
         ("resume", "rnu=x", "did you mean run?"),
-        ("report", "select=knee", "valid here: run, storage, verbose"),
+        ("report", "select=knee", "valid here: measure, run, storage, verbose"),
         ("export", "selct=knee", "did you mean select?"),
     ],
 )

@@ -1,0 +1,72 @@
+"""A finished sweep on another device or in another mode, without training anything."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from resnest_search.configuration.compose import from_record
+from resnest_search.configuration.schema import ElsewhereConfig, MeasureConfig
+from resnest_search.errors import UserError
+from resnest_search.execution.measuring import (
+    Progress,
+    busy_warnings,
+    costs_of,
+    profiled,
+    width_warnings,
+)
+from resnest_search.execution.prepare import config_of_trials
+from resnest_search.execution.profiles import Profile
+from resnest_search.space import Candidate
+from resnest_search.study.record import COMPLETE, Sweep, TrialRecord
+from resnest_search.study.transfer import transferred
+from resnest_search.variant import Variant
+
+__all__ = ["seen_from"]
+
+
+def seen_from(
+    sweep: Sweep,
+    mode: ElsewhereConfig,
+    measuring: Callable[[int], AbstractContextManager[Progress]],
+) -> tuple[str, Sweep]:
+    """What the profile or the mode is called, and the sweep with its costs.
+
+    Args:
+        sweep: as it was measured.
+        mode: a file of costs, or what to measure in on this machine.
+        measuring: shows that so many networks are being measured.
+
+    Raises:
+        UserError: it replays a table, the file is no profile or has none of its networks, or they
+            cannot be measured here.
+    """
+    if sweep.replayed:
+        raise UserError(f"run={sweep.folder}: replays a table, of whose networks no cost is known")
+    config = config_of_trials(from_record(sweep.config))
+    candidates = {trial.candidate: _candidate(trial) for trial in sweep.trials}
+    networks = {one.network: one for one in candidates.values()}
+    if mode.profile:
+        profile = Profile.read(mode.profile)
+    else:
+        plain = MeasureConfig(**dataclasses.asdict(mode))
+        config = dataclasses.replace(config, measure=plain)
+        with measuring(len(networks)) as progress:
+            profile, _ = profiled(config, networks, mode.name, progress)
+    found = costs_of(profile, config, networks.values())
+    by_hash = {key: found[one.network] for key, one in candidates.items()}
+    whole = {trial.candidate for trial in sweep.trials if trial.state == COMPLETE}
+    if whole and not any(by_hash[key] for key in whole):
+        raise UserError(
+            f"measure.profile={mode.profile}: has none of the {len(whole)} networks that "
+            f"run={sweep.folder} trained to the end; valid: a profile of the same model and data"
+        )
+    print(f"With the costs of {profile.name}: {profile.place}")
+    costings = {key: costing for key, costing in by_hash.items() if costing is not None}
+    unsure = width_warnings(costings, profile.measure.half_width)
+    return profile.name, transferred(sweep, by_hash, [*busy_warnings(costings), *unsure])
+
+
+def _candidate(trial: TrialRecord) -> Candidate:
+    return Candidate(Variant.parse(trial.variant), tuple(trial.parameters.items()))

@@ -1,0 +1,114 @@
+"""A sweep as it stands with the costs of another device or mode; nothing is trained for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+from resnest_search.metrics import TRAINED, metric_of
+from resnest_search.study.costing import Costing
+from resnest_search.study.read import placed, with_uncertainty
+from resnest_search.study.record import COMPLETE, Sweep, TrialRecord
+from resnest_search.words import counted
+
+__all__ = ["changes", "transferred"]
+
+
+def transferred(
+    sweep: Sweep, found: Mapping[str, Costing | None], warnings: Sequence[str] = ()
+) -> Sweep:
+    """The sweep with other costs, and with the front and the choice that these make.
+
+    Args:
+        sweep: as it was measured.
+        found: what candidates cost there, by their hash; None where it is not known. Such a
+            candidate is on no front.
+        warnings: what makes these costs doubtful, in place of the sweep's own.
+    """
+    trials = [_with_costs(trial, found.get(trial.candidate)) for trial in sweep.trials]
+    fresh = [_unjudged(trial) for trial in trials if trial.number >= 0]
+    others = [trial for trial in trials if trial.number < 0]
+    return with_uncertainty(
+        dataclasses.replace(
+            sweep,
+            trials=(*placed(fresh, sweep.objectives), *others),
+            chosen=None,
+            alike=(),
+            warnings=tuple(warnings),
+        )
+    )
+
+
+def changes(before: Sweep, after: Sweep) -> list[str]:
+    """Which members of the front come and go, and which stands for it, a line each.
+
+    And how alike the order of all networks is in the first cost that is an objective, else in
+    latency: Kendall's tau (1938), 1 where it is the same, -1 where it is turned round.
+    """
+    old = {trial.candidate: trial for trial in before.front}
+    new = {trial.candidate: trial for trial in after.front}
+    come = [trial.name for key, trial in new.items() if key not in old]
+    gone = [trial.name for key, trial in old.items() if key not in new]
+    lines = [f"On the front there, not here: {_list(come)}. Here, not there: {_list(gone)}."]
+    names = {trial.number: trial.name for trial in after.trials}
+    if before.chosen is not None and after.chosen is not None:
+        same = before.chosen == after.chosen
+        chosen = names[after.chosen]
+        was = "as here" if same else f"here it is {names[before.chosen]}"
+        lines.append(f"{'Its knee' if after.knee is not None else 'Its first'} is {chosen}; {was}.")
+    lines += _order(before, after)
+    unknown = [t.name for t in after.trials if t.state == COMPLETE and not t.costs]
+    if unknown:
+        lines.append(f"Without costs there, and so on no front: {_list(sorted(set(unknown)))}.")
+    return lines
+
+
+def _order(before: Sweep, after: Sweep) -> list[str]:
+    from scipy.stats import kendalltau
+
+    name = next((name for name in before.objectives if name not in TRAINED), "latency_ms")
+    here, there = ({t.candidate: t.metric(name) for t in s.trials} for s in (before, after))
+    both = [key for key, value in here.items() if value is not None and there[key] is not None]
+    tau = kendalltau([here[key] for key in both], [there[key] for key in both])[0]
+    if math.isnan(tau):  # of fewer than two, or all alike
+        return []
+    title = metric_of(name).title
+    return [
+        f"Kendall's tau of both orders of {counted(len(both), 'network')} in {title}: {tau:.2f}."
+    ]
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(names) or "none"
+
+
+def _with_costs(trial: TrialRecord, costing: Costing | None) -> TrialRecord:
+    facts = costing.details or {} if costing is not None else {}
+    return dataclasses.replace(
+        trial,
+        costs=dict(costing.costs) if costing is not None else {},
+        device=costing.device if costing is not None else "",
+        mode=costing.mode if costing is not None else "",
+        versions=facts.get("versions", {}),
+        train_mode=facts.get("train_mode", ""),
+        latency_passes=int(facts.get("latency_passes", 0)),
+        latency_rounds=int(facts.get("latency_rounds", 0)),
+        half_width=facts.get("latency_half_width"),
+        deviations=facts.get("deviations", {}),
+    )
+
+
+def _unjudged(trial: TrialRecord) -> TrialRecord:
+    """Without what other costs made of it."""
+    return dataclasses.replace(
+        trial,
+        on_front=False,
+        seeds=1,
+        mean_accuracy=None,
+        mean_error=None,
+        repeat_of=None,
+        membership=None,
+        knee_share=None,
+        rivals=(),
+    )

@@ -1,0 +1,75 @@
+"""A sweep with the costs of another device."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+from sample_sweeps import doubtful
+
+from resnest_search.study.costing import Costing
+from resnest_search.study.record import COMPLETE, Sweep
+from resnest_search.study.transfer import changes, transferred
+
+
+def costs_of(sweep: Sweep, scale: float = 1.0) -> dict[str, Costing | None]:
+    return {
+        trial.candidate: Costing(
+            trial.costs | {"latency_ms": trial.costs["latency_ms"] * scale}, "there", "a mode"
+        )
+        for trial in sweep.trials
+    }
+
+
+@given(scale=st.floats(0.01, 100))
+def test_a_device_on_which_all_are_slower_alike_changes_no_front(scale: float) -> None:
+    sweep = doubtful()
+    seen = transferred(sweep, costs_of(sweep, scale))
+    assert [trial.number for trial in seen.front] == [trial.number for trial in sweep.front]
+    assert (seen.chosen, seen.knee) == (sweep.chosen, sweep.knee)
+    assert [trial.curve for trial in seen.trials] == [trial.curve for trial in sweep.trials]
+    assert {trial.device for trial in seen.trials} == {"there"}
+    lines = changes(sweep, seen)
+    assert lines[0] == "On the front there, not here: none. Here, not there: none."
+    assert lines[1].endswith("as here.")
+    assert lines[2].endswith("1.00.")
+
+
+def test_a_device_with_the_order_turned_round_has_another_front() -> None:
+    sweep = doubtful()
+    found = costs_of(sweep)
+    most = max(trial.costs["latency_ms"] for trial in sweep.trials)
+    turned: dict[str, Costing | None] = {}
+    for key, costing in found.items():
+        assert costing is not None
+        costs = costing.costs | {
+            "latency_ms": most + 1 - costing.costs["latency_ms"],
+            "memory_mib": most + 1 - costing.costs["latency_ms"],
+        }
+        turned[key] = replace(costing, costs=costs)
+    seen = transferred(sweep, turned, ["a doubt"])
+    best = max(
+        (t for t in sweep.trials if t.state == COMPLETE and t.repeat_of is None),
+        key=lambda trial: trial.mean_accuracy or 0.0,
+    )
+    # The most accurate was the dearest, and is the cheapest there.
+    assert [trial.candidate for trial in seen.front] == [best.candidate]
+    assert seen.warnings == ("a doubt",)
+    assert "Kendall's tau" in changes(sweep, seen)[2]
+    assert changes(sweep, seen)[2].endswith("-1.00.")
+
+
+def test_what_is_not_known_there_is_on_no_front() -> None:
+    sweep = doubtful()
+    gone = sweep.front[0]
+    seen = transferred(sweep, costs_of(sweep) | {gone.candidate: None})
+    assert gone.candidate not in {trial.candidate for trial in seen.front}
+    assert changes(sweep, seen)[-1].startswith("Without costs there")
+    assert gone.name in changes(sweep, seen)[-1]
+
+
+def test_the_front_of_earlier_costs_leaves_no_trace() -> None:
+    sweep = doubtful()
+    there = transferred(sweep, costs_of(sweep, 7.0) | {sweep.front[0].candidate: None})
+    assert transferred(there, costs_of(sweep)) == transferred(sweep, costs_of(sweep))

@@ -1,0 +1,146 @@
+"""A space's costs in a file, and a finished run seen with them, as the commands have it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import ROOT, Done, rows, run, sweep_file
+
+RECORDED = ROOT / "tests" / "fixtures" / "run-0.2.0"
+QUICK = ("measure.repeats=5", "measure.warmup=0", "measure.processes=1", "measure.half_width=null")
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    shutil.copytree(RECORDED, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def profiled(folder: Path, *words: str) -> Done:
+    """A profile of the recorded run's space, in profile.json."""
+    config = json.loads(json.dumps(_config()))
+    sweep_file(folder, {"variant": config["search"]["space"]["variant"]})
+    model = [f"model.{key}={value}".replace(" ", "") for key, value in _shape(config).items()]
+    return run(folder, "profile", "sweep=tiny", "out=profile.json", *model, *QUICK, *words)
+
+
+def _config() -> dict[str, Any]:
+    import yaml
+
+    found: dict[str, Any] = yaml.safe_load((RECORDED / "config.yaml").read_text())
+    return found
+
+
+def _shape(config: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in config["model"].items() if k in ("depths", "planes", "stem_width")}
+
+
+def changed(path: Path, latency: dict[str, float]) -> None:
+    """The profile with other latencies, by variant."""
+    text = json.loads(path.read_text())
+    for entry in text["networks"]:
+        entry["costing"]["costs"]["latency_ms"] = latency.get(entry["name"], 9.0)
+        entry["costing"]["device"] = "a toaster"
+    path.write_text(json.dumps(text))
+
+
+def test_a_run_is_seen_with_the_costs_of_another_device(recorded: Path) -> None:
+    cwd = recorded.parent
+    done = profiled(cwd)
+    assert done.code == 0, done
+    assert (cwd / "profile.png").read_bytes().startswith(b"\x89PNG")
+    trials = {row["variant"]: row for row in rows(recorded / "trials.csv")}
+    whole = [v for v, row in trials.items() if row["state"] == "complete"]
+    best = max(whole, key=lambda variant: float(trials[variant]["accuracy"]))
+    worst = min(whole, key=lambda variant: float(trials[variant]["accuracy"]))
+    assert best in done.out
+    # Where the best is the fastest and the others are slow, it is all of the front.
+    changed(cwd / "profile.json", {v: 1.0 if v == best else 9.0 for v in trials})
+    before = (recorded / "trials.csv").read_text()
+    done = run(cwd, "report", "run=run", "measure.profile=profile.json")
+    assert done.code == 0, done
+    assert "a toaster" in done.out
+    assert "report again" not in done.out
+    seen = {row["variant"]: row for row in rows(recorded / "elsewhere/profile/trials.csv")}
+    assert float(seen[worst]["latency_ms"]) == 9.0
+    assert seen[best]["accuracy"] == trials[best]["accuracy"]
+    front = [row["variant"] for row in rows(recorded / "elsewhere/profile/front.csv")]
+    assert best in front
+    assert "a toaster" in (recorded / "elsewhere/profile/report.html").read_text()
+    assert (recorded / "trials.csv").read_text() == before
+    done = run(cwd, "export", "run=run", "select=latency", "measure.profile=profile.json")
+    assert done.code == 0, done
+    assert json.loads((recorded / "best/model.json").read_text())["variant"] == best
+
+
+def test_a_sweep_takes_its_costs_from_a_profile(tmp_path: Path) -> None:
+    words = ("data.train_images=64", "data.val_images=40", "train.epochs=1", "tracking=none")
+    sweep_file(tmp_path, {"variant": ["0s1x64d", "1s1x64d"]})
+    done = run(tmp_path, "profile", "sweep=tiny", "out=there.json", *words, *QUICK)
+    assert done.code == 0, done
+    changed(tmp_path / "there.json", {"0s1x64d": 3.0, "1s1x64d": 4.0})
+    done = run(tmp_path, "sweep=tiny", "run=out", "measure.profile=there.json", *words)
+    assert done.code == 0, done
+    assert "Measuring" not in done.out
+    assert "Costs are those of there.json: a toaster" in done.out
+    found = {row["variant"]: row for row in rows(tmp_path / "out/trials.csv")}
+    assert {name: float(row["latency_ms"]) for name, row in found.items()} == {
+        "0s1x64d": 3.0,
+        "1s1x64d": 4.0,
+    }
+    assert {row["device"] for row in found.values()} == {"a toaster"}
+
+
+def test_networks_that_a_profile_lacks_are_named(tmp_path: Path) -> None:
+    sweep_file(tmp_path, {"variant": ["0s1x64d"]})
+    assert run(tmp_path, "profile", "sweep=tiny", "out=there.json", *QUICK).code == 0
+    sweep_file(tmp_path, {"variant": ["0s1x64d", "2s1x64d"]})
+    done = run(tmp_path, "sweep=tiny", "run=out", "measure.profile=there.json")
+    assert "measure.profile=there.json: lacks 1 of the 2 networks" in done.one_line
+    assert "2s1x64d" in done.one_line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["report", "run=run", "measure.profile=no.json"], "measure.profile=no.json: No such file"),
+        (["report", "run=run", "measure.profile=run/config.yaml"], "is no JSON"),
+        (["report", "run=run", "measure.profile=other.json"], "is no profile"),
+        (["report", "run=run", "measure.profile=empty.json"], "has no network"),
+        (["export", "run=run", "measure.profile=other.json"], "is no profile"),
+        (["profile", "sweep=radix_card", "run=there"], "run=there: profile makes no run"),
+        (["profile", "sweep=radix_card", "measure.profile=empty.json"], "profile measures"),
+        (["profile", "variant=1s1x64d", "measure.profile=empty.json"], "profile measures"),
+        (["profile", "sweep=table", "trial.path=run/trials.csv"], "sweep=table: replays a table"),
+        (["profile", "sweep=radix_card", "out=run"], "out=run: is a folder"),
+        (["profile", "sweep=nothing"], "sweep=nothing: no such option"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_line(
+    recorded: Path, words: list[str], said: str
+) -> None:
+    (recorded.parent / "other.json").write_text('{"a": 1}')
+    empty = {"format": "resnest-search profile 1", "measure": {}, "networks": []}
+    (recorded.parent / "empty.json").write_text(json.dumps(empty))
+    assert said in run(recorded.parent, *words).one_line
+
+
+def test_a_profile_of_other_networks_is_refused(recorded: Path) -> None:
+    cwd = recorded.parent
+    assert profiled(cwd, "data.classes=99").code == 0
+    done = run(cwd, "report", "run=run", "measure.profile=profile.json")
+    assert "has none of the" in done.one_line
+    assert not (recorded / "elsewhere").exists()
+
+
+def test_a_run_is_seen_in_another_mode_of_this_machine(recorded: Path) -> None:
+    done = run(recorded.parent, "report", "run=run", "measure=throughput", *QUICK)
+    assert done.code == 0, done
+    assert "batch 32" in done.out
+    found = rows(recorded / "elsewhere/throughput/trials.csv")
+    assert {"batch 32" in row["mode"] for row in found if row["state"] == "complete"} == {True}
