@@ -151,7 +151,8 @@ def networks(
 def inference(
     found: dict[str, nn.Module], images: torch.Tensor, compiled: bool
 ) -> list[Contestant]:
-    """Every owner in either memory format, and ours in its fast form; in the images' precision."""
+    """Every owner in either memory format, on a GPU ours in its fast form, too; in the images'
+    precision."""
     entries = []
 
     def add(owner: str, mode: str, network: nn.Module, channels_last: bool) -> Contestant:
@@ -166,6 +167,8 @@ def inference(
             add(owner, f"eager, {name}", placed, last)
             if compiled and owner == "timm":
                 add(owner, f"compiled, {name}", torch.compile(placed), last)
+    if not images.is_cuda:
+        return entries
     with torch.no_grad():  # the compiler does not take inference mode's tensors
         quick, choice = fast(copy.deepcopy(found["ours"]).to(images), images)
     add("ours", "fast form", quick, choice.channels_last).note = str(choice)

@@ -38,9 +38,10 @@ def few(setting: Setting) -> dict[str, object]:
 
 
 def costs(setting: Setting, found: Found) -> None:
-    """Latency and memory of the twelve variants: eager, in the fast form, and in batches."""
+    """Latency and memory of the twelve variants: eager, in batches, on a GPU in the fast form."""
     taken = 0.0
-    for name in ("eager", "fast", "throughput"):
+    fast = ["fast"] if setting.device.type == "cuda" else []
+    for name in ("eager", *fast, "throughput"):
         with found.case(name, setting, seconds=taken) as go:
             if go:
                 begun = time.monotonic()

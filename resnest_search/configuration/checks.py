@@ -107,7 +107,7 @@ def check_measure(measure: MeasureConfig) -> None:
 
 
 def check_measured_on(measure: MeasureConfig, has_gpu: bool) -> None:
-    """Raises UserError where the device that is measured on has no such precision.
+    """Raises UserError where the device that is measured on has no such precision or form.
 
     Args:
         measure: the mode.
@@ -116,6 +116,11 @@ def check_measured_on(measure: MeasureConfig, has_gpu: bool) -> None:
     device = measure.device or ("cuda" if has_gpu else "cpu")
     if device == "cpu" and measure.precision == "tf32":
         raise UserError("measure.precision=tf32: a CPU has none; valid: fp32, bf16, fp16")
+    if device == "cpu" and measure.form == "fast":
+        raise UserError(
+            "measure.form=fast is of GPUs: ONNX Runtime is faster on a CPU; "
+            "valid there: plain, onnxruntime"
+        )
     if device != "cpu" and measure.form == "onnxruntime":
         raise UserError(
             f"measure.device={measure.device or 'null'}: measure.form=onnxruntime is of CPUs; "

@@ -255,8 +255,8 @@ class MeasureConfig:
     compile: bool = _key(False, "Measure the network as torch.compile makes it.")
     form: str = _key(
         "plain",
-        "Plain is the network as exported; fast has norms folded and the fastest form of each 3x3; "
-        "onnxruntime is ONNX Runtime on a CPU.",
+        "Plain is the network as exported; fast, on a GPU, has norms folded and the fastest form "
+        "of each 3x3; onnxruntime is ONNX Runtime on a CPU.",
         _one_of("plain", "fast", "onnxruntime"),
     )
     warmup: int = _key(10, "Passes before the first timed one.", _at_least(0))

@@ -2,8 +2,7 @@
 
 Batch norm is folded into the convolutions. Every grouped 3x3 runs in the form that is fastest
 here, found once by timing: grouped, or as one dense convolution with a block-diagonal weight,
-in either memory format. On a CPU with oneDNN the weights are packed beforehand, and the
-convolutions apply ReLU and add the shortcut as they write; on CUDA split attention is fused.
+in either memory format. On CUDA split attention is fused.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from resnest_search.models.folded import ConvForm, FoldedConv, folded, layout_of, packs
+from resnest_search.models.folded import ConvForm, FoldedConv, folded, layout_of
 from resnest_search.models.fused import fusible, weigh_fused
 from resnest_search.models.resnest import Bottleneck, ResNeSt
 from resnest_search.models.split_attention import SplitAttention
@@ -68,8 +67,7 @@ def fast(network: ResNeSt, images: torch.Tensor) -> tuple[ResNeSt, Choice]:
 
 def choose(network: ResNeSt, images: torch.Tensor) -> Choice:
     """Time the forms of `fast` on the images' device; takes some passes of the network."""
-    layouts = (True,) if packs(images) else (False, True)  # oneDNN writes channels_last
-    choices = [Choice(last, choose_forms(network, images, last)) for last in layouts]
+    choices = [Choice(last, choose_forms(network, images, last)) for last in (False, True)]
     fused = fusible(images.device)
     networks = {index: fold(network, choice, fused) for index, choice in enumerate(choices)}
     seconds = _least_seconds(networks, images)
@@ -173,7 +171,7 @@ def _least_seconds(
             start = time.perf_counter()
             then(layer(x))
             _wait(x)
-            if attempt:  # the first packs weights, compiles kernels or picks an algorithm
+            if attempt:  # the first compiles kernels or picks an algorithm
                 least[key] = min(least[key], time.perf_counter() - start)
     return least
 

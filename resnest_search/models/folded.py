@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-__all__ = ["ConvForm", "FoldedConv", "dense_weight", "folded", "layout_of", "packs"]
+__all__ = ["ConvForm", "FoldedConv", "dense_weight", "folded", "layout_of"]
 
 
 @dataclass(frozen=True)
@@ -77,52 +77,16 @@ class FoldedConv(nn.Module):
         weight = weight.contiguous(memory_format=layout_of(form.channels_last))
         self.register_buffer("weight", weight)
         self.register_buffer("bias", bias)
-        self._packed: torch.Tensor | None = None  # in oneDNN's layout for the first shape seen
-        self._packed_for = torch.Size()
 
     def forward(self, x: torch.Tensor, shortcut: torch.Tensor | None = None) -> torch.Tensor:
         """``[B, in, H, W]`` to ``[B, out, H', W']``, in the form's memory format."""
         x = x.contiguous(memory_format=layout_of(self.form.channels_last))
-        if self.form.channels_last and not torch.is_grad_enabled() and packs(x):
-            return self._with_onednn(x, shortcut)
         padding, stride, dilation, groups = self.geometry
         out = F.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
         if shortcut is not None:
             out += shortcut
         return out.relu_() if self.relu else out
 
-    def _with_onednn(self, x: torch.Tensor, shortcut: torch.Tensor | None) -> torch.Tensor:
-        """The operators that torch.compile lowers such a convolution to, called directly."""
-        geometry = self.geometry
-        if self._packed is None:
-            self._packed_for = x.shape
-            self._packed = torch.ops.mkldnn._reorder_convolution_weight(
-                self.weight, *geometry, list(x.shape)
-            )
-        weight = self._packed if x.shape == self._packed_for else self.weight
-        then = "relu" if self.relu else "none"
-        if shortcut is None:
-            out: torch.Tensor = torch.ops.mkldnn._convolution_pointwise(
-                x, weight, self.bias, *geometry, then, [], ""
-            )
-            return out
-        summed: torch.Tensor = torch.ops.mkldnn._convolution_pointwise.binary(
-            x, shortcut, weight, self.bias, *geometry, "add", 1.0, then, [], ""
-        )
-        return summed
-
 
 def layout_of(channels_last: bool) -> torch.memory_format:
     return torch.channels_last if channels_last else torch.contiguous_format
-
-
-def packs(x: torch.Tensor) -> bool:
-    """Whether oneDNN's own operators take it: they are eager, for inference, and not for fakes."""
-    return (
-        not torch.compiler.is_compiling()  # first, since the compiler cannot trace the rest
-        and x.device.type == "cpu"
-        and x.dtype is torch.float32
-        and type(x) is torch.Tensor
-        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        and bool(torch.backends.mkldnn.enabled)
-    )

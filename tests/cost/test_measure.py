@@ -15,6 +15,7 @@ from resnest_search.cost import CostRequest, Costs, OutOfMemory, measure, measur
 from resnest_search.cost.machine import device_name, resolve_device
 from resnest_search.cost.measure import training_bytes
 from resnest_search.cost.memory import mapped_to_out_of_memory
+from resnest_search.errors import UserError
 from resnest_search.metrics import COSTS
 
 measuring = importlib.import_module("resnest_search.cost.measure")  # a function has its name
@@ -59,8 +60,11 @@ def test_shipped_modes_are_modes(path):
     assert text.startswith("# ")
     mode = MeasureConfig(**yaml.safe_load(text))
     assert mode.name == path.stem
-    if not mode.compile:
-        quick = dataclasses.replace(mode, warmup=1, repeats=2, device="cpu")
+    quick = dataclasses.replace(mode, warmup=1, repeats=2, device="cpu")
+    if mode.form == "fast":
+        with pytest.raises(UserError, match="measure.form=fast is of GPUs"):
+            measure(request(mode=quick))
+    elif not mode.compile:
         assert measure(request(mode=quick)).mode.startswith(f"batch {mode.batch}, 8x8")
 
 
