@@ -62,7 +62,7 @@ def test_shipped_modes_are_modes(path):
     assert mode.name == path.stem
     quick = dataclasses.replace(mode, warmup=1, repeats=2, device="cpu")
     if mode.form == "fast":
-        with pytest.raises(UserError, match="measure.form=fast is of GPUs"):
+        with pytest.raises(UserError, match=r"measure\.form=fast is of GPUs"):
             measure(request(mode=quick))
     elif not mode.compile:
         assert measure(request(mode=quick)).mode.startswith(f"batch {mode.batch}, 8x8")
