@@ -158,7 +158,7 @@ def main(words: Sequence[str] | None = None) -> None:
     fronts = {device: Front(accuracy, found) for device, found in times.items()}
     print("# A front seen from another device\n")
     print(f"- command: `python benchmarks/transfer.py --table {asked.table.name}`")
-    print(f"- {len(accuracy)} networks that are known on all devices; {asked.trained} trained for A")
+    print(f"- {len(accuracy)} networks, known on all devices; {asked.trained} trained for A")
     print("- members of a front, then shares of B's true hypervolume in percent")
     print(f"- random: as many networks, the mean of {asked.seeds} draws\n")
     print("| A | B | tau | on A's front | seen from B | A's front | seen from B | random |")

@@ -38,7 +38,7 @@ def test_shares_are_those_found_by_hand(tmp_path: Path) -> None:
     rows += [["", 1000, 1000], [50, "", 1000]]  # not known everywhere
     done = ran(table(tmp_path / "t.csv", rows), "--trained", "2", "--seeds", "3")
     assert done.returncode == 0, done.stderr
-    assert "- 4 networks that are known on all devices" in done.stdout
+    assert "- 4 networks, known on all devices" in done.stdout
     found = cells(done.stdout)
     # All four are x's front, of which the two fastest are trained. On y the last dominates all, and
     # of the two the second is both more accurate and faster: it has (0.1 + 1/3)^2 of 1.1^2.
