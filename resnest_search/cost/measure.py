@@ -303,6 +303,11 @@ class Measurement:
         """All that was found so far."""
         return Known(self.account, self.begun, tuple(self.timings), self.load, self.form)
 
+    def drop(self, load: Load) -> None:
+        """Leave the last round out, before which others had loaded the device so much."""
+        del self.timings[-1]
+        self.load = load
+
     def _make_once(self) -> None:
         """Once for all rounds."""
         if self.request.measure.form != "plain" and self.made is None:

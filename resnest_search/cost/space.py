@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from resnest_search.cost.busy import Load, look
+import torch
+
+from resnest_search.cost.busy import TROUBLE_PERCENT, Load, look
 from resnest_search.cost.cache import Cache, Known, Shelf
 from resnest_search.cost.machine import resolve_device
 from resnest_search.cost.measure import CostRequest, Costs, Measurement, Visit, training_bytes
@@ -19,6 +21,8 @@ __all__ = ["ROUNDS", "measure_all"]
 
 Progress = Callable[[int, int], None]
 ROUNDS = 5  # of fewer the interval is wide, since their deviation is hardly known
+_TELLING_S = 0.5  # of device time, in which a load shows
+_LOOKS = 5  # at a GPU that others use, a second apart, before a round is made all the same
 _V = TypeVar("_V")
 
 
@@ -174,7 +178,11 @@ class _Measuring:
         share = _share(self._groups[key], turn, self._rounds)
         load = before.load if isinstance(before, Measurement) else Load()
         made = before.timed if isinstance(before, Measurement) else 0
-        found = self._found[key] = self._visits.made(_visited(before, share, gpus, by))
+        found = _visited(before, share, gpus, by)
+        if isinstance(found, Measurement) and found.timed > made and _is_busy(found.load - load):
+            found.drop(load)
+            found = _visited(found, share, gpus, by)
+        self._found[key] = self._visits.made(found)
         if isinstance(found, Measurement) and found.timed > made:
             self._shelf.keep(key, found.known, found.load - load)
 
@@ -195,6 +203,15 @@ def _anew(found: Measurement | str) -> Measurement | str:
     if isinstance(found, str):
         return found
     return Measurement(found.request, Known(found.account, form=found.form))
+
+
+def _is_busy(load: Load) -> bool:
+    """Whether others took so much of the device in a visit that it is made again, once.
+
+    Of a short one the kernel's ticks tell nothing.
+    """
+    percent = load.percent
+    return load.offered_s >= _TELLING_S and percent is not None and percent > TROUBLE_PERCENT
 
 
 def _has_moved(before: Measurement | str, now: Measurement | str) -> bool:
@@ -313,8 +330,18 @@ def _look_at_gpus(requests: Sequence[CostRequest]) -> dict[str | None, Load]:
         except ValueError:  # each of its requests will say so
             continue
         if device.type == "cuda":
-            loads[name] = look(device)
+            loads[name] = _at_rest(device)
     return loads
+
+
+def _at_rest(device: torch.device) -> Load:
+    """The load of a GPU once others leave it alone, or the last of several looks."""
+    for _ in range(_LOOKS):
+        load = look(device)
+        if (load.percent or 0.0) <= TROUBLE_PERCENT:
+            break
+        time.sleep(1.0)
+    return load
 
 
 def _reason(error: Exception) -> str:
