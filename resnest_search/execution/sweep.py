@@ -35,7 +35,7 @@ from resnest_search.files import write_atomically
 from resnest_search.redact import without_password
 from resnest_search.search import Assignment, Strategy, enter_earlier, find_earlier
 from resnest_search.search.limits import check_limits, within_limits
-from resnest_search.search.notes import note_bounds, note_end, note_start, note_sweep
+from resnest_search.search.notes import note_bounds, note_driver, note_end, note_start, note_sweep
 from resnest_search.simulation.simulator import VirtualClock, latest, recorded, simulate, space_of
 from resnest_search.simulation.table import Table
 from resnest_search.space import Space, configured
@@ -249,6 +249,8 @@ def carry_out(run: SweepRun, observer: Observer, verbose: bool) -> None:
         cluster(run.config.resources, verbose) as allotment,
     ):
         if run.table is None:
+            gpus = allotment.gpus_per_worker * allotment.workers
+            note_driver(run.strategy, allotment.slots, gpus)
             run_trials(run.strategy, allotment, make_run(run, allotment), observer, verbose)
         else:
             make = replays(run.table, run.study)

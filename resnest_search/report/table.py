@@ -27,7 +27,7 @@ from resnest_search.report.reading import (
     ordered,
     progress,
 )
-from resnest_search.report.verdict import choice, ended, noise, unfinished
+from resnest_search.report.verdict import choice, ended, noise, time_spent, unfinished
 from resnest_search.study.record import COMPLETE, Sweep, TrialRecord
 from resnest_search.study.storage import own_place
 from resnest_search.variant import Variant
@@ -269,6 +269,7 @@ def _outcome(sweep: Sweep) -> RenderableType:
         Text(""),
         Text(progress(sweep)),
         *([Text(over)] if (over := ended(sweep)) else []),
+        *([Text(went)] if (went := time_spent(sweep)) else []),
         Text(verdict, style="bold"),
         *(Text(line, style="bold red") for line in sweep.warnings),
         Text(""),

@@ -14,10 +14,11 @@ from resnest_search.report.reading import (
     percent,
     shown,
 )
+from resnest_search.study.ledger import ledger
 from resnest_search.study.record import PRUNED, Ending, Sweep, TrialRecord
 from resnest_search.words import counted
 
-__all__ = ["choice", "ended", "noise", "unfinished", "verdict"]
+__all__ = ["choice", "ended", "noise", "time_spent", "unfinished", "verdict"]
 
 _MOST_NAMED = 4
 _LEAST = 1e-3  # share that is shown
@@ -25,7 +26,7 @@ _LEAST = 1e-3  # share that is shown
 
 def verdict(sweep: Sweep) -> list[str]:
     """All that is said, a line each."""
-    lines = (unfinished(sweep), choice(sweep), noise(sweep), ended(sweep))
+    lines = (unfinished(sweep), choice(sweep), noise(sweep), ended(sweep), time_spent(sweep))
     return [line for line in lines if line]
 
 
@@ -79,6 +80,23 @@ def _left_out_text(sweep: Sweep, ending: Ending) -> str:
         text += f". That saved {ending.epochs} of {whole} epochs, about {duration(ending.seconds)}"
         text += " of training"
     return f"{text}."
+
+
+def time_spent(sweep: Sweep) -> str:
+    """Where the time of all slots went, in percent; or nothing where that is not known."""
+    found = ledger(sweep)
+    if found is None or found.total <= 0:
+        return ""
+    parts = [
+        (found.training, "training"),
+        (found.preparing, "before the first trial (reading, measuring, starting)"),
+        (found.beside, "beside training (workers, checkpoints, decisions)"),
+        (found.idle, "idle"),
+    ]
+    shares = [f"{100 * seconds / found.total:.0f} % {what}" for seconds, what in parts]
+    slots = counted(max(driver.slots for driver in sweep.drivers), "slot")
+    gpus = f", {found.gpu / 3600:.2g} GPU-hours" if found.gpu else ""
+    return f"Of {duration(sweep.seconds)} on {slots}{gpus}: {_listed(shares)}."
 
 
 def choice(sweep: Sweep) -> str:

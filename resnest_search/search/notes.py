@@ -18,7 +18,7 @@ from resnest_search.study.costing import Costing
 from resnest_search.study.study import SweepStudy
 from resnest_search.words import now
 
-__all__ = ["note_bounds", "note_end", "note_start", "note_sweep"]
+__all__ = ["note_bounds", "note_driver", "note_end", "note_start", "note_sweep"]
 
 _PACKAGES = ("torch", "torchvision", "pytorch-lightning", "ray", "optuna")
 
@@ -47,6 +47,13 @@ def note_sweep(
 def note_start(study: SweepStudy) -> None:
     """That all stands from which a resume can carry on."""
     study.note("started", now())
+
+
+def note_driver(strategy: Strategy, slots: int, gpus: float) -> None:
+    """That trials can begin now, as many at once as there are slots, each with so many GPUs."""
+    study = strategy.study
+    driver = {"begun": round(strategy.elapsed, 3), "slots": slots, "gpus": gpus}
+    study.note("drivers", [*study.notes.get("drivers", []), driver])
 
 
 def note_bounds(study: SweepStudy, config: SweepConfig, space: Space, strategy: Strategy) -> None:

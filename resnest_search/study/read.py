@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +24,9 @@ from resnest_search.study.record import (
     MOST_WITHOUT_KNEE,
     PAUSED,
     RUNNING,
+    Driver,
     Ending,
+    Epoch,
     Sweep,
     TrialRecord,
 )
@@ -85,6 +88,7 @@ def read_sweep(
         versions=notes.get("versions", {}),
         images=notes.get("images", {}).get("digest"),
         warnings=tuple(notes.get("warnings", ())),
+        drivers=tuple(Driver(**driver) for driver in notes.get("drivers", ())),
         ending=_ending(notes),
     )
     return with_uncertainty(sweep) if uncertainty else sweep
@@ -211,6 +215,7 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
         train_mode=facts.get("train_mode", ""),
         versions=facts.get("versions", {}),
         seconds=sum(entry.seconds for entry in curve[int(facts.get("inherited", 0)) :]),
+        occupied=_occupied(facts, curve),
         lost=int("diverged" in facts),
         inherited=int(facts.get("inherited", 0)),
         latency_passes=int(facts.get("latency_passes", 0)),
@@ -218,6 +223,18 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
         half_width=facts.get("latency_half_width"),
         deviations=facts.get("deviations", {}),
     )
+
+
+def _occupied(facts: Mapping[str, Any], curve: Sequence[Epoch]) -> float:
+    """Seconds from each start of a trial to the last epoch that followed it."""
+    starts = [float(segment["at"]) for segment in facts.get("segments", ())]
+    ends = [epoch.at for epoch in curve if epoch.at is not None]
+    ends += [facts["diverged"]["at"]] if "diverged" in facts else []
+    seconds = 0.0
+    for start, following in itertools.pairwise([*starts, math.inf]):
+        last = max((end for end in ends if start <= end <= following), default=start)
+        seconds += last - start
+    return seconds
 
 
 def _why(trial: FrozenTrial) -> str:

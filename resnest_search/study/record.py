@@ -23,6 +23,7 @@ __all__ = [
     "PAUSED",
     "PRUNED",
     "RUNNING",
+    "Driver",
     "Ending",
     "Epoch",
     "Sweep",
@@ -100,6 +101,7 @@ class TrialRecord:
     versions: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0  # of training
     on_front: bool = False
+    occupied: float = 0.0  # seconds that it held a slot, from its starts to its last epochs
     inherited: int = 0  # epochs taken over from the trial that it continues
     lost: int = 0  # epochs trained without a place in the curve: one that diverged
     train_mode: str = ""  # of the training step whose memory was measured; empty: not known
@@ -171,6 +173,21 @@ class TrialRecord:
 
 
 @dataclass(frozen=True)
+class Driver:
+    """A process that conducted a sweep, the first or one that resumed it.
+
+    Attributes:
+        begun: when its trials could begin, seconds since the sweep began.
+        slots: trials that could train at once.
+        gpus: of a slot.
+    """
+
+    begun: float
+    slots: int
+    gpus: float
+
+
+@dataclass(frozen=True)
 class Ending:
     """What ended a sweep, and what it saved by not training everything to its end.
 
@@ -214,6 +231,7 @@ class Sweep:
     warnings: tuple[str, ...] = ()  # what makes its numbers doubtful
     noise: tuple[str, ...] = ()  # what memberships account for: images, seeds
     seed_deviation: float | None = None  # of accuracy between seeds, pooled over candidates
+    drivers: tuple[Driver, ...] = ()  # none in virtual time, and in runs of earlier versions
     ending: Ending | None = None  # None of one at work, and of those of earlier versions
 
     @property
