@@ -26,6 +26,9 @@ from optuna.trial import TrialState
 from wandb_files import configuration
 
 from resnest_search.metrics import COSTS
+from resnest_search.study.ledger import ledger
+from resnest_search.study.read import read_sweep
+from resnest_search.study.study import SweepStudy
 
 EPOCHS = 4
 NOISE = (
@@ -53,6 +56,21 @@ NOISE = (
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
     """A finished run and what it said; nobody changes its files."""
     return finished_run(tmp_path_factory)
+
+
+def test_every_second_of_the_slots_is_accounted_for(whole: tuple[Path, Done]) -> None:
+    folder, done = whole
+    opened = SweepStudy.open(folder)
+    sweep = read_sweep(opened, folder, uncertainty=False, at_work=False)
+    opened.close()
+    found = ledger(sweep)
+    assert found is not None
+    (driver,) = sweep.drivers
+    assert driver.slots == 1
+    assert found.total == pytest.approx(driver.slots * sweep.seconds, rel=0.02)
+    assert min(found.preparing, found.training, found.beside) > 0
+    assert found.training == pytest.approx(sum(trial.seconds for trial in sweep.trials))
+    assert "% training" in done.out
 
 
 def test_study_of_a_sweep_is_true_in_plain_optuna(whole: tuple[Path, Done]) -> None:
