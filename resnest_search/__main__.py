@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from resnest_search import __version__, stopping
 from resnest_search.configuration.compose import COMMANDS, run_command, to_record
 from resnest_search.configuration.schema import (
+    CompareConfig,
     ElsewhereConfig,
     ExportConfig,
     ListCommandConfig,
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+_WIDE = 200  # columns of what goes to a file
+
 _USAGE = """\
 usage: python -m resnest_search [command] key=value ...
 
@@ -58,6 +61,7 @@ usage: python -m resnest_search [command] key=value ...
   profile sweep=NAME  measure what all networks of a sweep cost
   report run=DIR    draw the tables and the page of a run again
   export run=DIR    write a variant of a run as a model that needs torch alone
+  compare run=[A,B] several runs side by side: fronts, hypervolume, what differs
   list runs=DIR     the runs below a folder, and how they stand
 
 `python -m resnest_search COMMAND --help` says what each key does, `--cfg job` prints the composed
@@ -369,6 +373,40 @@ def export(config: ExportConfig) -> None:
         sys.exit(1)
 
 
+def compare(config: CompareConfig) -> None:
+    """Print what several runs come to, and draw it where asked."""
+    from rich.console import Console
+
+    from resnest_search.execution.folder import existing_folder, is_held
+    from resnest_search.report.compare import comparison_csv, draw_comparison, told
+    from resnest_search.study.compare import compare as laid_side_by_side
+    from resnest_search.study.read import read_sweep
+    from resnest_search.study.study import SweepStudy
+
+    if len(config.run) < 2:
+        given = ",".join(config.run)
+        raise UserError(f"run=[{given}]: {len(config.run)} given; valid: two or more folders")
+    sweeps = []
+    for word in config.run:
+        folder = existing_folder(word)
+        with contextlib.closing(SweepStudy.open(folder)) as study:
+            sweep = read_sweep(study, folder, at_work=is_held(folder))
+        there = _elsewhere(sweep, config.measure)
+        sweeps.append(there[1] if there else sweep)
+    found = laid_side_by_side(sweeps)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_WIDE)
+    for part in told(found):
+        console.print(part, soft_wrap=isinstance(part, str), markup=False)
+    if config.out:
+        out = Path(config.out)
+        out.mkdir(parents=True, exist_ok=True)
+        draw_comparison(found, out / "compare.png")
+        comparison_csv(found, out / "compare.csv")
+        print(f"Written to {out / 'compare.png'} and {out / 'compare.csv'}")
+
+
 def list_runs(config: ListCommandConfig) -> None:
     """Print how the runs below a folder stand."""
     from resnest_search.execution.folder import run_folders
@@ -483,6 +521,7 @@ _TASKS: dict[str, Callable[[Any], None]] = {
     "resume": resume,
     "report": report,
     "export": export,
+    "compare": compare,
     "list": list_runs,
 }
 

@@ -47,6 +47,8 @@ def quoted(word: str) -> str:
     plain = key.lstrip("+")
     if not equals or not value or value == "null" or _in_quotes(value):
         return word
+    if plain == "run" and value.startswith("[") and value.endswith("]"):  # of compare: a list
+        return word
     if plain in _PATHS:
         return f"{key}={_hydra(value)}"
     if plain in _PATH_LISTS and not value.startswith("["):

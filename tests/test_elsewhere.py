@@ -144,3 +144,28 @@ def test_a_run_is_seen_in_another_mode_of_this_machine(recorded: Path) -> None:
     assert "batch 32" in done.out
     found = rows(recorded / "elsewhere/throughput/trials.csv")
     assert {"batch 32" in row["mode"] for row in found if row["state"] == "complete"} == {True}
+
+
+def test_two_runs_are_laid_side_by_side(recorded: Path) -> None:
+    cwd = recorded.parent
+    shutil.copytree(recorded, cwd / "other")
+    done = run(cwd, "compare", "run=[run,other]", "out=both")
+    assert done.code == 0, done
+    assert "noise does not tell them apart" in done.out
+    assert (cwd / "both/compare.png").read_bytes().startswith(b"\x89PNG")
+    found = rows(cwd / "both/compare.csv")
+    assert {row["run"] for row in found} == {"A", "B"}
+    assert len(found) == 2 * len(rows(recorded / "trials.csv"))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run=[run]"], "run=[run]: 1 given; valid: two or more"),
+        (["run=[run,none]"], "run=none: is no folder"),
+        (["run=run"], "run: not a list; write run=[value,value]"),
+        ([], "run=[]: 0 given"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(recorded: Path, words: list[str], said: str) -> None:
+    assert said in run(recorded.parent, "compare", *words).one_line

@@ -39,6 +39,7 @@ COMMANDS: dict[str, type[Any]] = {
     "resume": schema.ResumeConfig,
     "report": schema.ReportConfig,
     "export": schema.ExportConfig,
+    "compare": schema.CompareConfig,
     "list": schema.ListCommandConfig,
 }
 SCHEMAS = COMMANDS | {"profile_sweep": schema.SpaceProfileConfig}  # of profile sweep=NAME

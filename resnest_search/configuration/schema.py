@@ -540,6 +540,18 @@ class ExportConfig:
 
 
 @dataclass
+class CompareConfig:
+    """The compare command: several runs side by side."""
+
+    run: list[str] = _key([], "The runs that are meant.", "two or more folders of runs")
+    measure: ElsewhereConfig = field(default_factory=ElsewhereConfig)
+    out: str | None = _key(
+        None, "Where a picture and a table of all are written.", "a folder; null: nowhere"
+    )
+    verbose: bool = _verbose()
+
+
+@dataclass
 class ListCommandConfig:
     """The list command: the runs below a folder, and how they stand."""
 

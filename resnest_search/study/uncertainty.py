@@ -41,7 +41,7 @@ from resnest_search.pareto import non_dominated
 from resnest_search.study.answers import unpack
 from resnest_search.study.knee import log_costs, log_error
 
-__all__ = ["DRAWS", "CandidateResult", "Uncertainty", "contested", "estimate"]
+__all__ = ["DRAWS", "CandidateResult", "Uncertainty", "contested", "drawn", "estimate"]
 
 DRAWS = 1000
 _ALPHA = 0.05  # two-sided: above it two accuracies, or two costs, are not told apart
@@ -133,10 +133,7 @@ def estimate(
     sheets = [_Sheet.of(result) for result in ordered]
     deviation = _seed_deviation(ordered)
     rng = np.random.default_rng(seed)
-    drawn = _with_images(ordered, sheets, draws, rng)
-    if deviation:
-        seeds = np.array([len(result.accuracies) for result in ordered])
-        drawn += rng.normal(0.0, deviation / np.sqrt(seeds)[:, None], drawn.shape)
+    drawn = _accuracies(ordered, sheets, deviation, draws, rng)
     factors = _log_factors(ordered, costs, draws, rng)
     members = _members(drawn, costs[..., None] * np.exp(factors))
     burden = log_costs(costs)[:, None]
@@ -159,6 +156,29 @@ def estimate(
         knee=names[middle],
         alike=tuple(names[index] for index in alike if index != middle),
     )
+
+
+def drawn(
+    results: Iterable[CandidateResult], *, draws: int = DRAWS, seed: int = 0
+) -> tuple[list[str], Floats, Floats]:
+    """Images, seeds and rounds drawn anew, as `estimate` draws them.
+
+    Args:
+        results: one for each candidate, all with the same objectives.
+        draws: how many.
+        seed: of the draws.
+
+    Returns:
+        The candidates by identity, their mean accuracies, (n, draws), and their costs,
+        (n, costs, draws or 1).
+    """
+    ordered = sorted(results, key=lambda result: (result.number, result.identity))
+    costs = np.array([result.costs for result in ordered], dtype=np.float64)
+    rng = np.random.default_rng(seed)
+    sheets = [_Sheet.of(result) for result in ordered]
+    accuracies = _accuracies(ordered, sheets, _seed_deviation(ordered), draws, rng)
+    factors = _log_factors(ordered, costs, draws, rng)
+    return [r.identity for r in ordered], accuracies, costs[..., None] * np.exp(factors)
 
 
 def contested(
@@ -212,6 +232,21 @@ def _seed_deviation(results: Sequence[CandidateResult]) -> float | None:
     # Exact: equal accuracies have no deviation, not one of rounding.
     squares = math.fsum(statistics.variance(a) * (len(a) - 1) for a in repeated)
     return math.sqrt(squares / freedom)
+
+
+def _accuracies(
+    results: Sequence[CandidateResult],
+    sheets: Sequence[_Sheet | None],
+    deviation: float | None,
+    draws: int,
+    rng: np.random.Generator,
+) -> Floats:
+    """Mean accuracy of each candidate in each draw of images and seeds, (candidates, draws)."""
+    found = _with_images(results, sheets, draws, rng)
+    if deviation:
+        seeds = np.array([len(result.accuracies) for result in results])
+        found += rng.normal(0.0, deviation / np.sqrt(seeds)[:, None], found.shape)
+    return found
 
 
 def _with_images(
