@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import re
 import shlex
+from collections.abc import Container
 
 __all__ = ["command", "counted", "now", "quoted"]
 
@@ -37,17 +38,17 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def quoted(word: str) -> str:
+def quoted(word: str, lists: Container[str] = ()) -> str:
     """A word as Hydra takes it: the value of a path's key is quoted, any other word stays.
 
     ``null``, a value in quotes, and what ``${…}`` stands for keep Hydra's meaning. A key that
-    takes several paths may be given a single one.
+    takes several paths may be given a single one; ``lists`` are path's keys that take several here.
     """
     key, equals, value = word.partition("=")
     plain = key.lstrip("+")
     if not equals or not value or value == "null" or _in_quotes(value):
         return word
-    if plain == "run" and value.startswith("[") and value.endswith("]"):  # of compare: a list
+    if plain in lists and value.startswith("["):
         return word
     if plain in _PATHS:
         return f"{key}={_hydra(value)}"

@@ -66,10 +66,11 @@ def run_command(command: str, words: Sequence[str], task: Callable[[Any], None])
         command, words = _completing(words)
     groups = {group: sorted(option_files(group)) for group in defaults(command)}
     replaced = any(word.startswith(f"{SPACE}={{") for word in words)
+    several = {"run"} if command == "compare" else set()
     if "--hydra-help" in flags:
         words = []
     elif "--shell-completion" not in flags:
-        words = checked(words, _names(SCHEMAS[command]), groups, "--multirun" in flags)
+        words = checked(words, _names(SCHEMAS[command]), groups, "--multirun" in flags, several)
         if "sweep" in groups and not any(word.startswith("sweep=") for word in words):
             valid = ", ".join(groups["sweep"])
             raise UserError(f"sweep: none named; write sweep=NAME with one of {valid}")

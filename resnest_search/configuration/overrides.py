@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, ValueType
@@ -33,7 +33,11 @@ _INSTEAD = {  # of Hydra's own keys, by how they begin
 
 
 def checked(
-    words: Sequence[str], keys: Sequence[str], groups: Mapping[str, Sequence[str]], multirun: bool
+    words: Sequence[str],
+    keys: Sequence[str],
+    groups: Mapping[str, Sequence[str]],
+    multirun: bool,
+    lists: Container[str] = (),
 ) -> list[str]:
     """The words as Hydra takes them, each one known to name a group or a key.
 
@@ -42,11 +46,12 @@ def checked(
         keys: of the command's schema, dotted; sections too.
         groups: the options of each.
         multirun: whether a word may have several values, each for a run of its own.
+        lists: keys that take several paths here, and one elsewhere.
 
     Raises:
         UserError: a word does not parse, names neither, or names no option.
     """
-    return [_checked(quoted(word), keys, groups, multirun) for word in words]
+    return [_checked(quoted(word, lists), keys, groups, multirun) for word in words]
 
 
 def _checked(
