@@ -16,12 +16,15 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from resnest_search.cost.account import Account
 from resnest_search.cost.busy import TROUBLE_PERCENT, Load
 from resnest_search.cost.latency import Timing
 
 __all__ = ["Cache", "Known", "Shelf"]
+
+_T = TypeVar("_T")
 
 _TABLES = """
 create table if not exists networks (
@@ -78,15 +81,15 @@ class Cache:
         with closing(self._open()) as database, database:
             database.executescript(_TABLES)
 
-    def step(self, key: str, found: Callable[[], int]) -> int:
-        """Bytes of a training step, found once."""
+    def step(self, key: str) -> int | None:
+        """Bytes of a training step; None where they were never found."""
         with closing(self._open()) as database:
             row = database.execute("select bytes from steps where key = ?", [key]).fetchone()
-        if row is not None:
-            return int(row[0])
-        value = found()
-        self._write("insert or replace into steps values (?, ?)", key, value)
-        return int(value)
+        return None if row is None else int(row[0])
+
+    def keep_step(self, key: str, bytes_: int) -> None:
+        """Bytes of a training step."""
+        self._write("insert or replace into steps values (?, ?)", key, bytes_)
 
     def most(self, keys: Iterable[str]) -> int:
         """The measuring that has most of these networks, of several the last; a new one if none."""
@@ -103,6 +106,11 @@ class Cache:
         with closing(self._open()) as database:
             (last,) = database.execute("select max(measuring) from networks").fetchone()
         return (last or 0) + 1
+
+    def drop(self, measuring: int) -> None:
+        """Forget a measuring whose clock is known to have been another."""
+        for table in ("networks", "rounds"):
+            self._write(f"delete from {table} where measuring = ?", measuring)
 
     def known(self, measuring: int, key: str) -> Known | None:
         """What a measuring has of a network."""
@@ -129,12 +137,11 @@ class Cache:
         )
 
     def keep(self, measuring: int, key: str, known: Known, load: Load) -> None:
-        """A network's last round, with the load meanwhile; with the first one, the network."""
+        """A network's last round, with the load meanwhile."""
         number = len(known.timings) - 1
-        if not number:
-            account = json.dumps(dataclasses.asdict(known.account))
-            network = (measuring, key, known.begun, account, known.form)
-            self._write("insert or replace into networks values (?, ?, ?, ?, ?)", *network)
+        account = json.dumps(dataclasses.asdict(known.account))
+        network = (measuring, key, known.begun, account, known.form)
+        self._write("insert or replace into networks values (?, ?, ?, ?, ?)", *network)
         timing = json.dumps(dataclasses.asdict(known.timings[-1]))
         shares = json.dumps([load.busy_s, load.offered_s])
         row = (measuring, key, number, timing, shares)
@@ -156,37 +163,62 @@ class Cache:
 class Shelf:
     """The part of a cache that one call of `measure_all` reads and fills.
 
+    A cache that turns out to be of no use, for a full disk or a damaged file, is done without.
+
     Args:
         cache: None for none.
         keys: of the networks in it, by those of the call; what has none is never kept.
+        told: of why the cache is of no use.
     """
 
-    def __init__(self, cache: Cache | None, keys: dict[str, str]) -> None:
+    def __init__(
+        self,
+        cache: Cache | None,
+        keys: dict[str, str],
+        told: Callable[[Exception], None] = lambda error: None,
+    ) -> None:
         self._cache = cache
-        self._keys = keys if cache is not None else {}
-        self._measuring = cache.most(keys.values()) if cache is not None else 0
+        self._keys = keys
+        self._told = told
+        self._measuring = self._of(lambda cache: cache.most(keys.values()), 0)
 
-    @property
-    def step(self) -> Callable[[str, Callable[[], int]], int] | None:
-        """Looks bytes of a training step up, or finds them; None without a cache."""
-        return None if self._cache is None else self._cache.step
+    def step(self, key: Callable[[], str], found: Callable[[], int]) -> int:
+        """Bytes of a training step, found once."""
+        known = self._of(lambda cache: cache.step(key()), None)
+        if known is None:
+            known = found()
+            bytes_ = known
+            self._of(lambda cache: cache.keep_step(key(), bytes_), None)
+        return known
 
     def known(self, key: str) -> Known | None:
         """What is known of a network; nothing of what was timed on a busy device."""
-        if self._cache is None or key not in self._keys:
+        if key not in self._keys:
             return None
-        known = self._cache.known(self._measuring, self._keys[key])
+        known = self._of(lambda cache: cache.known(self._measuring, self._keys[key]), None)
         if known is not None and known.is_of_a_busy_device:
-            self._cache.forget(self._measuring, self._keys[key])
+            self._of(lambda cache: cache.forget(self._measuring, self._keys[key]), None)
             return None
         return known
 
     def keep(self, key: str, known: Known, load: Load) -> None:
         """A network's last round, with the load of the device meanwhile."""
-        if self._cache is not None and key in self._keys:
-            self._cache.keep(self._measuring, self._keys[key], known, load)
+        if key in self._keys:
+            here = self._keys[key]
+            self._of(lambda cache: cache.keep(self._measuring, here, known, load), None)
 
     def begin_anew(self) -> None:
-        """Leave what is there to earlier measurings."""
-        if self._cache is not None:
-            self._measuring = self._cache.new()
+        """Forget what was measured on another clock."""
+        self._of(lambda cache: cache.drop(self._measuring), None)
+        self._measuring = self._of(lambda cache: cache.new(), 0)
+
+    def _of(self, ask: Callable[[Cache], _T], otherwise: _T) -> _T:
+        """What the cache answers; without one, what is said otherwise."""
+        if self._cache is None:
+            return otherwise
+        try:
+            return ask(self._cache)
+        except (OSError, sqlite3.Error, ValueError, TypeError, KeyError) as error:
+            self._cache = None
+            self._told(error)
+            return otherwise

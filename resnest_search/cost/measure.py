@@ -53,7 +53,7 @@ Visit = Callable[["CostRequest", Made | None, int], tuple[Timing, Load]]
 # Parts of a network that do nothing in a forward pass in eval mode.
 _OF_TRAINING = ("dropout", "dropblock", "zero_init_last_gamma")
 _NAMES = ("name", "image_size", "cache", "profile")  # the size of images is told apart
-_NOT_OF_A_PASS = ("device", "half_width", "time_limit_s")  # a machine's device has its own name
+_NOT_OF_A_PASS = ("device",)  # a machine's has its own name
 _NOT_OF_A_STEP = ("measure", "model", "gpu_share")
 
 
@@ -98,8 +98,7 @@ class CostRequest:
         """Identity of what is timed on this machine, for a cache: 16 hexadecimal digits.
 
         Two requests share it exactly where they would time the same network in the same mode, on
-        the same device, with the same versions. Names of configs do not matter, nor how sure a
-        latency is to be.
+        the same device, with the same versions. Names of configs do not matter.
         """
         facts = self._timed_facts(without=(*_NAMES, *_NOT_OF_A_PASS))
         return _digest(facts | {"on": machine(device, self.measure)})
@@ -376,13 +375,14 @@ def _made(request: CostRequest, device: torch.device) -> tuple[ResNeSt, torch.Te
 
 
 def training_bytes(
-    request: CostRequest, kept: Callable[[str, Callable[[], int]], int] | None = None
+    request: CostRequest,
+    kept: Callable[[Callable[[], str], Callable[[], int]], int] = lambda key, found: found(),
 ) -> int:
     """Peak bytes of a training step: `account`'s on a CPU, the allocator's on a GPU.
 
     Args:
         request: whose step it is.
-        kept: looks up what was found before, by ``step_on``, or finds it.
+        kept: looks up what was found before, by its key, or finds it.
 
     Raises:
         ValueError: the variant is impossible, or a value of the request is out of its range.
@@ -394,10 +394,7 @@ def training_bytes(
             f"and {request.image_size} pixels"
         )
     device = resolve_device(request.measure.device)
-    if kept is None:
-        found = _training_bytes(request, device)
-    else:
-        found = kept(request.step_on(device), lambda: _training_bytes(request, device))
+    found = kept(lambda: request.step_on(device), lambda: _training_bytes(request, device))
     _fitting(found, device, request.gpu_share)
     return found
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
+import numpy as np
 import torch
 
 from resnest_search.cost.busy import TROUBLE_PERCENT, Load, look
@@ -21,6 +24,8 @@ __all__ = ["ROUNDS", "measure_all"]
 
 Progress = Callable[[int, int], None]
 ROUNDS = 5  # of fewer the interval is wide, since their deviation is hardly known
+_DRIFT = 0.05  # of all networks, beyond which rounds of before a kill are of another clock
+_FARTHEST = 0.1  # that an anchor may move, however wide its interval is
 _TELLING_S = 0.5  # of device time, in which a load shows
 _LOOKS = 5  # at a GPU that others use, a second apart, before a round is made all the same
 _V = TypeVar("_V")
@@ -47,7 +52,8 @@ def measure_all(
 
     What the cache has of one measuring is taken from it. What it lacks is timed in rounds
     together with three networks that it has, the anchors: where one of these has moved by more
-    than its interval, all are measured anew.
+    than its interval, or by a tenth, all are measured anew. A measuring that was killed goes on;
+    where networks are by 5 % faster or slower than before, all are measured anew, too.
 
     Args:
         requests: what to measure.
@@ -81,7 +87,8 @@ class _Measuring:
         self._requests = requests
         self._rounds = rounds
         self._groups = {request.timed: request for request in requests}
-        self._shelf = Shelf(cache, _places(self._groups) if cache is not None else {})
+        self._shelf = Shelf(cache, _places(self._groups) if cache is not None else {}, _told)
+        self._is_kept = True  # each round, as soon as it is over
         self._visits = _Visits(len(requests) + rounds * len(self._groups), progress)
         self._steps = [self._visits.made(_training(request, self._shelf)) for request in requests]
         pairs = zip(requests, self._steps, strict=True)
@@ -95,15 +102,14 @@ class _Measuring:
     def costs(self) -> list[Costs | str]:
         """What the rounds come to, when those that are missing have been made."""
         due = [key for key in self._found if self._rounds_due(key)]
-        if due or any(_limit(self._groups[key], 0.0) for key in self._wide()):
+        if due:
             most = max(_processes(self._groups[key]) for key in self._found)
-            lacking = sum(map(self._rounds_due, due))
-            self._visits.add(lacking - self._rounds * len(self._groups))
+            self._visits.add(sum(map(self._rounds_due, due)) - self._rounds * len(self._groups))
             with visitors(min(self._rounds, most)) as (by, ready):
                 ready()  # what still starts would be in the figures
                 begun = time.monotonic()
-                self._time(due, by)
-                self._make_sure(time.monotonic() - begun if due else 0.0, by)
+                timed = self._time(due, by)
+                self._make_sure(timed, time.monotonic() - begun, by)
         return [
             step if isinstance(step, str) else _costs(self._found[request.timed], request, step)
             for request, step in zip(self._requests, self._steps, strict=True)
@@ -117,14 +123,17 @@ class _Measuring:
         # Fewer passes than rounds: the last rounds have none.
         return max(0, min(self._rounds, max(1, found.request.measure.repeats)) - found.timed)
 
-    def _wide(self) -> list[str]:
-        """Networks whose latency is not as sure as was asked."""
-        return [key for key, found in self._found.items() if _is_wide(found)]
+    def _time(self, due: Sequence[str], by: Sequence[Visit]) -> Sequence[str]:
+        """The rounds that are due; all of everything, where the clock is another than before.
 
-    def _time(self, due: Sequence[str], by: Sequence[Visit]) -> None:
-        """The rounds that are due; and all of everything, where an anchor has moved."""
+        Returns:
+            Those that were timed.
+        """
+        before = {key: _latency_of(self._found[key]) for key in due}
+        made = {key: _timed_of(self._found[key]) for key in due}
         anchors = self._anchors(due)
         self._visits.add(self._rounds * len(anchors))
+        self._is_kept = not anchors  # else only what is found to be of the same clock
         for turn in range(self._rounds):
             gpus = _look_at_gpus(self._requests)
             for key in due:
@@ -136,12 +145,27 @@ class _Measuring:
             for key, anchor in anchors.items():
                 share = _share(self._groups[key], turn, self._rounds)
                 anchors[key] = self._visits.made(_visited(anchor, share, gpus, by))
-        if any(_has_moved(self._found[key], anchor) for key, anchor in anchors.items()):
-            self._shelf.begin_anew()
-            measured = [key for key, found in self._found.items() if not isinstance(found, str)]
-            self._found |= {key: _anew(self._found[key]) for key in measured}
-            self._visits.add(self._rounds * len(measured))
-            self._time(measured, by)
+        moved = [_has_moved(self._found[key], anchor) for key, anchor in anchors.items()]
+        shifts = [
+            _shift(latency, found, made[key])
+            for key, latency in before.items()
+            if latency is not None and isinstance(found := self._found[key], Measurement)
+        ]
+        if any(moved) or (shifts and abs(float(np.median(shifts))) > math.log1p(_DRIFT)):
+            return self._all_anew(by)
+        if anchors:
+            self._is_kept = True
+            for key in due:
+                self._keep_all(key)
+        return due
+
+    def _all_anew(self, by: Sequence[Visit]) -> Sequence[str]:
+        """Forget what is of another clock, and time everything."""
+        self._shelf.begin_anew()
+        measured = [key for key, found in self._found.items() if not isinstance(found, str)]
+        self._found |= {key: _anew(self._found[key]) for key in measured}
+        self._visits.add(self._rounds * len(measured))
+        return self._time(measured, by)
 
     def _anchors(self, due: Sequence[str]) -> dict[str, Measurement | str]:
         """Three of those that lack nothing, from fast to slow, with their rounds still to come."""
@@ -150,25 +174,38 @@ class _Measuring:
             for key, found in self._found.items()
             if key not in due and isinstance(found, Measurement)
         }
-        if not due or not whole:
+        if not whole:
             return {}
         order = [whole[latency] for latency in sorted(whole)]
         return {
             key: _anew(self._found[key]) for key in (order[0], order[len(order) // 2], order[-1])
         }
 
-    def _make_sure(self, taken: float, by: Sequence[Visit]) -> None:
+    def _make_sure(self, due: Sequence[str], taken: float, by: Sequence[Visit]) -> None:
         """Further rounds of what is not as sure as asked; the first ones took so many seconds."""
         now = time.monotonic()
-        ends = {key: now + _limit(self._groups[key], taken) for key in self._found}
-        while wide := [key for key in self._wide() if time.monotonic() < ends[key]]:
-            self._visits.add(len(wide))
+        ends = {key: now + _limit(self._groups[key], taken) for key in due}
+
+        def wide() -> list[str]:
+            return [k for k in due if _is_wide(self._found[k]) and time.monotonic() < ends[k]]
+
+        while left := wide():
+            self._visits.add(len(left))
             gpus = _look_at_gpus(self._requests)
-            for key in wide:
+            for key in left:
                 if time.monotonic() >= ends[key]:
                     self._visits.add(-1)
                 else:
                     self._visit(key, 0, gpus, by)
+
+    def _keep_all(self, key: str) -> None:
+        """The rounds of a network, of which none was kept."""
+        found = self._found[key]
+        if isinstance(found, Measurement):
+            known = found.known
+            for count in range(1, len(known.timings) + 1):
+                load = known.load if count == 1 else Load()  # of all rounds
+                self._shelf.keep(key, replace(known, timings=known.timings[:count]), load)
 
     def _visit(
         self, key: str, turn: int, gpus: Mapping[str | None, Load], by: Sequence[Visit]
@@ -183,8 +220,13 @@ class _Measuring:
             found.drop(load)
             found = _visited(found, share, gpus, by)
         self._found[key] = self._visits.made(found)
-        if isinstance(found, Measurement) and found.timed > made:
+        if isinstance(found, Measurement) and found.timed > made and self._is_kept:
             self._shelf.keep(key, found.known, found.load - load)
+
+
+def _told(error: Exception) -> None:
+    line = f"the kept costs cannot be used ({error}): all is measured anew, and nothing kept"
+    print(f"resnest-search: measure.cache: {line}", file=sys.stderr, flush=True)
 
 
 def _places(groups: Mapping[str, CostRequest]) -> dict[str, str]:
@@ -215,11 +257,26 @@ def _is_busy(load: Load) -> bool:
 
 
 def _has_moved(before: Measurement | str, now: Measurement | str) -> bool:
-    """Whether a latency lies outside the interval that was found of it."""
+    """Whether a latency lies outside the interval that was found of it, or far from it."""
     if isinstance(before, str) or isinstance(now, str):
         return True
     apart = abs(math.log(now.latency_ms / before.latency_ms))
-    return apart > math.log1p(before.half_width)
+    return apart > math.log1p(min(before.half_width, _FARTHEST))
+
+
+def _latency_of(found: Measurement | str) -> float | None:
+    """Of the rounds so far; None of none."""
+    return found.latency_ms if isinstance(found, Measurement) and found.timed else None
+
+
+def _timed_of(found: Measurement | str) -> int:
+    return found.timed if isinstance(found, Measurement) else 0
+
+
+def _shift(before: float, found: Measurement, made: int) -> float:
+    """Logarithm by which the rounds after the first ones are slower than those were."""
+    later = [timing.median_ms for timing in found.timings[made:]]
+    return math.log(float(np.median(later)) / before) if later else 0.0
 
 
 def _processes(request: CostRequest) -> int:

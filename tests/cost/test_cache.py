@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import shutil
+import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -89,6 +91,8 @@ CHANGES: list[Callable[[CostRequest], CostRequest]] = [
             {"repeats": 7},
             {"processes": 2},
             {"threads": 2},
+            {"half_width": 1.0},
+            {"time_limit_s": 9.0},
         )
     ),
 ]
@@ -105,9 +109,8 @@ def test_a_network_is_looked_up_by_all_that_its_costs_depend_on() -> None:
         {"name": "another"},
         {"image_size": 8},
         {"device": None},
-        {"half_width": 1.0},
-        {"time_limit_s": 9.0},
         {"cache": "none"},
+        {"profile": "a.json"},
     ],
 )
 def test_and_by_nothing_else(change: dict[str, Any]) -> None:
@@ -222,6 +225,57 @@ def test_where_an_anchor_has_moved_everything_is_measured_anew(
     assert not timed
 
 
+def test_no_figure_of_another_clock_is_ever_beside_those_of_this_one(
+    kept: Cache, timed: list[str]
+) -> None:
+    """What was measured first is gone, also for those that were not asked for again."""
+    names = ("0s1x64d", "1s1x64d", "2s1x64d", "4s1x64d")
+    measured(kept, *names[:3])
+    for name in names:
+        SPEEDS[name] *= 2
+    measured(kept, names[0], names[3])
+    found = measured(kept, *names)
+    assert [costs.values["latency_ms"] for costs in found] == [SPEEDS[name] for name in names]
+
+
+def test_rounds_beside_anchors_are_kept_when_these_have_not_moved(
+    kept: Cache, timed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured(kept, "0s1x64d", "1s1x64d")
+    time = Measurement.time
+
+    def killed(self: Measurement, repeats: int, by: Any = None) -> None:
+        if len(timed) > 16:
+            raise KeyboardInterrupt
+        time(self, repeats, by)
+
+    monkeypatch.setattr(Measurement, "time", killed)
+    with pytest.raises(KeyboardInterrupt):
+        measured(kept, "0s1x64d", "1s1x64d", "2s1x64d")
+    monkeypatch.setattr(Measurement, "time", time)
+    del timed[:]
+    measured(kept, "0s1x64d", "1s1x64d", "2s1x64d")
+    assert timed.count("2s1x64d") == 5
+
+
+def test_an_anchor_without_a_narrow_interval_may_move_by_a_tenth(
+    kept: Cache, timed: list[str]
+) -> None:
+    """Of one round no interval is known."""
+    once = dataclasses.replace(MODE, repeats=1)
+
+    def ask(*names: str) -> list[float]:
+        found = measure_all([request(name, once) for name in names], cache=kept)
+        return [costs.values["latency_ms"] for costs in found if isinstance(costs, Costs)]
+
+    ask("0s1x64d", "1s1x64d")
+    SPEEDS["2s1x64d"] *= 3
+    assert ask("0s1x64d", "2s1x64d")[1] == SPEEDS["2s1x64d"]
+    for name in SPEEDS:
+        SPEEDS[name] *= 1.2
+    assert ask("0s1x64d", "4s1x64d") == [SPEEDS["0s1x64d"], SPEEDS["4s1x64d"]]
+
+
 def test_an_anchor_within_its_interval_has_not_moved(
     kept: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,8 +290,9 @@ def test_an_anchor_within_its_interval_has_not_moved(
     assert measured(kept, "1s1x64d", "2s1x64d")[0] == first[0]
 
 
+@pytest.mark.parametrize("slower", [1.0, 1.04, 1.5])
 def test_a_measuring_that_was_killed_goes_on_where_it_stood(
-    kept: Cache, timed: list[str], monkeypatch: pytest.MonkeyPatch
+    kept: Cache, timed: list[str], monkeypatch: pytest.MonkeyPatch, slower: float
 ) -> None:
     visits = 0
     time = Measurement.time
@@ -254,9 +309,14 @@ def test_a_measuring_that_was_killed_goes_on_where_it_stood(
         measured(kept, "1s1x64d", "2s1x64d")
     monkeypatch.setattr(Measurement, "time", time)
     assert timed == ["1s1x64d", "2s1x64d", "1s1x64d", "2s1x64d", "1s1x64d"]
+    for name in SPEEDS:
+        SPEEDS[name] *= slower
     found = measured(kept, "1s1x64d", "2s1x64d")
-    assert timed == ["1s1x64d", "2s1x64d"] * 5
+    assert timed == ["1s1x64d", "2s1x64d"] * (5 if slower < 1.05 else 10)
     assert [costs.rounds for costs in found] == [5, 5]
+    if slower > 1.05:  # nothing of before is left
+        speeds = [SPEEDS["1s1x64d"], SPEEDS["2s1x64d"]]
+        assert [costs.values["latency_ms"] for costs in found] == speeds
 
 
 def test_what_was_timed_on_a_busy_device_is_timed_again(
@@ -280,18 +340,36 @@ def test_what_was_timed_on_a_busy_device_is_timed_again(
     assert len(timed) == 10
 
 
-def test_a_latency_that_is_to_be_surer_gets_further_rounds_alone(
-    kept: Cache, monkeypatch: pytest.MonkeyPatch
+def test_what_was_not_as_sure_as_asked_is_kept_as_it_is(kept: Cache) -> None:
+    """Its time was over; it is marked, and another time is as long."""
+    sure = dataclasses.replace(MODE, half_width=1e-9, time_limit_s=0.1)
+    (first,) = measure_all([request(mode=sure)], cache=kept)
+    assert isinstance(first, Costs)
+    assert first.rounds > 5
+    assert measure_all([request(mode=sure)], cache=kept) == [first]
+
+
+@pytest.mark.parametrize("harm", ["garbage", "pages", "layout", "gone"])
+def test_a_cache_that_is_of_no_use_is_done_without(
+    kept: Cache, tmp_path: Path, capsys: pytest.CaptureFixture[str], harm: str
 ) -> None:
-    first = measured(kept, "1s1x64d")
-    sure = dataclasses.replace(MODE, half_width=1e-9, time_limit_s=0.2)
-    (surer,) = measure_all([request(mode=sure)], cache=kept)
-    assert isinstance(surer, Costs)
-    assert surer.rounds > first[0].rounds == 5
-    assert surer.begun == first[0].begun
-    # Without a limit of its own it is as long as the first rounds take, which nobody makes.
-    (same,) = measure_all([request(mode=dataclasses.replace(sure, time_limit_s=None))], cache=kept)
-    assert same == surer
+    measured(kept, "1s1x64d", "2s1x64d")
+    file = tmp_path / "folder" / "costs.db"
+    if harm == "garbage":
+        file.write_bytes(b"no database at all" * 500)
+    elif harm == "pages":
+        whole = file.read_bytes()
+        file.write_bytes(whole[:200] + b"\xff" * (len(whole) - 200))
+    elif harm == "layout":
+        with sqlite3.connect(file) as database:
+            database.execute("drop table rounds")
+            database.execute("create table rounds (other integer)")
+    else:
+        shutil.rmtree(file.parent)
+    assert len(measured(kept, "1s1x64d", "2s1x64d")) == 2
+    said = capsys.readouterr().err
+    assert said.count("resnest-search: measure.cache: the kept costs cannot be used") == 1
+    assert len(said.splitlines()) == 1
 
 
 def test_what_comes_back_is_what_was_kept(kept: Cache) -> None:
