@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnest_search import __version__, stopping
+from resnest_search.configuration.checks import check_elsewhere
 from resnest_search.configuration.compose import COMMANDS, run_command, to_record
 from resnest_search.configuration.schema import (
     CompareConfig,
@@ -260,9 +261,15 @@ def profile(config: ProfileConfig) -> None:
     """Print what a variant costs on this machine."""
     from rich.console import Console
 
-    from resnest_search.execution.measuring import busy_warnings, profile_variant, width_warnings
+    from resnest_search.execution.measuring import (
+        age_line,
+        busy_warnings,
+        profile_variant,
+        width_warnings,
+    )
     from resnest_search.report.profile import profile_table
 
+    begun = now()
     costing = profile_variant(config)
     print(f"{config.variant} in {config.model.name} on {costing.device}: {costing.mode}")
     details = costing.details or {}
@@ -271,6 +278,8 @@ def profile(config: ProfileConfig) -> None:
     if form := details.get("form"):
         print(f"fast form: {form}")
     found = {config.variant: costing}
+    if line := age_line(found, begun):
+        print(line)
     for line in (*busy_warnings(found), *width_warnings(found, config.measure.half_width)):
         print(line, file=sys.stderr)
 
@@ -301,8 +310,11 @@ def profile_sweep(config: SpaceProfileConfig) -> None:
         print(line)
     if config.out:
         out = Path(config.out)
-        found.write(out)
-        draw_profile(costings, found.place, out.with_suffix(".png"))
+        try:
+            found.write(out)
+            draw_profile(costings, found.place, out.with_suffix(".png"))
+        except OSError as error:
+            raise UserError(f"out={out}: {error.strerror}; what was measured is kept") from error
         print(f"Written to {out} and {out.with_suffix('.png')}")
     doubts = (*busy_warnings(costings), *width_warnings(costings, config.measure.half_width))
     for line in (*failures, *doubts):
@@ -340,6 +352,7 @@ def _elsewhere(sweep: Sweep, mode: ElsewhereConfig) -> tuple[str, Sweep] | None:
     Raises:
         UserError: there are no such costs.
     """
+    check_elsewhere(mode)
     if not mode.name and not mode.profile:
         return None
     from resnest_search.execution.elsewhere import seen_from
@@ -360,9 +373,12 @@ def export(config: ExportConfig) -> None:
     sweep = read_sweep(study, folder)
     if sweep.replayed:
         raise UserError(f"run={folder}: replays a table, which has no weights; train it first")
+    from resnest_search.study.transfer import changes
+
     if there := _elsewhere(sweep, config.measure):
-        name, sweep = there
-        print(f"Chosen by the costs of {name}.")
+        for line in (*changes(sweep, there[1]), *there[1].warnings):
+            print(f"resnest-search: {line}", file=sys.stderr)
+        sweep = there[1]
     from resnest_search.export import export_best
 
     exported = export_best(sweep, config.select, config.format, study)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command_line import ROOT, Done, rows, run, sweep_file
+
+from resnest_search.metrics import COSTS
 
 RECORDED = ROOT / "tests" / "fixtures" / "run-0.2.0"
 QUICK = ("measure.repeats=5", "measure.warmup=0", "measure.processes=1", "measure.half_width=null")
@@ -74,7 +77,12 @@ def test_a_run_is_seen_with_the_costs_of_another_device(recorded: Path) -> None:
     assert (recorded / "trials.csv").read_text() == before
     done = run(cwd, "export", "run=run", "select=latency", "measure.profile=profile.json")
     assert done.code == 0, done
-    assert json.loads((recorded / "best/model.json").read_text())["variant"] == best
+    assert "by profile: 1 ms" in done.out
+    facts = json.loads((recorded / "best/model.json").read_text())
+    assert facts["variant"] == best
+    assert "by the costs of profile (a toaster" in facts["chosen_as"]
+    assert facts["costs"]["device"] == "a toaster"
+    assert "On the front there, not here" in done.err
 
 
 def test_a_sweep_takes_its_costs_from_a_profile(tmp_path: Path) -> None:
@@ -95,6 +103,28 @@ def test_a_sweep_takes_its_costs_from_a_profile(tmp_path: Path) -> None:
     assert {row["device"] for row in found.values()} == {"a toaster"}
 
 
+def test_a_cost_that_a_profile_lacks_is_no_objective_and_no_limit(tmp_path: Path) -> None:
+    """Of another batch the memory of a training step is another."""
+    sweep_file(tmp_path, {"variant": ["0s1x64d"]})
+    assert run(tmp_path, "profile", "sweep=tiny", "out=there.json", *QUICK).code == 0
+    words = ("sweep=tiny", "run=out", "measure.profile=there.json", "train.batch_size=16")
+    for key in (
+        "search.limits.train_memory_mib=9",
+        "search.objectives=[accuracy,train_memory_mib]",
+    ):
+        said = run(tmp_path, *words, key).one_line
+        assert "measure.profile=there.json: train_memory_mib, one of search." in said
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_with_a_profile_measures_nothing(tmp_path: Path) -> None:
+    sweep_file(tmp_path, {"variant": ["0s1x64d"]})
+    assert run(tmp_path, "profile", "sweep=tiny", "out=there.json", *QUICK).code == 0
+    done = run(tmp_path, "sweep=tiny", "measure.profile=there.json", "plan=true")
+    assert done.code == 0, done
+    assert "none: costs are those of there.json" in done.out
+
+
 def test_networks_that_a_profile_lacks_are_named(tmp_path: Path) -> None:
     sweep_file(tmp_path, {"variant": ["0s1x64d"]})
     assert run(tmp_path, "profile", "sweep=tiny", "out=there.json", *QUICK).code == 0
@@ -113,6 +143,19 @@ def test_networks_that_a_profile_lacks_are_named(tmp_path: Path) -> None:
         (["report", "run=run", "measure.profile=other.json"], "is no profile"),
         (["report", "run=run", "measure.profile=empty.json"], "has no network"),
         (["export", "run=run", "measure.profile=other.json"], "is no profile"),
+        (["report", "run=run", "measure.profile=nan.json"], "is no profile"),
+        (["report", "run=run", "measure.profile=details.json"], "is no profile"),
+        (["report", "run=run", "measure.batch=8"], "measure.batch=8: nothing is measured"),
+        (
+            ["report", "run=run", "measure.batch=8", "measure.profile=empty.json"],
+            "measure.batch=8: a profile has its own",
+        ),
+        (
+            ["report", "run=run", "measure=eager", "measure.profile=empty.json"],
+            "measure.profile=empty.json: has its own mode",
+        ),
+        (["report", "run=run", "measure=eager", "measure.name=.."], "measure.name=..: names a"),
+        (["sweep=radix_card", "measure.profile=no.json"], "measure.profile=no.json: No such file"),
         (["profile", "sweep=radix_card", "run=there"], "run=there: profile makes no run"),
         (["profile", "sweep=radix_card", "measure.profile=empty.json"], "profile measures"),
         (["profile", "variant=1s1x64d", "measure.profile=empty.json"], "profile measures"),
@@ -125,6 +168,15 @@ def test_what_makes_no_sense_is_refused_in_one_line(
     recorded: Path, words: list[str], said: str
 ) -> None:
     (recorded.parent / "other.json").write_text('{"a": 1}')
+    costs = dict.fromkeys(COSTS, 1.0)
+    details = dict.fromkeys(("latency_passes", "latency_rounds", "latency_half_width"), 1)
+    details |= {"busy_percent": None, "deviations": {}}
+    for name, wrong in (("nan", {"latency_ms": math.nan}), ("details", {})):
+        costing = {"costs": costs | wrong, "device": "", "mode": "", "details": details}
+        costing |= {"details": "x"} if name == "details" else {}
+        entry = {"name": "", "structure": "", "step": "", "costing": costing}
+        text = {"format": "resnest-search profile 1", "measure": {}, "networks": [entry]}
+        (recorded.parent / f"{name}.json").write_text(json.dumps(text))
     empty = {"format": "resnest-search profile 1", "measure": {}, "networks": []}
     (recorded.parent / "empty.json").write_text(json.dumps(empty))
     assert said in run(recorded.parent, *words).one_line

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from resnest_search.configuration.schema import (
+    ElsewhereConfig,
     MeasureConfig,
     ModelConfig,
     SearchConfig,
@@ -94,7 +95,7 @@ def check_measure(measure: MeasureConfig) -> None:
     if lacking:
         raise UserError(
             f"measure.form=onnxruntime: {', '.join(lacking)} not installed; "
-            "valid: plain, fast, or pip install -c constraints.txt '.[export]'"
+            "valid: plain, or pip install -c constraints.txt '.[export]'"
         )
     if measure.precision != "fp32":
         raise UserError(
@@ -125,6 +126,25 @@ def check_measured_on(measure: MeasureConfig, has_gpu: bool) -> None:
         raise UserError(
             f"measure.device={measure.device or 'null'}: measure.form=onnxruntime is of CPUs; "
             "valid: cpu"
+        )
+
+
+def check_elsewhere(measure: ElsewhereConfig) -> None:
+    """Raises UserError where a key of another mode or device has no effect, or names no folder."""
+    if measure.name and measure.profile:
+        raise UserError(
+            f"measure.profile={measure.profile}: has its own mode; valid: without measure="
+            f"{measure.name}"
+        )
+    if measure.name in (".", "..") or "/" in measure.name:
+        raise UserError(f"measure.name={measure.name}: names a folder of its own; valid: no /")
+    apart = {"name", "profile"}
+    plain = vars(ElsewhereConfig())
+    given = [k for k, v in vars(measure).items() if k not in apart and v != plain[k]]
+    if given and (measure.profile or not measure.name):
+        what = "a profile has its own" if measure.profile else "nothing is measured"
+        raise UserError(
+            f"measure.{given[0]}={getattr(measure, given[0])}: {what}; valid: beside measure=NAME"
         )
 
 

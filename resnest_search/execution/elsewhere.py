@@ -11,17 +11,21 @@ from resnest_search.configuration.schema import ElsewhereConfig, MeasureConfig
 from resnest_search.errors import UserError
 from resnest_search.execution.measuring import (
     Progress,
+    age_line,
     busy_warnings,
     costs_of,
+    of_costs,
     profiled,
     width_warnings,
 )
 from resnest_search.execution.prepare import config_of_trials
 from resnest_search.execution.profiles import Profile
+from resnest_search.search.limits import within_limits
 from resnest_search.space import Candidate
 from resnest_search.study.record import COMPLETE, Sweep, TrialRecord
 from resnest_search.study.transfer import transferred
 from resnest_search.variant import Variant
+from resnest_search.words import now
 
 __all__ = ["seen_from"]
 
@@ -47,15 +51,18 @@ def seen_from(
     config = config_of_trials(from_record(sweep.config))
     candidates = {trial.candidate: _candidate(trial) for trial in sweep.trials}
     networks = {one.network: one for one in candidates.values()}
+    failures: list[str] = []
+    since = now()
     if mode.profile:
         profile = Profile.read(mode.profile)
     else:
         plain = MeasureConfig(**dataclasses.asdict(mode))
         config = dataclasses.replace(config, measure=plain)
         with measuring(len(networks)) as progress:
-            profile, _ = profiled(config, networks, mode.name, progress)
-    found = costs_of(profile, config, networks.values())
-    by_hash = {key: found[one.network] for key, one in candidates.items()}
+            profile, failures = profiled(config, networks, mode.name, progress)
+    known = costs_of(profile, config, networks.values())
+    within = within_limits({n: c for n, c in known.items() if c is not None}, config.search.limits)
+    by_hash = {key: within.get(one.network) for key, one in candidates.items()}
     whole = {trial.candidate for trial in sweep.trials if trial.state == COMPLETE}
     if whole and not any(by_hash[key] for key in whole):
         raise UserError(
@@ -63,9 +70,12 @@ def seen_from(
             f"run={sweep.folder} trained to the end; valid: a profile of the same model and data"
         )
     print(f"With the costs of {profile.name}: {profile.place}")
-    costings = {key: costing for key, costing in by_hash.items() if costing is not None}
-    unsure = width_warnings(costings, profile.measure.half_width)
-    return profile.name, transferred(sweep, by_hash, [*busy_warnings(costings), *unsure])
+    if not mode.profile and (line := age_line(within, since)):
+        print(line)
+    doubts = [line for line in sweep.warnings if not of_costs(line)]
+    unsure = width_warnings(within, profile.measure.half_width)
+    warnings = [*doubts, *failures, *busy_warnings(within), *unsure]
+    return profile.name, transferred(sweep, by_hash, warnings, f"{profile.name} ({profile.place})")
 
 
 def _candidate(trial: TrialRecord) -> Candidate:

@@ -13,6 +13,7 @@ import fcntl
 import logging
 import math
 import multiprocessing
+import re
 import signal
 import sqlite3
 import sys
@@ -40,8 +41,9 @@ from resnest_search.configuration.schema import (
 from resnest_search.data.resolve import train_count
 from resnest_search.errors import UserError
 from resnest_search.execution.profiles import Entry, Profile
-from resnest_search.execution.resources import this_machine
+from resnest_search.execution.resources import this_machine, workers_of
 from resnest_search.files import cache_folder
+from resnest_search.metrics import TRAINED
 from resnest_search.space import Candidate, Space, configured
 from resnest_search.study.costing import Costing
 from resnest_search.variant import Variant
@@ -62,6 +64,7 @@ __all__ = [
     "costs_of",
     "locally",
     "measure_space",
+    "of_costs",
     "profile_variant",
     "profiled",
     "remotely",
@@ -71,6 +74,7 @@ __all__ = [
 
 _GRACE_S = 10.0
 _SHOWN = 3  # networks that a message names
+_OF_COSTS = re.compile("Other work kept the device|Of [0-9]+ networks one|The latencies of [0-9]")
 _AGES = (("day", 86_400), ("hour", 3_600), ("minute", 60))
 
 # What measures: requests in, for each its costs or the reason why there are none.
@@ -121,7 +125,7 @@ def profiled(
     check_measured_on(config.measure, has_gpu=has_gpu)
     device = config.measure.device or ("cuda" if has_gpu else "cpu")
     mode = dataclasses.replace(config.measure, device=device)
-    workers = config.resources.workers_per_trial or 1
+    workers = workers_of(config.resources, device == "cuda")
     images = _train_images(config.data)
     asked = [request_of(config, c, mode, images, workers) for c in candidates.values()]
     entries, failures = [], []
@@ -140,7 +144,7 @@ def costs_of(
     profile: Profile, config: SweepConfig, candidates: Iterable[Candidate]
 ) -> dict[str, Costing | None]:
     """What candidates' networks cost by a profile, by ``Candidate.network``; None: not in it."""
-    workers = config.resources.workers_per_trial or 1
+    workers = workers_of(config.resources, profile.measure.device == "cuda")
     images = _train_images(config.data)
     return {
         one.network: profile.costing(request_of(config, one, profile.measure, images, workers))
@@ -164,7 +168,18 @@ def space_by_profile(config: SweepConfig, space: Space) -> dict[str, Costing]:
             f"of sweep={config.sweep}: {', '.join(missing[:_SHOWN])}{more}; "
             "valid: a profile of the same sweep, model and data"
         )
-    return {network: costing for network, costing in found.items() if costing is not None}
+    known = {network: costing for network, costing in found.items() if costing is not None}
+    limits = [name for name, bound in vars(config.search.limits).items() if bound is not None]
+    for key, names in (("objectives", config.search.objectives), ("limits", limits)):
+        for name in names:
+            lacking = sum(name not in costing.costs for costing in known.values())
+            if lacking and name not in TRAINED:
+                raise UserError(
+                    f"measure.profile={word}: {name}, one of search.{key}, is not known of "
+                    f"{lacking} networks: their training step was another; valid: a profile with "
+                    "the same train.batch_size, train.precision and resources"
+                )
+    return known
 
 
 def _train_images(data: DataConfig) -> int | None:
@@ -210,18 +225,21 @@ def locally(
         progress: told (visits made, visits in all) as it goes.
     """
     cache = requests[0].measure.cache if requests else "none"
-    try:
-        with alone():
+    with alone(cache):
+        try:
             return _in_process(requests, progress, cache)
-    except EOFError:
-        return _one_by_one(requests, _alone)
+        except EOFError:
+            return _one_by_one(requests, _alone)
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """Hold the lock that a measuring of this user's has on the machine, once it is free."""
+def alone(cache: str = "auto") -> Iterator[None]:
+    """Hold the lock that a measuring has on the machine, once it is free.
+
+    It lies where the cache does, and so is one user's, or that of all who share a folder.
+    """
     try:
-        folder = cache_folder()
+        folder = cache_folder() if cache in ("auto", "none") else Path(cache)
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / "measuring.lock").open("w")
     except OSError:  # a home that cannot be written: nobody else of it measures with a lock
@@ -318,6 +336,11 @@ def age_line(costings: Mapping[str, Costing], begun: str) -> str:
 
 def _moment(text: str) -> datetime.datetime:
     return datetime.datetime.fromisoformat(text)
+
+
+def of_costs(line: str) -> bool:
+    """Whether a warning of a sweep is one of `busy_warnings` or `width_warnings`."""
+    return bool(_OF_COSTS.match(line))
 
 
 def width_warnings(costings: dict[str, Costing], asked: float | None) -> list[str]:

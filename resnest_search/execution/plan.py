@@ -73,6 +73,8 @@ def _epochs(search: SearchConfig, trials: int | None) -> str:
 def _measuring(config: SweepConfig, space: Space) -> str:
     if config.trial.name == "table":
         return "none: costs are those of the table"
+    if config.measure.profile:
+        return f"none: costs are those of {config.measure.profile}"
     passes = config.measure.repeats
     return f"{_count(space.timed, 'network')} before the first epoch, {passes} timed passes of each"
 

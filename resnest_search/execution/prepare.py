@@ -18,7 +18,9 @@ from resnest_search.data.resolve import FOLDERS, list_images
 from resnest_search.data.scan import Listing
 from resnest_search.errors import UserError
 from resnest_search.execution.folder import check_new_folder
+from resnest_search.execution.measuring import space_by_profile
 from resnest_search.execution.pretrained import absolute_pretrained, check_pretrained
+from resnest_search.execution.profiles import Profile
 from resnest_search.execution.resources import allot, this_machine
 from resnest_search.execution.scratch import socket_folder
 from resnest_search.search import find_earlier
@@ -91,7 +93,13 @@ def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
     if table is not None:
         config, space = _within_table(config, space, table)
     else:
+        if config.measure.profile:
+            profile = Profile.read(config.measure.profile)
+            measure = dataclasses.replace(profile.measure, profile=config.measure.profile)
+            config = dataclasses.replace(config, measure=measure)  # what is recorded of the run
         config = _with_data(config, space)
+        if config.measure.profile:
+            space_by_profile(config, space)
     find_earlier(config, space)  # a folder that is none of a run is refused before any work
     return config, space
 
@@ -248,7 +256,8 @@ def _check_device(config: SweepConfig, train: TrainConfig) -> None:
     if config.resources.address is not None:
         return
     is_cpu = allot(config.resources, this_machine()).accelerator == "cpu"
-    checks.check_measured_on(config.measure, has_gpu=not is_cpu)
+    if not config.measure.profile:
+        checks.check_measured_on(config.measure, has_gpu=not is_cpu)
     if is_cpu and train.precision in _OF_GPUS:
         why = _OF_GPUS[train.precision]
         raise UserError(f"train.precision={train.precision}: {why}; valid: fp32, bf16")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +108,8 @@ class Profile:
             entries = [_entry(found) for found in text["networks"]]
             known = {field.name for field in dataclasses.fields(MeasureConfig)}
             mode = MeasureConfig(**{k: v for k, v in text["measure"].items() if k in known})
+            if not isinstance(mode.image_size, int | None) or not isinstance(mode.batch, int):
+                raise TypeError("measure")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"measure.profile={word}: is no profile; {_VALID}") from error
         if not entries:
@@ -117,7 +120,13 @@ class Profile:
 def _entry(found: Mapping[str, Any]) -> Entry:
     given = found["costing"]
     costs = {str(name): float(value) for name, value in given["costs"].items()}
-    if not set(COSTS) <= costs.keys():
+    if not set(COSTS) <= costs.keys() or not all(0 < v < math.inf for v in costs.values()):
         raise ValueError("costs")
-    costing = Costing(costs, str(given["device"]), str(given["mode"]), details=given["details"])
+    details = given["details"]
+    for name in ("latency_passes", "latency_rounds", "latency_half_width", "busy_percent"):
+        if not isinstance(details[name], int | float | None):
+            raise TypeError(name)
+    if not isinstance(details["deviations"], dict):
+        raise TypeError("deviations")
+    costing = Costing(costs, str(given["device"]), str(given["mode"]), details=dict(details))
     return Entry(str(found["name"]), str(found["structure"]), str(found["step"]), costing)

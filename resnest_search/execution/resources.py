@@ -14,7 +14,7 @@ from pathlib import Path
 from resnest_search.configuration.schema import ResourcesConfig
 from resnest_search.errors import UserError
 
-__all__ = ["Allotment", "Machine", "allot", "this_machine"]
+__all__ = ["Allotment", "Machine", "allot", "this_machine", "workers_of"]
 
 
 @dataclass(frozen=True)
@@ -106,11 +106,9 @@ def allot(config: ResourcesConfig, machine: Machine) -> Allotment:
     Raises:
         UserError: a number is out of its range, or one trial does not fit.
     """
-    gpus = config.gpus_per_trial
-    if gpus is None:
-        gpus = 1.0 if machine.gpus else 0.0
+    gpus = _gpus_of(config, bool(machine.gpus))
     _check_numbers(config, gpus)
-    workers = config.workers_per_trial or max(1, math.ceil(gpus))
+    workers = workers_of(config, bool(machine.gpus))
     gpus_per_worker = gpus / workers
     if gpus_per_worker > 1 or (workers > 1 and gpus_per_worker not in (0, 1)):
         raise UserError(
@@ -136,6 +134,15 @@ def allot(config: ResourcesConfig, machine: Machine) -> Allotment:
         per_gpu = math.floor(1 / gpus + 1e-9)
         slots = min(slots, machine.gpus * per_gpu if gpus < 1 else machine.gpus // int(gpus))
     return Allotment(workers, config.cpus_per_worker, gpus_per_worker, slots)
+
+
+def workers_of(config: ResourcesConfig, has_gpu: bool) -> int:
+    """Processes that train a trial together, where the machine has a GPU or none."""
+    return config.workers_per_trial or max(1, math.ceil(_gpus_of(config, has_gpu)))
+
+
+def _gpus_of(config: ResourcesConfig, has_gpu: bool) -> float:
+    return float(has_gpu) if config.gpus_per_trial is None else config.gpus_per_trial
 
 
 def _check_numbers(config: ResourcesConfig, gpus: float) -> None:

@@ -113,18 +113,23 @@ def export_best(
     tested = f", test {test}, {look}" if test else ""
     what = f"{trial.name}, {described(sweep, select)},"
     first = f"Exported {what} to {target}: validation {validation}{tested}"
-    lines = (first, *(line(name, facts) for name, facts in checked.items()), *_in_sweep(trial))
+    lines = (
+        first,
+        *(line(name, facts) for name, facts in checked.items()),
+        *_in_sweep(sweep, trial),
+    )
     return Export(lines, refused)
 
 
-def _in_sweep(trial: TrialRecord) -> list[str]:
-    """The latency that the search went by, beside those of the check."""
+def _in_sweep(sweep: Sweep, trial: TrialRecord) -> list[str]:
+    """The latency that it was chosen by, beside those of the check."""
     if "latency_ms" not in trial.costs:
         return []
     p95 = trial.costs.get("latency_p95_ms")
     tail = "" if p95 is None else f" (p95 {p95:.3g})"
     median = f"{trial.costs['latency_ms']:.3g} ms{tail}"
-    return [f"  measured by the sweep: {median} on {trial.device}: {trial.mode}"]
+    whose = f"by {sweep.costs_of.partition(' (')[0]}" if sweep.costs_of else "measured by the sweep"
+    return [f"  {whose}: {median} on {trial.device}: {trial.mode}"]
 
 
 def _tested(

@@ -50,6 +50,11 @@ def select_trial(sweep: Sweep, select: str) -> TrialRecord:
 
 def described(sweep: Sweep, select: str) -> str:
     """What ``select=`` has taken, in words: what is said of it where it is exported."""
+    whose = f", by the costs of {sweep.costs_of}" if sweep.costs_of else ""
+    return f"{_taken(sweep, select)}{whose}"
+
+
+def _taken(sweep: Sweep, select: str) -> str:
     if select == "knee" and sweep.knee is None:
         order = ", ".join(sweep.objectives)
         size = len(sweep.front)

@@ -227,6 +227,7 @@ class Sweep:
     at_work: bool = True  # whether a driver may be at work on it, where it is not finished
     command: str = ""  # that started it
     versions: dict[str, str] = field(default_factory=dict)
+    costs_of: str = ""  # whose costs these are, where they are not the sweep's own
     images: str | None = None  # digest of the images; None where it was not taken
     warnings: tuple[str, ...] = ()  # what makes its numbers doubtful
     noise: tuple[str, ...] = ()  # what memberships account for: images, seeds

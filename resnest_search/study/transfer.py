@@ -9,22 +9,26 @@ from collections.abc import Mapping, Sequence
 from resnest_search.metrics import TRAINED, metric_of
 from resnest_search.study.costing import Costing
 from resnest_search.study.read import placed, with_uncertainty
-from resnest_search.study.record import COMPLETE, Sweep, TrialRecord
+from resnest_search.study.record import COMPLETE, INFEASIBLE, Sweep, TrialRecord
 from resnest_search.words import counted
 
 __all__ = ["changes", "transferred"]
 
 
 def transferred(
-    sweep: Sweep, found: Mapping[str, Costing | None], warnings: Sequence[str] = ()
+    sweep: Sweep,
+    found: Mapping[str, Costing | None],
+    warnings: Sequence[str] = (),
+    costs_of: str = "",
 ) -> Sweep:
     """The sweep with other costs, and with the front and the choice that these make.
 
     Args:
         sweep: as it was measured.
         found: what candidates cost there, by their hash; None where it is not known. Such a
-            candidate is on no front.
-        warnings: what makes these costs doubtful, in place of the sweep's own.
+            candidate is on no front, and none that breaks a limit there.
+        costs_of: what the profile or the mode is called.
+        warnings: what is doubtful of all of it, in place of the sweep's own.
     """
     trials = [_with_costs(trial, found.get(trial.candidate)) for trial in sweep.trials]
     fresh = [_unjudged(trial) for trial in trials if trial.number >= 0]
@@ -36,6 +40,9 @@ def transferred(
             chosen=None,
             alike=(),
             warnings=tuple(warnings),
+            costs_of=costs_of,
+            # What the forecasts said of the front was said of other costs.
+            ending=sweep.ending and dataclasses.replace(sweep.ending, lost=None),
         )
     )
 
@@ -58,6 +65,9 @@ def changes(before: Sweep, after: Sweep) -> list[str]:
         was = "as here" if same else f"here it is {names[before.chosen]}"
         lines.append(f"{'Its knee' if after.knee is not None else 'Its first'} is {chosen}; {was}.")
     lines += _order(before, after)
+    broken = [t.name for t in after.trials if t.state == INFEASIBLE and t.curve]
+    if broken:
+        lines.append(f"Trained here, and beyond a limit there: {_list(sorted(set(broken)))}.")
     unknown = [t.name for t in after.trials if t.state == COMPLETE and not t.costs]
     if unknown:
         lines.append(f"Without costs there, and so on no front: {_list(sorted(set(unknown)))}.")
@@ -85,6 +95,8 @@ def _list(names: list[str]) -> str:
 
 def _with_costs(trial: TrialRecord, costing: Costing | None) -> TrialRecord:
     facts = costing.details or {} if costing is not None else {}
+    if costing is not None and costing.infeasible and trial.state == COMPLETE:
+        trial = dataclasses.replace(trial, state=INFEASIBLE, reason=costing.infeasible)
     return dataclasses.replace(
         trial,
         costs=dict(costing.costs) if costing is not None else {},

@@ -11,7 +11,7 @@ from sample_sweeps import make_sweep, make_trial
 
 from resnest_search.report.verdict import time_spent
 from resnest_search.study.ledger import ledger
-from resnest_search.study.record import Driver, Sweep
+from resnest_search.study.record import Driver, Epoch, Sweep
 
 
 def swept(drivers: list[Driver], held: list[tuple[float, float]], seconds: float) -> Sweep:
@@ -63,6 +63,14 @@ def test_the_sum_is_wall_clock_by_slots(
     assert found is not None
     assert found.total == pytest.approx(slots * seconds)
     assert min(found.preparing, found.training, found.beside, found.idle) >= 0
+
+
+def test_what_an_earlier_version_trained_is_in_no_account() -> None:
+    """It noted no slots: the first that did was a later driver."""
+    trial = make_trial(0, "1s1x64d", curve=(Epoch(1, 0.5, 1.0, 1.0, 4.0, at=20.0),))
+    sweep = make_sweep([trial], drivers=(Driver(60.0, 1, 0.0),), seconds=90.0)
+    assert ledger(sweep) is None
+    assert ledger(replace(sweep, drivers=(Driver(10.0, 1, 0.0),))) is not None
 
 
 def test_without_slots_nothing_is_said() -> None:

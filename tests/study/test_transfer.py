@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sample_sweeps import doubtful
 
 from resnest_search.study.costing import Costing
-from resnest_search.study.record import COMPLETE, Sweep
+from resnest_search.study.record import COMPLETE, INFEASIBLE, Sweep
 from resnest_search.study.transfer import changes, transferred
 
 
@@ -67,6 +67,21 @@ def test_what_is_not_known_there_is_on_no_front() -> None:
     assert gone.candidate not in {trial.candidate for trial in seen.front}
     assert changes(sweep, seen)[-1].startswith("Without costs there")
     assert gone.name in changes(sweep, seen)[-1]
+
+
+def test_what_breaks_a_limit_there_is_on_no_front() -> None:
+    sweep = doubtful()
+    gone = sweep.front[0]
+    found = costs_of(sweep)
+    costing = found[gone.candidate]
+    assert costing is not None
+    found[gone.candidate] = replace(costing, infeasible="latency_ms 9 above the limit 2")
+    seen = transferred(sweep, found, costs_of="there")
+    (record,) = [t for t in seen.trials if t.number == gone.number]
+    assert (record.state, record.reason) == (INFEASIBLE, "latency_ms 9 above the limit 2")
+    assert gone.candidate not in {trial.candidate for trial in seen.front}
+    assert changes(sweep, seen)[-1] == f"Trained here, and beyond a limit there: {gone.name}."
+    assert seen.costs_of == "there"
 
 
 def test_the_front_of_earlier_costs_leaves_no_trace() -> None:
