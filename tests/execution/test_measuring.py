@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from resnest_search.configuration.schema import (
 )
 from resnest_search.cost import CostRequest, Costs
 from resnest_search.execution.measuring import (
+    age_line,
+    alone,
     busy_warnings,
     locally,
     measure_space,
@@ -150,3 +153,43 @@ def test_nothing_is_left_behind() -> None:
     locally([request()])
     after = {c.pid for c in psutil.Process().children() if "spawn_main" in " ".join(c.cmdline())}
     assert after <= before
+
+
+def test_a_second_measuring_waits_for_the_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun = threading.Event()
+
+    def second() -> None:
+        with alone(str(tmp_path)):
+            begun.set()
+
+    waiting = threading.Thread(target=second)
+    with alone(str(tmp_path)):
+        waiting.start()
+        assert not begun.wait(0.3)
+    assert begun.wait(60)
+    waiting.join()
+    said = capsys.readouterr().err
+    assert said.count("another sweep is measuring on this machine") == 1
+
+
+def test_where_no_lock_can_be_written_it_is_measured_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with alone(str(tmp_path / "file" / "below")):
+        pass
+
+
+def test_how_old_costs_are_is_said() -> None:
+    def of(moment: str) -> Costing:
+        return Costing({}, details={"measured": moment})
+
+    now = "2026-03-10T12:00:00+00:00"
+    assert (
+        age_line({"a": of(now), "b": of("2026-03-10T12:00:05+00:00"), "c": Costing({})}, now) == ""
+    )
+    old = {"a": of("2026-03-07T11:00:00+00:00"), "b": of("2026-03-10T11:59:00+00:00"), "c": of(now)}
+    assert age_line(old, now).startswith(
+        "2 of 3 networks were measured on this machine before, up to 3 days ago"
+    )
+    assert "up to 1 minute ago" in age_line({"b": old["b"]}, now)
