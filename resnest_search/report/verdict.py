@@ -26,7 +26,11 @@ _LEAST = 1e-3  # share that is shown
 
 def verdict(sweep: Sweep) -> list[str]:
     """All that is said, a line each."""
-    lines = (unfinished(sweep), choice(sweep), noise(sweep), ended(sweep), time_spent(sweep))
+    seen = f"Seen with the costs of {sweep.costs_of}; what was trained is the same."
+    lines = (
+        *([seen] if sweep.costs_of else []),
+        *(unfinished(sweep), choice(sweep), noise(sweep), ended(sweep), time_spent(sweep)),
+    )
     return [line for line in lines if line]
 
 

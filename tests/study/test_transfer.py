@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sample_sweeps import doubtful
 
+from resnest_search.report.verdict import verdict
 from resnest_search.study.costing import Costing
 from resnest_search.study.record import COMPLETE, INFEASIBLE, Sweep
 from resnest_search.study.transfer import changes, transferred
@@ -82,6 +83,8 @@ def test_what_breaks_a_limit_there_is_on_no_front() -> None:
     assert gone.candidate not in {trial.candidate for trial in seen.front}
     assert changes(sweep, seen)[-1] == f"Trained here, and beyond a limit there: {gone.name}."
     assert seen.costs_of == "there"
+    assert verdict(seen)[0].startswith("Seen with the costs of there;")
+    assert not verdict(sweep)[0].startswith("Seen")
 
 
 def test_the_front_of_earlier_costs_leaves_no_trace() -> None:
