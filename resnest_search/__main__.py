@@ -59,7 +59,7 @@ usage: python -m resnest_search [command] key=value ...
   resume run=DIR    carry on an interrupted sweep, or one with larger bounds
   train variant=V   train one variant, such as 2s2x40d, to its full length
   profile variant=V measure what a variant costs, without training
-  profile sweep=NAME  measure what all networks of a sweep cost
+  profile sweep=S   measure what all networks of a sweep cost
   report run=DIR    draw the tables and the page of a run again
   export run=DIR    write a variant of a run as a model that needs torch alone
   compare run=[A,B] several runs side by side: fronts, hypervolume, what differs
@@ -97,7 +97,7 @@ def _main(words: list[str]) -> None:
             return
         command, rest = _command(words)
         if {"--help", "-h"} & set(rest):
-            _help(command, rest, whole=words[0] != command)
+            _help(command, rest, whole=words[0] not in COMMANDS)
             return
         _carry_out(command, rest)
         sys.stdout.flush()

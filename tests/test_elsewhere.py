@@ -103,6 +103,13 @@ def test_a_sweep_takes_its_costs_from_a_profile(tmp_path: Path) -> None:
     assert {row["device"] for row in found.values()} == {"a toaster"}
 
 
+def test_the_help_of_a_spaces_profile_is_its_own(tmp_path: Path) -> None:
+    done = run(tmp_path, "profile", "sweep=radix_card", "--help")
+    assert done.out.startswith("usage: python -m resnest_search profile sweep=NAME [flags]")
+    assert "  out=null\n" in done.out
+    assert "  out=" not in run(tmp_path, "profile", "--help").out
+
+
 def test_a_cost_that_a_profile_lacks_is_no_objective_and_no_limit(tmp_path: Path) -> None:
     """Of another batch the memory of a training step is another."""
     sweep_file(tmp_path, {"variant": ["0s1x64d"]})
