@@ -186,6 +186,8 @@ def measured(config: SweepConfig, space: Space, progress: Progress) -> dict[str,
     else:
         from resnest_search.execution.driver import cluster
 
+        if config.measure.cache != "none":
+            print("Measured anew, and kept for no later sweep: the nodes of a cluster may differ.")
         with cluster(config.resources, config.verbose) as allotment:
             found = measure_space(config, space, allotment, remotely(allotment))
     costings = within_limits(found, config.search.limits)

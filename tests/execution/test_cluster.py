@@ -80,6 +80,7 @@ def test_trials_of_a_lost_node_go_on_elsewhere_and_nothing_is_lost(
         lose(lost)
         done = command.wait()
     assert done.code == 0, done
+    assert "kept for no later sweep" in done.out
     assert "its worker was lost" in done.out
     assert "continues after epoch" in done.out
     trials = study(folder).trials
