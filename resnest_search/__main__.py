@@ -195,7 +195,7 @@ def sweep(config: SweepConfig) -> None:
 
 def _costings(config: SweepConfig, space: Space) -> dict[str, Costing]:
     """What the networks of a sweep cost, with a line on where that is from."""
-    from resnest_search.execution.measuring import age_line
+    from resnest_search.execution.doubts import age_line
     from resnest_search.execution.sweep import measured
     from resnest_search.report.live import measuring
 
@@ -261,12 +261,8 @@ def profile(config: ProfileConfig) -> None:
     """Print what a variant costs on this machine."""
     from rich.console import Console
 
-    from resnest_search.execution.measuring import (
-        age_line,
-        busy_warnings,
-        profile_variant,
-        width_warnings,
-    )
+    from resnest_search.execution.doubts import age_line, cost_doubts
+    from resnest_search.execution.measuring import profile_variant
     from resnest_search.report.profile import profile_table
 
     begun = now()
@@ -280,7 +276,7 @@ def profile(config: ProfileConfig) -> None:
     found = {config.variant: costing}
     if line := age_line(found, begun):
         print(line)
-    for line in (*busy_warnings(found), *width_warnings(found, config.measure.half_width)):
+    for line in cost_doubts(found, config.measure.half_width):
         print(line, file=sys.stderr)
 
 
@@ -288,13 +284,9 @@ def profile_sweep(config: SpaceProfileConfig) -> None:
     """Print what the networks of a sweep cost on this machine, and write it where asked."""
     from rich.console import Console
 
-    from resnest_search.execution.measuring import (
-        age_line,
-        busy_warnings,
-        profiled,
-        width_warnings,
-    )
+    from resnest_search.execution.doubts import age_line, cost_doubts
     from resnest_search.execution.prepare import prepare_profile
+    from resnest_search.execution.profiles import profiled
     from resnest_search.report.live import measuring
     from resnest_search.report.profile import draw_profile, space_table
 
@@ -316,8 +308,7 @@ def profile_sweep(config: SpaceProfileConfig) -> None:
         except OSError as error:
             raise UserError(f"out={out}: {error.strerror}; what was measured is kept") from error
         print(f"Written to {out} and {out.with_suffix('.png')}")
-    doubts = (*busy_warnings(costings), *width_warnings(costings, config.measure.half_width))
-    for line in (*failures, *doubts):
+    for line in (*failures, *cost_doubts(costings, config.measure.half_width)):
         print(f"resnest-search: {line}", file=sys.stderr)
 
 
@@ -376,7 +367,7 @@ def export(config: ExportConfig) -> None:
     from resnest_search.study.transfer import changes
 
     if there := _elsewhere(sweep, config.measure):
-        for line in (*changes(sweep, there[1]), *there[1].warnings):
+        for line in (*changes(sweep, there[1]), *there[1].cost_doubts):
             print(f"resnest-search: {line}", file=sys.stderr)
         sweep = there[1]
     from resnest_search.export import export_best

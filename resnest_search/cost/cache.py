@@ -28,11 +28,7 @@ _T = TypeVar("_T")
 
 _TABLES = """
 create table if not exists networks (
-    measuring integer, key text, begun text, account text, form text, primary key (measuring, key)
-);
-create table if not exists rounds (
-    measuring integer, key text, number integer, timing text, load text,
-    primary key (measuring, key, number)
+    measuring integer, key text, known text, primary key (measuring, key)
 );
 create table if not exists steps (key text primary key, bytes integer);
 """
@@ -56,6 +52,19 @@ class Known:
     timings: tuple[Timing, ...] = ()
     load: Load = dataclasses.field(default_factory=Load)
     form: str = ""
+
+    @classmethod
+    def read(cls, text: str) -> Known:
+        """What `dataclasses.asdict` made of one, as JSON."""
+        facts = json.loads(text)
+        timings = [Timing(tuple(t["samples_ms"]), t["batch"]) for t in facts["timings"]]
+        return cls(
+            account=Account(**facts["account"]),
+            begun=facts["begun"],
+            timings=tuple(timings),
+            load=Load(**facts["load"]),
+            form=facts["form"],
+        )
 
     @property
     def is_of_a_busy_device(self) -> bool:
@@ -109,48 +118,24 @@ class Cache:
 
     def drop(self, measuring: int) -> None:
         """Forget a measuring whose clock is known to have been another."""
-        for table in ("networks", "rounds"):
-            self._write(f"delete from {table} where measuring = ?", measuring)
+        self._write("delete from networks where measuring = ?", measuring)
 
     def known(self, measuring: int, key: str) -> Known | None:
         """What a measuring has of a network."""
-        of = [measuring, key]
         with closing(self._open()) as database:
-            network = database.execute(
-                "select begun, account, form from networks where measuring = ? and key = ?", of
+            row = database.execute(
+                "select known from networks where measuring = ? and key = ?", [measuring, key]
             ).fetchone()
-            rounds = database.execute(
-                "select timing, load from rounds where measuring = ? and key = ? order by number",
-                of,
-            ).fetchall()
-        if network is None:
-            return None
-        begun, account, form = network
-        timings = [json.loads(timing) for timing, _ in rounds]
-        load = sum((Load(*json.loads(load)) for _, load in rounds), Load())
-        return Known(
-            account=Account(**json.loads(account)),
-            begun=begun,
-            timings=tuple(Timing(tuple(t["samples_ms"]), t["batch"]) for t in timings),
-            load=load,
-            form=form,
-        )
+        return None if row is None else Known.read(row[0])
 
-    def keep(self, measuring: int, key: str, known: Known, load: Load) -> None:
-        """A network's last round, with the load meanwhile."""
-        number = len(known.timings) - 1
-        account = json.dumps(dataclasses.asdict(known.account))
-        network = (measuring, key, known.begun, account, known.form)
-        self._write("insert or replace into networks values (?, ?, ?, ?, ?)", *network)
-        timing = json.dumps(dataclasses.asdict(known.timings[-1]))
-        shares = json.dumps([load.busy_s, load.offered_s])
-        row = (measuring, key, number, timing, shares)
-        self._write("insert or replace into rounds values (?, ?, ?, ?, ?)", *row)
+    def keep(self, measuring: int, key: str, known: Known) -> None:
+        """All that is known of a network, in place of what was."""
+        text = json.dumps(dataclasses.asdict(known))
+        self._write("insert or replace into networks values (?, ?, ?)", measuring, key, text)
 
     def forget(self, measuring: int, key: str) -> None:
         """Drop what a measuring has of a network."""
-        for table in ("networks", "rounds"):
-            self._write(f"delete from {table} where measuring = ? and key = ?", measuring, key)
+        self._write("delete from networks where measuring = ? and key = ?", measuring, key)
 
     def _open(self) -> sqlite3.Connection:
         return sqlite3.connect(self._file, timeout=_PATIENCE_S)
@@ -201,11 +186,10 @@ class Shelf:
             return None
         return known
 
-    def keep(self, key: str, known: Known, load: Load) -> None:
-        """A network's last round, with the load of the device meanwhile."""
+    def keep(self, key: str, known: Known) -> None:
+        """All that is known of a network."""
         if key in self._keys:
-            here = self._keys[key]
-            self._of(lambda cache: cache.keep(self._measuring, here, known, load), None)
+            self._of(lambda cache: cache.keep(self._measuring, self._keys[key], known), None)
 
     def begin_anew(self) -> None:
         """Forget what was measured on another clock."""

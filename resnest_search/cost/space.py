@@ -6,7 +6,6 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -14,6 +13,7 @@ import torch
 
 from resnest_search.cost.busy import TROUBLE_PERCENT, Load, look
 from resnest_search.cost.cache import Cache, Known, Shelf
+from resnest_search.cost.latency import Timing
 from resnest_search.cost.machine import resolve_device
 from resnest_search.cost.measure import CostRequest, Costs, Measurement, Visit, training_bytes
 from resnest_search.cost.memory import OutOfMemory
@@ -129,8 +129,7 @@ class _Measuring:
         Returns:
             Those that were timed.
         """
-        before = {key: _latency_of(self._found[key]) for key in due}
-        made = {key: _timed_of(self._found[key]) for key in due}
+        before = {key: _timings(self._found[key]) for key in due}
         anchors = self._anchors(due)
         self._visits.add(self._rounds * len(anchors))
         self._is_kept = not anchors  # else only what is found to be of the same clock
@@ -145,18 +144,14 @@ class _Measuring:
             for key, anchor in anchors.items():
                 share = _share(self._groups[key], turn, self._rounds)
                 anchors[key] = self._visits.made(_visited(anchor, share, gpus, by))
-        moved = [_has_moved(self._found[key], anchor) for key, anchor in anchors.items()]
-        shifts = [
-            _shift(latency, found, made[key])
-            for key, latency in before.items()
-            if latency is not None and isinstance(found := self._found[key], Measurement)
-        ]
-        if any(moved) or (shifts and abs(float(np.median(shifts))) > math.log1p(_DRIFT)):
+        moved = (_has_moved(self._found[key], anchor) for key, anchor in anchors.items())
+        shifts = (_shift(earlier, self._found[key]) for key, earlier in before.items())
+        if any(moved) or _is_drift([shift for shift in shifts if shift is not None]):
             return self._all_anew(by)
         if anchors:
             self._is_kept = True
             for key in due:
-                self._keep_all(key)
+                self._keep(key)
         return due
 
     def _all_anew(self, by: Sequence[Visit]) -> Sequence[str]:
@@ -198,14 +193,10 @@ class _Measuring:
                 else:
                     self._visit(key, 0, gpus, by)
 
-    def _keep_all(self, key: str) -> None:
-        """The rounds of a network, of which none was kept."""
-        found = self._found[key]
-        if isinstance(found, Measurement):
-            known = found.known
-            for count in range(1, len(known.timings) + 1):
-                load = known.load if count == 1 else Load()  # of all rounds
-                self._shelf.keep(key, replace(known, timings=known.timings[:count]), load)
+    def _keep(self, key: str) -> None:
+        """What is known of a network by now."""
+        if isinstance(found := self._found[key], Measurement) and found.timed:
+            self._shelf.keep(key, found.known)
 
     def _visit(
         self, key: str, turn: int, gpus: Mapping[str | None, Load], by: Sequence[Visit]
@@ -220,8 +211,8 @@ class _Measuring:
             found.drop(load)
             found = _visited(found, share, gpus, by)
         self._found[key] = self._visits.made(found)
-        if isinstance(found, Measurement) and found.timed > made and self._is_kept:
-            self._shelf.keep(key, found.known, found.load - load)
+        if self._is_kept:
+            self._keep(key)
 
 
 def _told(error: Exception) -> None:
@@ -264,19 +255,22 @@ def _has_moved(before: Measurement | str, now: Measurement | str) -> bool:
     return apart > math.log1p(min(before.half_width, _FARTHEST))
 
 
-def _latency_of(found: Measurement | str) -> float | None:
-    """Of the rounds so far; None of none."""
-    return found.latency_ms if isinstance(found, Measurement) and found.timed else None
+def _timings(found: Measurement | str) -> Sequence[Timing]:
+    return () if isinstance(found, str) else tuple(found.timings)
 
 
-def _timed_of(found: Measurement | str) -> int:
-    return found.timed if isinstance(found, Measurement) else 0
+def _shift(before: Sequence[Timing], found: Measurement | str) -> float | None:
+    """Logarithm by which later rounds are slower than these; None without both."""
+    later = _timings(found)[len(before) :]
+    if not before or not later:
+        return None
+    slower = [float(np.median([t.median_ms for t in rounds])) for rounds in (later, before)]
+    return math.log(slower[0] / slower[1])
 
 
-def _shift(before: float, found: Measurement, made: int) -> float:
-    """Logarithm by which the rounds after the first ones are slower than those were."""
-    later = [timing.median_ms for timing in found.timings[made:]]
-    return math.log(float(np.median(later)) / before) if later else 0.0
+def _is_drift(shifts: Sequence[float]) -> bool:
+    """Whether all networks together are faster or slower than before a kill."""
+    return bool(shifts) and abs(float(np.median(shifts))) > math.log1p(_DRIFT)
 
 
 def _processes(request: CostRequest) -> int:

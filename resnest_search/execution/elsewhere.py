@@ -9,17 +9,10 @@ from contextlib import AbstractContextManager
 from resnest_search.configuration.compose import from_record
 from resnest_search.configuration.schema import ElsewhereConfig, MeasureConfig
 from resnest_search.errors import UserError
-from resnest_search.execution.measuring import (
-    Progress,
-    age_line,
-    busy_warnings,
-    costs_of,
-    of_costs,
-    profiled,
-    width_warnings,
-)
+from resnest_search.execution.doubts import age_line, cost_doubts
+from resnest_search.execution.measuring import Progress
 from resnest_search.execution.prepare import config_of_trials
-from resnest_search.execution.profiles import Profile
+from resnest_search.execution.profiles import Profile, costs_of, profiled
 from resnest_search.search.limits import within_limits
 from resnest_search.space import Candidate
 from resnest_search.study.record import COMPLETE, Sweep, TrialRecord
@@ -59,7 +52,8 @@ def seen_from(
         plain = MeasureConfig(**dataclasses.asdict(mode))
         config = dataclasses.replace(config, measure=plain)
         with measuring(len(networks)) as progress:
-            profile, failures = profiled(config, networks, mode.name, progress)
+            named = {one.name: one for one in networks.values()}
+            profile, failures = profiled(config, named, mode.name, progress)
     known = costs_of(profile, config, networks.values())
     within = within_limits({n: c for n, c in known.items() if c is not None}, config.search.limits)
     by_hash = {key: within.get(one.network) for key, one in candidates.items()}
@@ -72,10 +66,8 @@ def seen_from(
     print(f"With the costs of {profile.name}: {profile.place}")
     if not mode.profile and (line := age_line(within, since)):
         print(line)
-    doubts = [line for line in sweep.warnings if not of_costs(line)]
-    unsure = width_warnings(within, profile.measure.half_width)
-    warnings = [*doubts, *failures, *busy_warnings(within), *unsure]
-    return profile.name, transferred(sweep, by_hash, warnings, f"{profile.name} ({profile.place})")
+    doubts = [*failures, *cost_doubts(within, profile.measure.half_width)]
+    return profile.name, transferred(sweep, by_hash, doubts, f"{profile.name} ({profile.place})")
 
 
 def _candidate(trial: TrialRecord) -> Candidate:

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime
 import fcntl
 import logging
 import math
 import multiprocessing
-import re
 import signal
 import sqlite3
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,19 +33,17 @@ from resnest_search.configuration.schema import (
     MeasureConfig,
     ModelConfig,
     ProfileConfig,
+    SpaceProfileConfig,
     SweepConfig,
     TrainConfig,
 )
 from resnest_search.data.resolve import train_count
 from resnest_search.errors import UserError
-from resnest_search.execution.profiles import Entry, Profile
-from resnest_search.execution.resources import this_machine, workers_of
+from resnest_search.execution.resources import this_machine
 from resnest_search.files import cache_folder
-from resnest_search.metrics import TRAINED
 from resnest_search.space import Candidate, Space, configured
 from resnest_search.study.costing import Costing
 from resnest_search.variant import Variant
-from resnest_search.words import counted
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -59,23 +55,17 @@ if TYPE_CHECKING:
 __all__ = [
     "Measure",
     "Progress",
-    "age_line",
-    "busy_warnings",
-    "costs_of",
+    "alone",
+    "check_profiled",
+    "costing_of",
     "locally",
     "measure_space",
-    "of_costs",
     "profile_variant",
-    "profiled",
     "remotely",
-    "space_by_profile",
-    "width_warnings",
+    "request_of",
 ]
 
 _GRACE_S = 10.0
-_SHOWN = 3  # networks that a message names
-_OF_COSTS = re.compile("Other work kept the device|Of [0-9]+ networks one|The latencies of [0-9]")
-_AGES = (("day", 86_400), ("hour", 3_600), ("minute", 60))
 
 # What measures: requests in, for each its costs or the reason why there are none.
 Measure = Callable[[Sequence["CostRequest"]], "list[Costs | str]"]
@@ -101,93 +91,19 @@ def measure_space(
         for candidate in space.networks
     }
     found = measure(list(asked.values()))
-    return {network: _costing(one) for network, one in zip(asked, found, strict=True)}
+    return {network: costing_of(one) for network, one in zip(asked, found, strict=True)}
 
 
-def profiled(
-    config: SweepConfig, candidates: Mapping[str, Candidate], name: str, progress: Progress
-) -> tuple[Profile, list[str]]:
-    """What candidates' networks cost on this machine, whatever trains them.
-
-    Args:
-        config: that they belong to.
-        candidates: by what they are called.
-        name: of the profile.
-        progress: told (visits made, visits in all) as it goes.
-
-    Returns:
-        The profile, and a line for each network that cannot be measured.
-
-    Raises:
-        UserError: the device has no such mode, or no network can be measured.
-    """
-    has_gpu = bool(this_machine().gpus)
-    check_measured_on(config.measure, has_gpu=has_gpu)
-    device = config.measure.device or ("cuda" if has_gpu else "cpu")
-    mode = dataclasses.replace(config.measure, device=device)
-    workers = workers_of(config.resources, device == "cuda")
-    images = _train_images(config.data)
-    asked = [request_of(config, c, mode, images, workers) for c in candidates.values()]
-    entries, failures = [], []
-    for called, request, found in zip(candidates, asked, locally(asked, progress), strict=True):
-        costing = _costing(found)
-        if costing.failure:
-            failures.append(f"{called}: {costing.failure}")
-        else:
-            entries.append(Entry(called, request.structure, request.step, costing))
-    if not entries:
-        raise UserError(failures[0] if failures else "no network to measure")
-    return Profile(name, mode, entries), failures
-
-
-def costs_of(
-    profile: Profile, config: SweepConfig, candidates: Iterable[Candidate]
-) -> dict[str, Costing | None]:
-    """What candidates' networks cost by a profile, by ``Candidate.network``; None: not in it."""
-    workers = workers_of(config.resources, profile.measure.device == "cuda")
-    images = _train_images(config.data)
-    return {
-        one.network: profile.costing(request_of(config, one, profile.measure, images, workers))
-        for one in candidates
-    }
-
-
-def space_by_profile(config: SweepConfig, space: Space) -> dict[str, Costing]:
-    """What each network of a space costs by the file that ``measure.profile`` names.
-
-    Raises:
-        UserError: it is no profile, or lacks some of them.
-    """
-    word = config.measure.profile or ""
-    found = costs_of(Profile.read(word), config, space.networks)
-    missing = [one.name for one in space.networks if found[one.network] is None]
-    if missing:
-        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
-        raise UserError(
-            f"measure.profile={word}: lacks {len(missing)} of the {len(space.networks)} networks "
-            f"of sweep={config.sweep}: {', '.join(missing[:_SHOWN])}{more}; "
-            "valid: a profile of the same sweep, model and data"
-        )
-    known = {network: costing for network, costing in found.items() if costing is not None}
-    limits = [name for name, bound in vars(config.search.limits).items() if bound is not None]
-    for key, names in (("objectives", config.search.objectives), ("limits", limits)):
-        for name in names:
-            lacking = sum(name not in costing.costs for costing in known.values())
-            if lacking and name not in TRAINED:
-                raise UserError(
-                    f"measure.profile={word}: {name}, one of search.{key}, is not known of "
-                    f"{lacking} networks: their training step was another; valid: a profile with "
-                    "the same train.batch_size, train.precision and resources"
-                )
-    return known
-
-
-def _train_images(data: DataConfig) -> int | None:
-    """Images to train on; None where they are not on this machine."""
-    try:
-        return train_count(data)
-    except UserError:
-        return None
+def check_profiled(config: ProfileConfig | SpaceProfileConfig) -> None:
+    """Raises UserError where something cannot be measured on this machine without its images."""
+    check_model(config.model)
+    check_train(config.train)
+    check_measure(config.measure)
+    check_measured_on(config.measure, has_gpu=bool(this_machine().gpus))
+    if config.measure.profile:
+        raise UserError(f"measure.profile={config.measure.profile}: profile measures; valid: null")
+    if config.data.classes is None:
+        raise UserError("data.classes=null: profile reads no images; name the number of classes")
 
 
 def profile_variant(config: ProfileConfig) -> Costing:
@@ -196,18 +112,11 @@ def profile_variant(config: ProfileConfig) -> Costing:
     Raises:
         UserError: it is impossible, or cannot be measured.
     """
-    check_model(config.model)
-    check_train(config.train)
-    check_measure(config.measure)
-    check_measured_on(config.measure, has_gpu=bool(this_machine().gpus))
-    if config.measure.profile:
-        raise UserError(f"measure.profile={config.measure.profile}: profile measures; valid: null")
+    check_profiled(config)
     variant = parse_variant(config.variant, config.model)
     data = config.data
-    if data.classes is None:
-        raise UserError("data.classes=null: profile reads no images; name the number of classes")
     request = _cost_request(variant, config.model, data, config.train, config.measure)
-    costing = _costing(locally([request])[0])
+    costing = costing_of(locally([request])[0])
     if costing.failure:
         raise UserError(f"variant={variant}: {costing.failure}")
     return costing
@@ -236,13 +145,21 @@ def locally(
 def alone(cache: str = "auto") -> Iterator[None]:
     """Hold the lock that a measuring has on the machine, once it is free.
 
-    It lies where the cache does, and so is one user's, or that of all who share a folder.
+    That of this user's measurings, and that of a folder of costs, which several users may share.
     """
+    folders = [cache_folder(), *([Path(cache)] if cache not in ("auto", "none") else [])]
+    with contextlib.ExitStack() as held:
+        for folder in folders:
+            held.enter_context(_locked(folder))
+        yield
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
     try:
-        folder = cache_folder() if cache in ("auto", "none") else Path(cache)
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "measuring.lock").open("w")
-    except OSError:  # a home that cannot be written: nobody else of it measures with a lock
+        lock = (folder / "measuring.lock").open("a")
+    except OSError:  # one that cannot be written: nobody measures with its lock
         yield
         return
     with lock:
@@ -301,70 +218,6 @@ def _remotely_alone(task: Any, request: CostRequest) -> Costs | str:
         return f"out of memory or lost: the measuring worker died ({type(error).__name__})"
 
 
-def busy_warnings(costings: dict[str, Costing]) -> list[str]:
-    """A line where other work kept the device busy while it was measured."""
-    from resnest_search.cost.busy import TROUBLE_PERCENT
-
-    shares = [(costing.details or {}).get("busy_percent") for costing in costings.values()]
-    busy = [share for share in shares if share is not None and share > TROUBLE_PERCENT]
-    if not busy:
-        return []
-    return [
-        f"Other work kept the device up to {max(busy):.0f} % busy while {len(busy)} of "
-        f"{len(shares)} networks were timed: do not trust their latencies; measure on an idle "
-        "machine."
-    ]
-
-
-def age_line(costings: Mapping[str, Costing], begun: str) -> str:
-    """How many were measured before this moment, ISO 8601, and how long ago; empty if none."""
-    known = [str((costing.details or {}).get("measured") or "") for costing in costings.values()]
-    before = [moment for moment in known if moment and moment < begun]
-    if not before:
-        return ""
-    oldest = min(before)
-    age_s = (_moment(begun) - _moment(oldest)).total_seconds()
-    age = next(
-        (counted(int(age_s // unit), noun) for noun, unit in _AGES if age_s >= unit),
-        "less than a minute",
-    )
-    return (
-        f"{len(before)} of {len(known)} networks were measured on this machine before, up to {age} "
-        "ago: measure.cache=none measures them anew."
-    )
-
-
-def _moment(text: str) -> datetime.datetime:
-    return datetime.datetime.fromisoformat(text)
-
-
-def of_costs(line: str) -> bool:
-    """Whether a warning of a sweep is one of `busy_warnings` or `width_warnings`."""
-    return bool(_OF_COSTS.match(line))
-
-
-def width_warnings(costings: dict[str, Costing], asked: float | None) -> list[str]:
-    """A line where latencies are less sure than ``measure.half_width`` percent asks."""
-    if asked is None:
-        return []
-    known = [100 * c.half_width for c in costings.values() if c.half_width is not None]
-    wide = [percent for percent in known if percent > asked]
-    once = sum((c.details or {}).get("latency_rounds") == 1 for c in costings.values())
-    lines = [
-        f"Of {once} networks one round was timed, which knows no interval, where "
-        f"measure.half_width={asked:g} was asked: measure.repeats of at least 5 tells it."
-    ]
-    lines = lines if once else []
-    if not wide:
-        return lines
-    return [
-        *lines,
-        f"The latencies of {len(wide)} of {len(known)} networks are known to ±{max(wide):.1f} % at "
-        f"worst, where measure.half_width={asked:g} was asked: a longer measure.time_limit_s, "
-        "or an idler machine, makes them surer.",
-    ]
-
-
 def request_of(
     config: SweepConfig,
     candidate: Candidate,
@@ -412,7 +265,8 @@ def _cost_request(
     )
 
 
-def _costing(result: Costs | str) -> Costing:
+def costing_of(result: Costs | str) -> Costing:
+    """What is kept of a measurement, or why there is none."""
     if isinstance(result, str):
         return Costing({}, failure=f"not measured: {result}")
     details: dict[str, Any] = {

@@ -18,9 +18,9 @@ from resnest_search.data.resolve import FOLDERS, list_images
 from resnest_search.data.scan import Listing
 from resnest_search.errors import UserError
 from resnest_search.execution.folder import check_new_folder
-from resnest_search.execution.measuring import space_by_profile
+from resnest_search.execution.measuring import check_profiled
 from resnest_search.execution.pretrained import absolute_pretrained, check_pretrained
-from resnest_search.execution.profiles import Profile
+from resnest_search.execution.profiles import Profile, space_by_profile
 from resnest_search.execution.resources import allot, this_machine
 from resnest_search.execution.scratch import socket_folder
 from resnest_search.search import find_earlier
@@ -93,11 +93,7 @@ def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
     if table is not None:
         config, space = _within_table(config, space, table)
     else:
-        if config.measure.profile:
-            profile = Profile.read(config.measure.profile)
-            measure = dataclasses.replace(profile.measure, profile=config.measure.profile)
-            config = dataclasses.replace(config, measure=measure)  # what is recorded of the run
-        config = _with_data(config, space)
+        config = _with_data(_with_profile(config), space)
         if config.measure.profile:
             space_by_profile(config, space)
     find_earlier(config, space)  # a folder that is none of a run is refused before any work
@@ -118,16 +114,9 @@ def prepare_profile(config: SpaceProfileConfig) -> Space:
         raise UserError(f"resources.address={address}: profile measures this machine; valid: null")
     if config.trial.name == "table":
         raise UserError(f"sweep={config.sweep}: replays a table, which has its costs")
-    if config.measure.profile:
-        raise UserError(f"measure.profile={config.measure.profile}: profile measures; valid: null")
     if config.out is not None and Path(config.out).is_dir():
         raise UserError(f"out={config.out}: is a folder; valid: a file")
-    if config.data.classes is None:
-        raise UserError("data.classes=null: profile reads no images; name the number of classes")
-    checks.check_model(config.model)
-    checks.check_train(config.train)
-    checks.check_measure(config.measure)
-    checks.check_measured_on(config.measure, has_gpu=bool(this_machine().gpus))
+    check_profiled(config)
     return Space(config.search.space, config.model)
 
 
@@ -147,6 +136,15 @@ def config_of_trials(config: SweepConfig) -> SweepConfig:
     """The configuration as its trials are trained: a recipe's length is that of the search."""
     train = dataclasses.replace(config.train, epochs=config.search.epochs)
     return dataclasses.replace(config, train=train)
+
+
+def _with_profile(config: SweepConfig) -> SweepConfig:
+    """The configuration with the mode of its profile, which is what is recorded of the run."""
+    word = config.measure.profile
+    if not word:
+        return config
+    mode = Profile.read(word).measure
+    return dataclasses.replace(config, measure=dataclasses.replace(mode, profile=word))
 
 
 def _with_data(config: SweepConfig, space: Space) -> SweepConfig:

@@ -5,25 +5,31 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnest_search.configuration.schema import MeasureConfig
+from resnest_search.configuration.checks import check_measured_on
+from resnest_search.configuration.schema import DataConfig, MeasureConfig, SweepConfig
+from resnest_search.data.resolve import train_count
 from resnest_search.errors import UserError
+from resnest_search.execution.measuring import Progress, costing_of, locally, request_of
+from resnest_search.execution.resources import this_machine, workers_of
 from resnest_search.files import write_atomically
-from resnest_search.metrics import COSTS
+from resnest_search.metrics import COSTS, TRAINED
+from resnest_search.space import Candidate, Space
 from resnest_search.study.costing import Costing
 
 if TYPE_CHECKING:
     from resnest_search.cost import CostRequest
 
-__all__ = ["Entry", "Profile"]
+__all__ = ["Entry", "Profile", "costs_of", "profiled", "space_by_profile"]
 
 _FORMAT = "resnest-search profile 1"
 _VALID = "valid: a file that `profile sweep=NAME out=FILE` wrote"
 _OF_A_STEP = "train_memory_mib"
+_SHOWN = 3  # networks that a message names
 
 
 @dataclass(frozen=True)
@@ -130,3 +136,89 @@ def _entry(found: Mapping[str, Any]) -> Entry:
         raise TypeError("deviations")
     costing = Costing(costs, str(given["device"]), str(given["mode"]), details=dict(details))
     return Entry(str(found["name"]), str(found["structure"]), str(found["step"]), costing)
+
+
+def profiled(
+    config: SweepConfig, candidates: Mapping[str, Candidate], name: str, progress: Progress
+) -> tuple[Profile, list[str]]:
+    """What candidates' networks cost on this machine, whatever trains them.
+
+    Args:
+        config: that they belong to.
+        candidates: by what they are called.
+        name: of the profile.
+        progress: told (visits made, visits in all) as it goes.
+
+    Returns:
+        The profile, and a line for each network that cannot be measured.
+
+    Raises:
+        UserError: the device has no such mode, or no network can be measured.
+    """
+    has_gpu = bool(this_machine().gpus)
+    check_measured_on(config.measure, has_gpu=has_gpu)
+    device = config.measure.device or ("cuda" if has_gpu else "cpu")
+    mode = dataclasses.replace(config.measure, device=device)
+    workers = workers_of(config.resources, device == "cuda")
+    images = _train_images(config.data)
+    asked = [request_of(config, c, mode, images, workers) for c in candidates.values()]
+    entries, failures = [], []
+    for called, request, found in zip(candidates, asked, locally(asked, progress), strict=True):
+        costing = costing_of(found)
+        if costing.failure:
+            failures.append(f"{called}: {costing.failure}")
+        else:
+            entries.append(Entry(called, request.structure, request.step, costing))
+    if not entries:
+        raise UserError(failures[0] if failures else "no network to measure")
+    return Profile(name, mode, entries), failures
+
+
+def costs_of(
+    profile: Profile, config: SweepConfig, candidates: Iterable[Candidate]
+) -> dict[str, Costing | None]:
+    """What candidates' networks cost by a profile, by ``Candidate.network``; None: not in it."""
+    workers = workers_of(config.resources, profile.measure.device == "cuda")
+    images = _train_images(config.data)
+    return {
+        one.network: profile.costing(request_of(config, one, profile.measure, images, workers))
+        for one in candidates
+    }
+
+
+def space_by_profile(config: SweepConfig, space: Space) -> dict[str, Costing]:
+    """What each network of a space costs by the file that ``measure.profile`` names.
+
+    Raises:
+        UserError: it is no profile, or lacks some of them.
+    """
+    word = config.measure.profile or ""
+    found = costs_of(Profile.read(word), config, space.networks)
+    missing = [one.name for one in space.networks if found[one.network] is None]
+    if missing:
+        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+        raise UserError(
+            f"measure.profile={word}: lacks {len(missing)} of the {len(space.networks)} networks "
+            f"of sweep={config.sweep}: {', '.join(missing[:_SHOWN])}{more}; "
+            "valid: a profile of the same sweep, model and data"
+        )
+    known = {network: costing for network, costing in found.items() if costing is not None}
+    limits = [name for name, bound in vars(config.search.limits).items() if bound is not None]
+    for key, names in (("objectives", config.search.objectives), ("limits", limits)):
+        for name in names:
+            lacking = sum(name not in costing.costs for costing in known.values())
+            if lacking and name not in TRAINED:
+                raise UserError(
+                    f"measure.profile={word}: {name}, one of search.{key}, is not known of "
+                    f"{lacking} networks: their training step was another; valid: a profile with "
+                    "the same train.batch_size, train.precision and resources"
+                )
+    return known
+
+
+def _train_images(data: DataConfig) -> int | None:
+    """Images to train on; None where they are not on this machine."""
+    try:
+        return train_count(data)
+    except UserError:
+        return None

@@ -19,17 +19,11 @@ from resnest_search.configuration.compose import from_record, to_record
 from resnest_search.configuration.schema import ResumeConfig, SweepConfig
 from resnest_search.data.digest import ImageSet
 from resnest_search.errors import UserError
+from resnest_search.execution.doubts import cost_doubts
 from resnest_search.execution.images import check_unchanged, noted_images
-from resnest_search.execution.measuring import (
-    Progress,
-    busy_warnings,
-    locally,
-    measure_space,
-    remotely,
-    space_by_profile,
-    width_warnings,
-)
+from resnest_search.execution.measuring import Progress, locally, measure_space, remotely
 from resnest_search.execution.prepare import config_of_trials, in_virtual_time
+from resnest_search.execution.profiles import space_by_profile
 from resnest_search.execution.resources import Allotment, allot, this_machine
 from resnest_search.files import write_atomically
 from resnest_search.redact import without_password
@@ -96,8 +90,8 @@ def create(
     if images is not None:
         study.note(*noted_images(images))
     doubts = images.doubts if images is not None else ()
-    unsure = width_warnings(costings, config.measure.half_width)
-    note_sweep(study, config, space, costings, typed, [*doubts, *busy_warnings(costings), *unsure])
+    unsure = cost_doubts(costings, config.measure.half_width)
+    note_sweep(study, config, space, costings, typed, doubts, unsure)
     _start_warm(study, config, space, folder, costings, images)
     study.note("seconds", round(spent_s, 1))
     note_start(study)

@@ -111,7 +111,7 @@ def _shipped(name: str) -> str:
 
 def _head(sweep: Sweep) -> str:
     said = "".join(f"<p>{_text(line)}</p>" for line in verdict(sweep))
-    doubts = "".join(f'<p class="doubt">{_text(line)}</p>\n' for line in sweep.warnings)
+    doubts = "".join(f'<p class="doubt">{_text(line)}</p>\n' for line in sweep.doubts)
     facts = [progress(sweep), _end(sweep)]
     if sweep.started:
         facts.append(f"started {sweep.started}")

@@ -271,7 +271,7 @@ def _outcome(sweep: Sweep) -> RenderableType:
         *([Text(over)] if (over := ended(sweep)) else []),
         *([Text(went)] if (went := time_spent(sweep)) else []),
         Text(verdict, style="bold"),
-        *(Text(line, style="bold red") for line in sweep.warnings),
+        *(Text(line, style="bold red") for line in sweep.doubts),
         Text(""),
     )
 

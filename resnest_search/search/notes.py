@@ -30,6 +30,7 @@ def note_sweep(
     costings: dict[str, Costing],
     command: str,
     warnings: Sequence[str] = (),
+    cost_doubts: Sequence[str] = (),
 ) -> None:
     """What a new sweep is: its configuration, costs, versions, and what to doubt of it."""
     study.note("name", config.sweep)
@@ -42,6 +43,7 @@ def note_sweep(
             study.note(f"costs/{network}", dataclasses.asdict(costing))
     study.note("infeasible", _infeasible(space, costings))
     study.note("warnings", list(warnings))
+    study.note("cost_doubts", list(cost_doubts))
 
 
 def note_start(study: SweepStudy) -> None:

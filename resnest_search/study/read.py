@@ -88,6 +88,7 @@ def read_sweep(
         versions=notes.get("versions", {}),
         images=notes.get("images", {}).get("digest"),
         warnings=tuple(notes.get("warnings", ())),
+        cost_doubts=tuple(notes.get("cost_doubts", ())),
         drivers=tuple(Driver(**driver) for driver in notes.get("drivers", ())),
         ending=_ending(notes),
     )

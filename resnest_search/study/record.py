@@ -229,7 +229,8 @@ class Sweep:
     versions: dict[str, str] = field(default_factory=dict)
     costs_of: str = ""  # whose costs these are, where they are not the sweep's own
     images: str | None = None  # digest of the images; None where it was not taken
-    warnings: tuple[str, ...] = ()  # what makes its numbers doubtful
+    warnings: tuple[str, ...] = ()  # of its images; in runs of earlier versions of costs, too
+    cost_doubts: tuple[str, ...] = ()  # what makes its costs doubtful
     noise: tuple[str, ...] = ()  # what memberships account for: images, seeds
     seed_deviation: float | None = None  # of accuracy between seeds, pooled over candidates
     drivers: tuple[Driver, ...] = ()  # none in virtual time, and in runs of earlier versions
@@ -239,6 +240,11 @@ class Sweep:
     def epochs(self) -> int:
         """Training epochs spent."""
         return sum(trial.epochs - trial.inherited + trial.lost for trial in self.trials)
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What makes its numbers doubtful."""
+        return (*self.warnings, *self.cost_doubts)
 
     @property
     def replayed(self) -> bool:

@@ -18,7 +18,7 @@ __all__ = ["changes", "transferred"]
 def transferred(
     sweep: Sweep,
     found: Mapping[str, Costing | None],
-    warnings: Sequence[str] = (),
+    cost_doubts: Sequence[str] = (),
     costs_of: str = "",
 ) -> Sweep:
     """The sweep with other costs, and with the front and the choice that these make.
@@ -28,7 +28,7 @@ def transferred(
         found: what candidates cost there, by their hash; None where it is not known. Such a
             candidate is on no front, and none that breaks a limit there.
         costs_of: what the profile or the mode is called.
-        warnings: what is doubtful of all of it, in place of the sweep's own.
+        cost_doubts: of these costs, in place of the sweep's own.
     """
     trials = [_with_costs(trial, found.get(trial.candidate)) for trial in sweep.trials]
     fresh = [_unjudged(trial) for trial in trials if trial.number >= 0]
@@ -39,7 +39,7 @@ def transferred(
             trials=(*placed(fresh, sweep.objectives), *others),
             chosen=None,
             alike=(),
-            warnings=tuple(warnings),
+            cost_doubts=tuple(cost_doubts),
             costs_of=costs_of,
             # What the forecasts said of the front was said of other costs.
             ending=sweep.ending and dataclasses.replace(sweep.ending, lost=None),

@@ -362,8 +362,8 @@ def test_a_cache_that_is_of_no_use_is_done_without(
         file.write_bytes(whole[:200] + b"\xff" * (len(whole) - 200))
     elif harm == "layout":
         with sqlite3.connect(file) as database:
-            database.execute("drop table rounds")
-            database.execute("create table rounds (other integer)")
+            database.execute("drop table networks")
+            database.execute("create table networks (other integer)")
     else:
         shutil.rmtree(file.parent)
     assert len(measured(kept, "1s1x64d", "2s1x64d")) == 2
@@ -376,7 +376,7 @@ def test_what_comes_back_is_what_was_kept(kept: Cache) -> None:
     found = Measurement(request())
     found.time(3)
     known = found.known
-    kept.keep(7, "key", known, known.load)
+    kept.keep(7, "key", known)
     assert kept.known(7, "key") == known
     assert kept.known(8, "key") is None
     assert kept.most(["key", "other"]) == 7
@@ -390,7 +390,7 @@ def test_the_last_of_the_measurings_that_have_most_is_taken(kept: Cache) -> None
 
     def keep(measuring: int, keys: Sequence[str]) -> None:
         for key in keys:
-            kept.keep(measuring, key, known, Load())
+            kept.keep(measuring, key, known)
 
     keep(1, "abc")
     keep(2, "ab")

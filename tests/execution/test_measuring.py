@@ -20,13 +20,11 @@ from resnest_search.configuration.schema import (
     TrainConfig,
 )
 from resnest_search.cost import CostRequest, Costs
+from resnest_search.execution.doubts import age_line, busy_warnings, width_warnings
 from resnest_search.execution.measuring import (
-    age_line,
     alone,
-    busy_warnings,
     locally,
     measure_space,
-    width_warnings,
 )
 from resnest_search.execution.resources import Allotment
 from resnest_search.metrics import COSTS

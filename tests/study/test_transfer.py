@@ -56,7 +56,7 @@ def test_a_device_with_the_order_turned_round_has_another_front() -> None:
     )
     # The most accurate was the dearest, and is the cheapest there.
     assert [trial.candidate for trial in seen.front] == [best.candidate]
-    assert seen.warnings == ("a doubt",)
+    assert seen.cost_doubts == seen.doubts == ("a doubt",)
     assert "Kendall's tau" in changes(sweep, seen)[2]
     assert changes(sweep, seen)[2].endswith("-1.00.")
 

@@ -1,0 +1,77 @@
+"""What is said of measured costs besides their figures: doubts, and how old they are."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+
+from resnest_search.study.costing import Costing
+from resnest_search.words import counted
+
+__all__ = ["age_line", "busy_warnings", "cost_doubts", "width_warnings"]
+
+_AGES = (("day", 86_400), ("hour", 3_600), ("minute", 60))
+
+
+def cost_doubts(costings: Mapping[str, Costing], asked: float | None) -> list[str]:
+    """What makes latencies doubtful that were to be known to ± so many percent."""
+    return [*busy_warnings(costings), *width_warnings(costings, asked)]
+
+
+def busy_warnings(costings: Mapping[str, Costing]) -> list[str]:
+    """A line where other work kept the device busy while it was measured."""
+    from resnest_search.cost.busy import TROUBLE_PERCENT
+
+    shares = [(costing.details or {}).get("busy_percent") for costing in costings.values()]
+    busy = [share for share in shares if share is not None and share > TROUBLE_PERCENT]
+    if not busy:
+        return []
+    return [
+        f"Other work kept the device up to {max(busy):.0f} % busy while {len(busy)} of "
+        f"{len(shares)} networks were timed: do not trust their latencies; measure on an idle "
+        "machine."
+    ]
+
+
+def width_warnings(costings: Mapping[str, Costing], asked: float | None) -> list[str]:
+    """A line where latencies are less sure than ``measure.half_width`` percent asks."""
+    if asked is None:
+        return []
+    known = [100 * c.half_width for c in costings.values() if c.half_width is not None]
+    wide = [percent for percent in known if percent > asked]
+    once = sum((c.details or {}).get("latency_rounds") == 1 for c in costings.values())
+    lines = [
+        f"Of {once} networks one round was timed, which knows no interval, where "
+        f"measure.half_width={asked:g} was asked: measure.repeats of at least 5 tells it."
+    ]
+    lines = lines if once else []
+    if not wide:
+        return lines
+    return [
+        *lines,
+        f"The latencies of {len(wide)} of {len(known)} networks are known to ±{max(wide):.1f} % at "
+        f"worst, where measure.half_width={asked:g} was asked: a longer measure.time_limit_s, "
+        "or an idler machine, makes them surer.",
+    ]
+
+
+def age_line(costings: Mapping[str, Costing], begun: str) -> str:
+    """How many were measured before this moment, ISO 8601, and how long ago; empty if none."""
+    known = [str((costing.details or {}).get("measured") or "") for costing in costings.values()]
+    before = [moment for moment in known if moment and moment < begun]
+    if not before:
+        return ""
+    oldest = min(before)
+    age_s = (_moment(begun) - _moment(oldest)).total_seconds()
+    age = next(
+        (counted(int(age_s // unit), noun) for noun, unit in _AGES if age_s >= unit),
+        "less than a minute",
+    )
+    return (
+        f"{len(before)} of {len(known)} networks were measured on this machine before, up to {age} "
+        "ago: measure.cache=none measures them anew."
+    )
+
+
+def _moment(text: str) -> datetime.datetime:
+    return datetime.datetime.fromisoformat(text)
