@@ -21,7 +21,7 @@ import resnest.torch as authors
 import timm
 import torch
 from resnest.torch.resnet import Bottleneck, ResNet
-from shipped import section
+from shipped import OF_TIMM, section
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
@@ -88,23 +88,26 @@ def rows() -> list[Row]:
         "4s2x40d": ("30.4", "4.41"),
         "1s4x24d": ("25.7", "4.42"),
     }
-    of_timm = {"4s2x40d": "resnest50d_4s2x40d", "1s4x24d": "resnest50d_1s4x24d"}
     full = {
-        50: ("resnest50d", 224, ("27.48", "5.40")),
-        101: ("resnest101e", 256, ("48.28", "13.38")),
-        200: ("resnest200e", 320, ("70.20", "35.69")),
-        269: ("resnest269e", 416, ("110.93", "77.69")),
+        50: (224, ("27.48", "5.40")),
+        101: (256, ("48.28", "13.38")),
+        200: (320, ("70.20", "35.69")),
+        269: (416, ("110.93", "77.69")),
     }
     found = [
-        Row("resnest14", "2s1x64d", None, "resnest14d", 224, ("10.61", "2.76")),
-        Row("resnest26", "2s1x64d", None, "resnest26d", 224, ("17.07", "3.64")),
-        Row("resnest50_fast", "0s1x64d", None, "resnet50d", 224, ("25.58", "4.329")),
+        Row(model, variant, None, OF_TIMM[model, variant], 224, published)
+        for model, variant, published in (
+            ("resnest14", "2s1x64d", ("10.61", "2.76")),
+            ("resnest26", "2s1x64d", ("17.07", "3.64")),
+            ("resnest50_fast", "0s1x64d", ("25.58", "4.329")),
+        )
     ]
     for variant, published in fast.items():
         make = getattr(authors, f"resnest50_fast_{variant}")
-        name = of_timm.get(variant)
+        name = OF_TIMM.get(("resnest50_fast", variant))
         found.append(Row("resnest50_fast", variant, make, name, 224, published))
-    for layers, (name, crop, published) in full.items():
+    for layers, (crop, published) in full.items():
+        name = OF_TIMM[f"resnest{layers}", "2s1x64d"]
         make = getattr(authors, f"resnest{layers}")
         found.append(Row(f"resnest{layers}", "2s1x64d", make, name, crop, published))
     for stride, form in ((16, {"dilation": 2}), (8, {"dilated": True})):

@@ -15,11 +15,24 @@ from resnest_search.configuration.schema import (
 from resnest_search.configuration.shipped import shipped_folder
 from resnest_search.cost import CostRequest
 
-__all__ = ["VARIANTS", "request", "section"]
+__all__ = ["OF_TIMM", "VARIANTS", "request", "section"]
 
 VARIANTS = [
     f"{radix}s{rest}" for rest in ("1x64d", "2x40d", "4x24d") for radix in (0, 1, 2, 4)
 ]  # of sweeps/radix_card.yaml, which a test compares
+
+# What timm calls networks of ours, by the file of conf/model and the variant.
+OF_TIMM = {
+    ("resnest14", "2s1x64d"): "resnest14d",
+    ("resnest26", "2s1x64d"): "resnest26d",
+    ("resnest50_fast", "0s1x64d"): "resnet50d",
+    ("resnest50_fast", "1s4x24d"): "resnest50d_1s4x24d",
+    ("resnest50_fast", "4s2x40d"): "resnest50d_4s2x40d",
+    ("resnest50", "2s1x64d"): "resnest50d",
+    ("resnest101", "2s1x64d"): "resnest101e",
+    ("resnest200", "2s1x64d"): "resnest200e",
+    ("resnest269", "2s1x64d"): "resnest269e",
+}
 
 _GROUPS = {DataConfig: "data", MeasureConfig: "measure", ModelConfig: "model", TrainConfig: "train"}
 _Section = TypeVar("_Section", DataConfig, MeasureConfig, ModelConfig, TrainConfig)

@@ -25,7 +25,7 @@ from pathlib import Path
 import timm
 import torch
 from matplotlib.figure import Figure
-from shipped import section
+from shipped import OF_TIMM, section
 from torch import nn
 
 from resnest_search.configuration.checks import check_measured_on
@@ -39,19 +39,10 @@ from resnest_search.models import build
 from resnest_search.report.svg import LINES
 from resnest_search.variant import Variant
 
-# Names in timm's results, with the file of conf/model and the variant of ours.
-OURS = {
-    "resnest14d.gluon_in1k": ("resnest14", "2s1x64d"),
-    "resnest26d.gluon_in1k": ("resnest26", "2s1x64d"),
-    "resnest50d_1s4x24d.in1k": ("resnest50_fast", "1s4x24d"),
-    "resnest50d_4s2x40d.in1k": ("resnest50_fast", "4s2x40d"),
-    "resnest50d.in1k": ("resnest50", "2s1x64d"),
-    "resnest101e.in1k": ("resnest101", "2s1x64d"),
-    "resnest200e.in1k": ("resnest200", "2s1x64d"),
-    "resnest269e.in1k": ("resnest269", "2s1x64d"),
-}
+# Ours by their names in timm, which its results begin with; radix 0 is one of the others.
+OURS = {name: own for own, name in OF_TIMM.items() if name.startswith("resnest")}
+_RESNEST = "ResNeSt"
 FAMILIES = {
-    "ResNeSt": tuple(OURS),
     "ResNet-D": ("resnet50d.ra2_in1k", "resnet101d.ra2_in1k", "resnet152d.ra2_in1k"),
     "EfficientNet": tuple(
         f"efficientnet_b{size}.{recipe}_in1k"
@@ -81,17 +72,18 @@ class Published:
 
     def make(self) -> nn.Module:
         """The network, with fresh weights, in eval mode."""
-        if self.name in OURS:
-            model, variant = OURS[self.name]
+        architecture = self.name.partition(".")[0]
+        if architecture in OURS:
+            model, variant = OURS[architecture]
             config = section(ModelConfig, model)
             made = build(Variant.parse(variant), config, in_channels=3, num_classes=1000)
             return made.eval()
-        found: nn.Module = timm.create_model(self.name.partition(".")[0], pretrained=False)
+        found: nn.Module = timm.create_model(architecture, pretrained=False)
         return found.eval()
 
 
 def published(path: Path) -> list[Published]:
-    """Every network of `FAMILIES` at each size that the file of results has.
+    """Every ResNeSt and every network of `FAMILIES`, at each size that the file of results has.
 
     Raises:
         ValueError: the file is none of timm's results.
@@ -102,6 +94,8 @@ def published(path: Path) -> list[Published]:
     if not rows or not {"model", "img_size", "top1"} <= rows[0].keys():
         raise ValueError(f"{path}: has no columns model, img_size and top1")
     family = {name: title for title, names in FAMILIES.items() for name in names}
+    names = {row["model"] for row in rows}
+    family |= {name: _RESNEST for name in names if name.partition(".")[0] in OURS}
     return [
         Published(row["model"], family[row["model"]], int(row["img_size"]), float(row["top1"]))
         for row in rows
@@ -156,13 +150,13 @@ def draw(found: dict[Published, Rounds], title: str, path: Path) -> None:
     """Accuracy against latency, a line a family, with intervals of 95 %."""
     figure = Figure(figsize=(8.4, 5.2), layout="constrained")
     axes = figure.subplots()
-    for number, family in enumerate(FAMILIES):
+    for number, family in enumerate([_RESNEST, *FAMILIES]):
         own = sorted((n for n in found if n.family == family), key=lambda n: latency(found[n]))
         if not own:
             continue
         x, y = [latency(found[n]) for n in own], [n.accuracy for n in own]
         style = {"color": LINES[number], "marker": "os^Dvp"[number]}
-        width = 2.4 if family == "ResNeSt" else 1.2
+        width = 2.4 if family == _RESNEST else 1.2
         axes.plot(x, y, label=family, lw=width, markersize=5, **style)  # type: ignore[arg-type]
         for network in own:
             ends = around(latency(found[network]), found[network].half_width)

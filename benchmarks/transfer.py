@@ -31,14 +31,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
-from resnest_search.pareto import hypervolume, non_dominated
+from resnest_search.pareto import Box, fronts
 from resnest_search.study.costing import Costing
 from resnest_search.study.record import COMPLETE, Epoch, Sweep, TrialRecord
 from resnest_search.study.transfer import transferred
 
 Floats = NDArray[np.float64]
 _COLUMN = re.compile(r"throughput_(\w+)_img_s")
-_REFERENCE = 1.1
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -74,30 +73,18 @@ class Front:
     """The true front of a device, by which networks are judged."""
 
     def __init__(self, accuracy: Floats, times: Floats) -> None:
-        self._points = np.column_stack([_scaled(-accuracy), _scaled(times)])
-        self._whole = self._volume(np.arange(len(accuracy)))
+        self._points = np.column_stack([-accuracy, times])
+        self._box = Box(self._points)
+        self._whole = self._box.volume(self._points)
 
     def share(self, networks: Sequence[int]) -> float:
         """Of the true hypervolume, what these networks have."""
-        return self._volume(np.array(networks, dtype=int)) / self._whole
+        return self._box.volume(self._points[list(networks)]) / self._whole
 
     def first(self, count: int) -> list[int]:
         """So many networks, front after front; of the last one the cheapest."""
-        left, found = np.arange(len(self._points)), list[int]()
-        while len(found) < count and len(left):
-            on = non_dominated(self._points[left])
-            found += sorted(left[on].tolist(), key=lambda index: self._points[index, 1])
-            left = left[~on]
-        return found[:count]
-
-    def _volume(self, networks: NDArray[np.int64]) -> float:
-        points = self._points[networks]
-        return hypervolume(points[non_dominated(points)], [_REFERENCE] * 2)
-
-
-def _scaled(values: Floats) -> Floats:
-    scaled: Floats = (values - values.min()) / np.ptp(values)
-    return scaled
+        order = np.lexsort((self._points[:, 1], fronts(self._points)))
+        return [int(index) for index in order[:count]]
 
 
 def swept(networks: Sequence[int], accuracy: Floats, times: Floats) -> Sweep:
@@ -127,23 +114,23 @@ def row(
     pair: tuple[str, str],
     accuracy: Floats,
     times: Mapping[str, Floats],
-    fronts: Mapping[str, Front],
+    judges: Mapping[str, Front],
     asked: argparse.Namespace,
 ) -> str:
     """A line of the table."""
     here, there = pair
-    trained = fronts[here].first(asked.trained)
+    trained = judges[here].first(asked.trained)
     sweep = swept(trained, accuracy, times[here])
     seen = transferred(sweep, costs_of(trained, times[there]))
     own, again = ([int(trial.candidate) for trial in s.front] for s in (sweep, seen))
     drawn = [
-        fronts[there].share(
+        judges[there].share(
             np.random.default_rng(seed).choice(len(accuracy), len(trained), replace=False).tolist()
         )
         for seed in range(asked.seeds)
     ]
     tau = kendalltau(times[here], times[there])[0]
-    shares = (fronts[there].share(own), fronts[there].share(again), float(np.mean(drawn)))
+    shares = (judges[there].share(own), judges[there].share(again), float(np.mean(drawn)))
     cells = [here, there, f"{tau:.2f}", str(len(own)), str(len(again))]
     return "| " + " | ".join([*cells, *(f"{100 * share:.1f}" for share in shares)]) + " |"
 
@@ -155,7 +142,7 @@ def main(words: Sequence[str] | None = None) -> None:
         accuracy, times = read(asked.table)
     except (OSError, ValueError) as error:
         sys.exit(f"transfer.py: {error}")
-    fronts = {device: Front(accuracy, found) for device, found in times.items()}
+    judges = {device: Front(accuracy, found) for device, found in times.items()}
     print("# A front seen from another device\n")
     print(f"- command: `python benchmarks/transfer.py --table {asked.table.name}`")
     print(f"- {len(accuracy)} networks, known on all devices; {asked.trained} trained for A")
@@ -164,7 +151,7 @@ def main(words: Sequence[str] | None = None) -> None:
     print("| A | B | tau | on A's front | seen from B | A's front | seen from B | random |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for pair in itertools.permutations(times, 2):
-        print(row(pair, accuracy, times, fronts, asked))
+        print(row(pair, accuracy, times, judges, asked))
 
 
 if __name__ == "__main__":

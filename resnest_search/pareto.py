@@ -14,7 +14,7 @@ import moocore  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["contributions", "fronts", "hypervolume", "non_dominated"]
+__all__ = ["Box", "contributions", "fronts", "hypervolume", "non_dominated"]
 
 Points = NDArray[np.float64]
 _MARGIN = 0.1  # of the range beyond the worst, where contributions end
@@ -57,6 +57,24 @@ def hypervolume(points: ArrayLike, reference: Sequence[float] | Points) -> float
     if not np.isfinite(inside).all():
         return np.inf
     return float(moocore.hypervolume(inside, ref=corner))
+
+
+class Box:
+    """Objectives scaled to [0, 1] over some points, and volumes in them.
+
+    Args:
+        points: less is better, (n, m); at least one.
+    """
+
+    def __init__(self, points: Points) -> None:
+        self._low = points.min(axis=0)
+        span = np.ptp(points, axis=0)
+        self._span = np.where(span > 0, span, 1.0)
+        self._corner = np.full(points.shape[1], 1.0 + _MARGIN)
+
+    def volume(self, points: Points) -> float:
+        """Hypervolume below a tenth beyond the worst; what lies beyond that is worth nothing."""
+        return hypervolume((points - self._low) / self._span, self._corner)
 
 
 def contributions(points: ArrayLike) -> Points:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
 from rich.table import Table
 
 from resnest_search.metrics import TRAINED, metric_of
-from resnest_search.report.reading import metric_text, state_text
+from resnest_search.report.reading import metric_text, ordered
 from resnest_search.report.svg import INK, LINES, new_figure
+from resnest_search.report.table import write_rows
 from resnest_search.study.compare import Comparison
 from resnest_search.study.record import COMPLETE, Sweep, TrialRecord, value_text
 from resnest_search.words import counted
@@ -138,19 +138,11 @@ def _shown(trial: TrialRecord, name: str) -> float | None:
 
 
 def comparison_csv(found: Comparison, path: Path) -> None:
-    """A row for each trial of each run, with the run's letter and folder."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(
-            ["run", "folder", "number", "candidate", "name", "state", "on_front", *found.objectives]
-        )
-        for letter, standing in zip(_letters(found), found.standings, strict=True):
-            for trial in standing.sweep.trials:
-                values = [trial.metric(name) for name in found.objectives]
-                writer.writerow(
-                    [
-                        *(letter, standing.sweep.folder, trial.number, trial.candidate),
-                        *(trial.name, state_text(trial), int(trial.on_front)),
-                        *("" if value is None else value for value in values),
-                    ]
-                )
+    """A row for each trial of each run, in the columns of trials_csv after the run's own.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    sweeps = [standing.sweep for standing in found.standings]
+    named = ({"run": a, "folder": s.folder} for a, s in zip(_letters(found), sweeps, strict=True))
+    write_rows(path, [(n, s, ordered(s)) for n, s in zip(named, sweeps, strict=True)])

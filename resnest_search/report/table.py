@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,15 @@ from resnest_search.study.storage import own_place
 from resnest_search.variant import Variant
 from resnest_search.words import command
 
-__all__ = ["CSV_COLUMNS", "TrialTable", "closing", "front_csv", "print_closing", "trials_csv"]
+__all__ = [
+    "CSV_COLUMNS",
+    "TrialTable",
+    "closing",
+    "front_csv",
+    "print_closing",
+    "trials_csv",
+    "write_rows",
+]
 
 CSV_COLUMNS: tuple[str, ...] = (
     "number",
@@ -153,7 +161,7 @@ def trials_csv(sweep: Sweep, path: str | Path) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    _write_csv(sweep, ordered(sweep), path)
+    write_rows(path, [({}, sweep, ordered(sweep))])
 
 
 def front_csv(sweep: Sweep, path: str | Path) -> None:
@@ -162,19 +170,29 @@ def front_csv(sweep: Sweep, path: str | Path) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    _write_csv(sweep, front(sweep), path)
+    write_rows(path, [({}, sweep, front(sweep))])
 
 
-def _write_csv(sweep: Sweep, trials: Iterable[TrialRecord], path: str | Path) -> None:
+def write_rows(
+    path: str | Path, sweeps: Sequence[tuple[Mapping[str, str], Sweep, Iterable[TrialRecord]]]
+) -> None:
+    """Write trials of sweeps as trials_csv does, each row begun by what its sweep is called.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     text = io.StringIO()
     after = CSV_COLUMNS.index("latency_rounds") + 1
-    columns = [*CSV_COLUMNS[:after], *sweep.own_costs, *CSV_COLUMNS[after:]]
+    called = dict.fromkeys(name for names, _, _ in sweeps for name in names)
+    own = dict.fromkeys(name for _, sweep, _ in sweeps for name in sweep.own_costs)
+    columns = [*called, *CSV_COLUMNS[:after], *own, *CSV_COLUMNS[after:]]
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    best = knee(sweep)
-    full = full_epochs(sweep)
-    for trial in trials:
-        writer.writerow({**_row(trial), "full_epochs": full, "knee": _flag(trial is best)})
+    for names, sweep, trials in sweeps:
+        best, full = knee(sweep), full_epochs(sweep)
+        for trial in trials:
+            of_sweep = {**names, "full_epochs": full, "knee": _flag(trial is best)}
+            writer.writerow(_row(trial) | of_sweep)
     write_atomically(path, text.getvalue())
 
 

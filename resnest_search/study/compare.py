@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from resnest_search.errors import UserError
 from resnest_search.metrics import TRAINED, metric_of
-from resnest_search.pareto import hypervolume, non_dominated
+from resnest_search.pareto import Box
 from resnest_search.study.read import candidate_results
 from resnest_search.study.record import COMPLETE, Sweep, TrialRecord
 from resnest_search.study.uncertainty import DRAWS, CandidateResult, drawn
 
 __all__ = ["Comparison", "Difference", "Standing", "compare"]
 
-_MARGIN = 0.1  # of the range beyond the worst, where hypervolume begins
 _TIMED = ("latency_ms", "latency_p95_ms", "images_per_s", "memory_mib", "train_memory_mib")
 _APART = ("run", "plan", "verbose", "storage", "tracking", "sweep")  # keys that change no result
 
@@ -107,46 +106,43 @@ def compare(sweeps: Sequence[Sweep], *, draws: int = DRAWS, seed: int = 0) -> Co
     for sweep, own in zip(sweeps, results, strict=True):
         if not own:
             raise UserError(f"run={sweep.folder}: of none of its trials all costs are known")
-    names, accuracies, costs = drawn([r for own in results for r in own], draws=draws, seed=seed)
-    owners = np.array([int(name.partition(" ")[0]) for name in names])
-    means = {result.identity: result for own in results for result in own}
-    points = np.array([[-means[name].accuracy, *means[name].costs] for name in names])
-    if "accuracy" not in first.objectives:
-        points = points[:, 1:]
-    scale = _Scale(points)
-    found = scale.shares(points, owners, len(sweeps))
-    every = _drawn_points(accuracies, costs, "accuracy" in first.objectives, draws)
-    shares = np.array([scale.shares(at, owners, len(sweeps)) for at in every])
-    standings = []
-    for number, sweep in enumerate(sweeps):
-        if not number:
-            standings.append(Standing(sweep, float(found[0])))
-            continue
-        low, high = np.percentile(shares[:, number] - shares[:, 0], [2.5, 97.5])
-        come, gone = _changes(first, sweep)
-        apart = (float(low), float(high))
-        standings.append(Standing(sweep, float(found[number]), apart, come, gone))
+    found, apart = _volumes(results, "accuracy" in first.objectives, draws, seed)
+    standings = [Standing(first, found[0])]
+    for sweep, share, ends in zip(sweeps[1:], found[1:], apart, strict=True):
+        standings.append(Standing(sweep, share, ends, *_changes(first, sweep)))
     return Comparison(first.objectives, tuple(standings), _shared(sweeps), _keys(sweeps))
 
 
-class _Scale:
-    """Objectives scaled over all candidates, and what fronts are worth in them."""
+def _volumes(
+    results: Sequence[Sequence[CandidateResult]], with_accuracy: bool, draws: int, seed: int
+) -> tuple[list[float], list[tuple[float, float]]]:
+    """Hypervolume of each sweep as a share of all, and intervals of all but the first against it.
 
-    def __init__(self, points: Floats) -> None:
-        self._low = points.min(axis=0)
-        span = np.ptp(points, axis=0)
-        self._span = np.where(span > 0, span, 1.0)
-        self._corner = [1.0 + _MARGIN] * points.shape[1]
-        self._whole = self._volume(points)
+    Args:
+        results: of each sweep.
+        with_accuracy: whether it is an objective.
+        draws: how many.
+        seed: of the draws.
+    """
+    every = [result for own in results for result in own]
+    names, accuracies, costs = drawn(every, draws=draws, seed=seed)
+    owners = np.array([int(name.partition(" ")[0]) for name in names])
+    by_name = {result.identity: result for result in every}
+    means = np.array([[by_name[name].accuracy] for name in names])
+    exact = np.array([by_name[name].costs for name in names])
+    (points,) = _drawn_points(means, exact[..., None], with_accuracy, 1)
+    box = Box(points)
+    whole = box.volume(points)
 
-    def shares(self, points: Floats, owners: NDArray[np.int64], count: int) -> Floats:
-        """Of each owner's candidates, of what all had without noise, (count,)."""
-        return np.array([self._volume(points[owners == n]) / self._whole for n in range(count)])
+    def shares(at: Floats) -> list[float]:
+        return [box.volume(at[owners == number]) / whole for number in range(len(results))]
 
-    def _volume(self, points: Floats) -> float:
-        # Noise may take a value beyond the corner, where it is worth nothing.
-        scaled = np.minimum((points - self._low) / self._span, self._corner)
-        return hypervolume(scaled[non_dominated(scaled)], self._corner)
+    drawn_shares = np.array(
+        [shares(at) for at in _drawn_points(accuracies, costs, with_accuracy, draws)]
+    )
+    apart = drawn_shares[:, 1:] - drawn_shares[:, :1]
+    low, high = np.percentile(apart, [2.5, 97.5], axis=0).tolist()
+    return shares(points), list(zip(low, high, strict=True))
 
 
 def _drawn_points(accuracies: Floats, costs: Floats, with_accuracy: bool, draws: int) -> Floats:
