@@ -156,6 +156,7 @@ class _Measuring:
 
     def _all_anew(self, by: Sequence[Visit]) -> Sequence[str]:
         """Forget what is of another clock, and time everything."""
+        _say("networks are not as fast as they were before: all are measured anew")
         self._shelf.begin_anew()
         measured = [key for key, found in self._found.items() if not isinstance(found, str)]
         self._found |= {key: _anew(self._found[key]) for key in measured}
@@ -216,7 +217,10 @@ class _Measuring:
 
 
 def _told(error: Exception) -> None:
-    line = f"the kept costs cannot be used ({error}): all is measured anew, and nothing kept"
+    _say(f"the kept costs cannot be used ({error}): all is measured anew, and nothing kept")
+
+
+def _say(line: str) -> None:
     print(f"resnest-search: measure.cache: {line}", file=sys.stderr, flush=True)
 
 

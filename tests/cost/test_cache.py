@@ -211,13 +211,14 @@ def test_what_is_missing_is_timed_between_three_anchors(kept: Cache, timed: list
 
 
 def test_where_an_anchor_has_moved_everything_is_measured_anew(
-    kept: Cache, timed: list[str]
+    kept: Cache, timed: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = measured(kept, "0s1x64d", "1s1x64d")
     SPEEDS["1s1x64d"] *= 1.01  # beyond an interval of nothing
     del timed[:]
     found = measured(kept, "0s1x64d", "1s1x64d", "2s1x64d")
     assert timed[-15:] == ["0s1x64d", "1s1x64d", "2s1x64d"] * 5
+    assert "not as fast as they were before" in capsys.readouterr().err
     assert found[1].values["latency_ms"] == SPEEDS["1s1x64d"] > first[1].values["latency_ms"]
     assert found[0].begun != first[0].begun
     del timed[:]
