@@ -13,7 +13,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -302,11 +302,9 @@ def profile_sweep(config: SpaceProfileConfig) -> None:
         print(line)
     if config.out:
         out = Path(config.out)
-        try:
+        with _writing(out):
             found.write(out)
             draw_profile(costings, found.place, out.with_suffix(".png"))
-        except OSError as error:
-            raise UserError(f"out={out}: {error.strerror}; what was measured is kept") from error
         print(f"Written to {out} and {out.with_suffix('.png')}")
     for line in (*failures, *cost_doubts(costings, config.measure.half_width)):
         print(f"resnest-search: {line}", file=sys.stderr)
@@ -408,10 +406,20 @@ def compare(config: CompareConfig) -> None:
         console.print(part, soft_wrap=isinstance(part, str), markup=False)
     if config.out:
         out = Path(config.out)
-        out.mkdir(parents=True, exist_ok=True)
-        draw_comparison(found, out / "compare.png")
-        comparison_csv(found, out / "compare.csv")
+        with _writing(out):
+            out.mkdir(parents=True, exist_ok=True)
+            draw_comparison(found, out / "compare.png")
+            comparison_csv(found, out / "compare.csv")
         print(f"Written to {out / 'compare.png'} and {out / 'compare.csv'}")
+
+
+@contextlib.contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """A line where what ``out`` names cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"out={out}: {error.strerror or error}; valid: one that can be") from error
 
 
 def list_runs(config: ListCommandConfig) -> None:

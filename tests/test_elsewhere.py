@@ -223,6 +223,7 @@ def test_two_runs_are_laid_side_by_side(recorded: Path) -> None:
         (["run=[run]"], "run=[run]: 1 given; valid: two or more"),
         (["run=[run,none]"], "run=none: is no folder"),
         (["run=run"], "run: not a list; write run=[value,value]"),
+        (["run=[run,run]", "out=run/study.db/x"], "out=run/study.db/x: "),
         ([], "run=[]: 0 given"),
     ],
 )

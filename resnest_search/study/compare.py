@@ -15,6 +15,7 @@ from resnest_search.metrics import TRAINED, metric_of
 from resnest_search.pareto import Box
 from resnest_search.study.read import candidate_results
 from resnest_search.study.record import COMPLETE, Sweep, TrialRecord
+from resnest_search.study.transfer import come_and_gone
 from resnest_search.study.uncertainty import DRAWS, CandidateResult, drawn
 
 __all__ = ["Comparison", "Difference", "Standing", "compare"]
@@ -92,9 +93,6 @@ def compare(sweeps: Sequence[Sweep], *, draws: int = DRAWS, seed: int = 0) -> Co
             complete trial.
     """
     first = sweeps[0]
-    for sweep in sweeps:
-        if not any(trial.state == COMPLETE for trial in sweep.trials):
-            raise UserError(f"run={sweep.folder}: has no complete trial to compare")
     _check(sweeps)
     results: list[list[CandidateResult]] = [
         [
@@ -109,7 +107,8 @@ def compare(sweeps: Sequence[Sweep], *, draws: int = DRAWS, seed: int = 0) -> Co
     found, apart = _volumes(results, "accuracy" in first.objectives, draws, seed)
     standings = [Standing(first, found[0])]
     for sweep, share, ends in zip(sweeps[1:], found[1:], apart, strict=True):
-        standings.append(Standing(sweep, share, ends, *_changes(first, sweep)))
+        come, gone = come_and_gone(first, sweep)
+        standings.append(Standing(sweep, share, ends, tuple(come), tuple(gone)))
     return Comparison(first.objectives, tuple(standings), _shared(sweeps), _keys(sweeps))
 
 
@@ -156,6 +155,9 @@ def _drawn_points(accuracies: Floats, costs: Floats, with_accuracy: bool, draws:
 def _check(sweeps: Sequence[Sweep]) -> None:
     first = sweeps[0]
     costs = [name for name in first.objectives if name not in TRAINED]
+    for sweep in sweeps:
+        if not any(trial.state == COMPLETE for trial in sweep.trials):
+            raise UserError(f"run={sweep.folder}: has no complete trial to compare")
     for sweep in sweeps[1:]:
         if set(sweep.objectives) != set(first.objectives):
             raise UserError(
@@ -179,14 +181,6 @@ def _modes(sweep: Sweep) -> set[str]:
 
 def _listed(modes: set[str]) -> str:
     return " and ".join(sorted(modes)) or "nothing"
-
-
-def _changes(first: Sweep, other: Sweep) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names of those that are on the other's front and not on the first one's, and the reverse."""
-    old = {trial.candidate: trial.name for trial in first.front}
-    new = {trial.candidate: trial.name for trial in other.front}
-    come = tuple(name for key, name in new.items() if key not in old)
-    return come, tuple(name for key, name in old.items() if key not in new)
 
 
 def _shared(sweeps: Sequence[Sweep]) -> tuple[Difference, ...]:

@@ -36,6 +36,7 @@ from resnest_search.study.uncertainty import CandidateResult, Uncertainty, estim
 __all__ = [
     "candidate_results",
     "candidate_values",
+    "costs_in",
     "placed",
     "read_sweep",
     "record_of",
@@ -208,22 +209,29 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
         reason=paused or _why(trial),
         curve=curve,
         validation_images=curve[-1].images if curve else 0,
-        costs={n: facts[n] for n in (*COSTS, *facts.get("own_costs", ())) if n in facts},
         pruned_at=facts.get("pruned_at") if trial.state == TrialState.PRUNED else None,
         seed=facts["seed"],
-        device=facts["device"],
-        mode=facts["mode"],
-        train_mode=facts.get("train_mode", ""),
-        versions=facts.get("versions", {}),
         seconds=sum(entry.seconds for entry in curve[int(facts.get("inherited", 0)) :]),
         occupied=_occupied(facts, curve),
         lost=int("diverged" in facts),
         inherited=int(facts.get("inherited", 0)),
-        latency_passes=int(facts.get("latency_passes", 0)),
-        latency_rounds=int(facts.get("latency_rounds", 0)),
-        half_width=facts.get("latency_half_width"),
-        deviations=facts.get("deviations", {}),
+        **costs_in(facts),
     )
+
+
+def costs_in(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What a trial's facts, or a `Costing`'s, say of costs, as a record has it."""
+    return {
+        "costs": {n: facts[n] for n in (*COSTS, *facts.get("own_costs", ())) if n in facts},
+        "device": facts["device"],
+        "mode": facts["mode"],
+        "train_mode": facts.get("train_mode", ""),
+        "versions": facts.get("versions", {}),
+        "latency_passes": int(facts.get("latency_passes", 0)),
+        "latency_rounds": int(facts.get("latency_rounds", 0)),
+        "half_width": facts.get("latency_half_width"),
+        "deviations": facts.get("deviations", {}),
+    }
 
 
 def _occupied(facts: Mapping[str, Any], curve: Sequence[Epoch]) -> float:

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 
 from resnest_search.metrics import TRAINED, metric_of
 from resnest_search.study.costing import Costing
-from resnest_search.study.read import placed, with_uncertainty
+from resnest_search.study.read import costs_in, placed, with_uncertainty
 from resnest_search.study.record import COMPLETE, INFEASIBLE, Sweep, TrialRecord
 from resnest_search.words import counted
 
-__all__ = ["changes", "transferred"]
+__all__ = ["changes", "come_and_gone", "transferred"]
 
 
 def transferred(
@@ -53,10 +53,7 @@ def changes(before: Sweep, after: Sweep) -> list[str]:
     And how alike the order of all networks is in the first cost that is an objective, else in
     latency: Kendall's tau (1938), 1 where it is the same, -1 where it is turned round.
     """
-    old = {trial.candidate: trial for trial in before.front}
-    new = {trial.candidate: trial for trial in after.front}
-    come = [trial.name for key, trial in new.items() if key not in old]
-    gone = [trial.name for key, trial in old.items() if key not in new]
+    come, gone = come_and_gone(before, after)
     lines = [f"On the front there, not here: {_list(come)}. Here, not there: {_list(gone)}."]
     names = {trial.number: trial.name for trial in after.trials}
     if before.chosen is not None and after.chosen is not None:
@@ -74,6 +71,14 @@ def changes(before: Sweep, after: Sweep) -> list[str]:
     return lines
 
 
+def come_and_gone(before: Sweep, after: Sweep) -> tuple[list[str], list[str]]:
+    """Names of those that are on the later front and not on the earlier one, and the reverse."""
+    old = {trial.candidate: trial.name for trial in before.front}
+    new = {trial.candidate: trial.name for trial in after.front}
+    come = [name for key, name in new.items() if key not in old]
+    return come, [name for key, name in old.items() if key not in new]
+
+
 def _order(before: Sweep, after: Sweep) -> list[str]:
     from scipy.stats import kendalltau
 
@@ -89,26 +94,15 @@ def _order(before: Sweep, after: Sweep) -> list[str]:
     ]
 
 
-def _list(names: list[str]) -> str:
+def _list(names: Sequence[str]) -> str:
     return ", ".join(names) or "none"
 
 
 def _with_costs(trial: TrialRecord, costing: Costing | None) -> TrialRecord:
-    facts = costing.details or {} if costing is not None else {}
-    if costing is not None and costing.infeasible and trial.state == COMPLETE:
-        trial = dataclasses.replace(trial, state=INFEASIBLE, reason=costing.infeasible)
-    return dataclasses.replace(
-        trial,
-        costs=dict(costing.costs) if costing is not None else {},
-        device=costing.device if costing is not None else "",
-        mode=costing.mode if costing is not None else "",
-        versions=facts.get("versions", {}),
-        train_mode=facts.get("train_mode", ""),
-        latency_passes=int(facts.get("latency_passes", 0)),
-        latency_rounds=int(facts.get("latency_rounds", 0)),
-        half_width=facts.get("latency_half_width"),
-        deviations=facts.get("deviations", {}),
-    )
+    found = Costing({}) if costing is None else costing
+    if found.infeasible and trial.state == COMPLETE:
+        trial = dataclasses.replace(trial, state=INFEASIBLE, reason=found.infeasible)
+    return dataclasses.replace(trial, **costs_in(found.facts))
 
 
 def _unjudged(trial: TrialRecord) -> TrialRecord:
