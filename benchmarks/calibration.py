@@ -36,7 +36,8 @@ from search_peers.own import method
 
 from resnest_search.configuration.schema import SearchConfig, SweepConfig
 from resnest_search.errors import UserError
-from resnest_search.search.forecast.ladder import Chain, Climb, Ladder
+from resnest_search.search.forecast.climbs import Climb, Climbs
+from resnest_search.search.forecast.ladder import Chain, Ladder
 from resnest_search.search.forecast.outlook import Outlook, Prospect
 from resnest_search.search.situation import Goal
 from resnest_search.simulation.simulator import VirtualClock, simulate, simulated, space_of
@@ -270,7 +271,8 @@ def compared(
         each = []
         for climb, one in zip(climbs, bare, strict=True):
             rest = [look for look in looks if look.number != climb.number]
-            each.append(Chain(ladder, rest, chain.hyperparameters).forecast([one]))
+            others_know = Climbs(rest, len(ladder.rungs))
+            each.append(Chain(ladder, others_know, chain.hyperparameters).forecast([one]))
         mean, deviation = np.concatenate(each, axis=1)
         forecasts["features"] = mean, deviation
     prospects: list[Prospect] = [

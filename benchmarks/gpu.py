@@ -45,6 +45,7 @@ PARTS = {  # what has no end of its own comes last
     "training": Part("speed", "An epoch of training", 50),
     "allocator": Part("costs", "The allocator against the account", 50, True),
     "events": Part("costs", "CUDA events against do_bench", 30, True),
+    "graphs": Part("costs", "CUDA graphs and a cold L2 cache", 40, True),
     "costs": Part("costs", "Costs of twelve variants", 200),
     "compiled": Part("forms", "Compiled without graph breaks", 100),
     "ratios": Part("speed", "Beside timm", 130),

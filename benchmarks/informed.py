@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from search_peers.table import Table, read_table
 from search_peers.truth import Truth
 
-from resnest_search.search.forecast.improvement import expected_improvements
+from resnest_search.search.forecast.improvement import Front
 
 LEVELS = (0.9, 0.95, 0.99)
 _EXACT = 1e-6  # of a deviation, since that of a certain value may not be 0
@@ -56,15 +56,8 @@ def trainings(table: Table, truth: Truth, error: float, seed: int) -> list[int]:
     for level in LEVELS:
         while truth.fraction(done) < level:
             known = np.array(done, dtype=int)
-            gains = expected_improvements(
-                mean[left],
-                deviation[left],
-                costs[left],
-                accuracy[known][None],
-                costs[known],
-                reference,
-                limits,
-            )
+            front = Front(accuracy[known], costs[known], reference, limits)
+            gains = front.gains(mean[left], deviation[left], costs[left])
             best = int(left[np.argmax(gains)])
             done.append(best)
             left = left[left != best]

@@ -54,7 +54,8 @@ def requests_of(asked: argparse.Namespace) -> list[CostRequest]:
     """What each process measures."""
     given = {"half_width": asked.half_width, "time_limit_s": asked.time_limit}
     given = {name: value for name, value in given.items() if value is not None}
-    own = {"device": asked.device, "threads": asked.threads, **given}
+    # Out of the cache each process would find what the first one measured.
+    own = {"device": asked.device, "threads": asked.threads, "cache": "none", **given}
     mode = section(MeasureConfig, asked.measure, **own)
     return [request(variant, mode, asked.model, asked.data) for variant in asked.variants]
 

@@ -30,7 +30,13 @@ from typing import Any
 
 from ray import tune
 
-from resnest_search.configuration.schema import MethodConfig, SearchConfig, SweepConfig, TrialConfig
+from resnest_search.configuration.schema import (
+    MethodConfig,
+    SearchConfig,
+    SweepConfig,
+    TrackingConfig,
+    TrialConfig,
+)
 from resnest_search.execution.driver import cluster, run_trials
 from resnest_search.execution.replay import ReplayTrainable, replays
 from resnest_search.execution.resources import Allotment
@@ -113,13 +119,13 @@ def ours(folder: Path, arguments: argparse.Namespace, allotment: Allotment) -> l
             pruner=MethodConfig(arguments.pruner),
         ),
         trial=TrialConfig(name="table", path=str(folder / "curves.csv"), engine="ray"),
-        tracking="none",
+        tracking=TrackingConfig("none"),
     )
     space = Space(config.search.space, config.model)
     run = create(config, space, folder, table_costs(config, space), command="")
     assert run.table is not None
     with LiveTable(config.sweep) as live:
-        tracker = Tracker("none", folder, "overhead", vars(config), live.message)
+        tracker = Tracker(TrackingConfig("none"), folder, "overhead", vars(config), live.message)
         watched = Watched(run, live, tracker)
         make = replays(run.table, run.study)
         with run.study.written_ahead():

@@ -10,8 +10,9 @@ search in a process of its own.
 
 A table is searched by one worker with a budget, once with the study in memory and once with
 SQLite. Of many trials every one is a variant of its own with a made-up curve of nine epochs; 16
-virtual workers, the study in memory, no budget. With ``--filled`` they are there already, by random
-order and Pareto halving, which takes minutes, and the default goes on for ``--most`` seconds.
+virtual workers, the study in memory, no budget. With ``--filled`` they are there already, a tenth
+of them complete, the others paused after the first or the third epoch, and the default goes on for
+``--most`` seconds.
 Decisions are calls of ``Strategy.report``, proposals those of ``Strategy.next``. Times are CPU
 times of the process unless it says wall, so that other work on the machine matters less. Prints
 Markdown.
@@ -29,14 +30,15 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from optuna.trial import TrialState
 from search_peers.own import method, shipped
 
 from resnest_search.configuration.schema import (
@@ -49,6 +51,7 @@ from resnest_search.metrics import COSTS
 from resnest_search.report.html import write_report
 from resnest_search.report.table import trials_csv
 from resnest_search.search import Strategy
+from resnest_search.search.pool import Pool
 from resnest_search.search.pruners import build_pruner
 from resnest_search.search.samplers import build_sampler
 from resnest_search.search.situation import Goal
@@ -312,25 +315,50 @@ def of_trials(trials: int, sampler: str, pruner: str, most: float, is_filled: bo
     study = SweepStudy.create(None, OBJECTIVES)
     clock = VirtualClock()
 
-    def made(sampler: str, pruner: str, trials: int | None) -> Strategy:
-        config = SearchConfig(
-            objectives=OBJECTIVES,
-            trials=trials,
-            epochs=EPOCHS,
-            sampler=method("sampler", sampler),
-            pruner=method("pruner", pruner),
-        )
-        return Strategy(study, space, config, costings, clock=clock)
+    if is_filled:
+        fill(study, space, formula, costings, trials)
+    config = SearchConfig(
+        objectives=OBJECTIVES,
+        trials=None if is_filled else trials,
+        epochs=EPOCHS,
+        sampler=method("sampler", sampler),
+        pruner=method("pruner", pruner),
+    )
+    strategy = Strategy(study, space, config, costings, clock=clock)
 
-    def run(strategy: Strategy) -> None:
+    def run() -> None:
         simulate(strategy, formula, clock, WORKERS)  # type: ignore[arg-type]  # epoch() is enough
 
-    if is_filled:
-        run(made("random", "pareto_halving", trials))
-    strategy = made(sampler, pruner, None if is_filled else trials)
-    found = measured(study, strategy, lambda: run(strategy), most)
+    found = measured(study, strategy, run, most)
     found.report = report(study)
     return found
+
+
+def fill(
+    study: SweepStudy,
+    space: Space,
+    formula: Formula,
+    costings: Mapping[str, Costing],
+    trials: int,
+) -> None:
+    """Enter so many trials, a tenth complete, a quarter of the others paused after 3 epochs."""
+    every = space.candidates or ()
+    pool, at = Pool(space, costings, set()), 0.0
+    for place, index in enumerate(np.random.default_rng(0).permutation(len(every))[:trials]):
+        candidate = every[index]
+        facts = {**pool.facts(candidate), "state": "running", "seed": 0}
+        number = study.start(space, candidate, {**facts, "segments": [{"at": at, "from": 0}]})
+        end = EPOCHS if place % 10 == 0 else 3 if place % 4 == 0 else 1
+        for epoch in range(1, end + 1):
+            at += 1.0
+            entry = replace(formula.epoch(candidate, 0, epoch), at=at)
+            decision = {"kept": epoch < end, "reason": "filled", "by": "sampler"}
+            study.record(number, entry, decision if epoch in (1, 3) else None)
+        if end < EPOCHS:
+            study.pause(number, at, "filled")
+        else:
+            costs = [pool.costs(candidate)[name] for name in OBJECTIVES[1:]]
+            study.finish(number, TrialState.COMPLETE, "filled", [entry.accuracy, *costs])
 
 
 def report(study: SweepStudy) -> str:

@@ -41,7 +41,9 @@ _Section = TypeVar("_Section", DataConfig, MeasureConfig, ModelConfig, TrainConf
 def section(kind: type[_Section], name: str, **changes: object) -> _Section:
     """A shipped file of ``conf/model``, ``data``, ``train`` or ``measure``, with changes."""
     path = shipped_folder("conf") / _GROUPS[kind] / f"{name}.yaml"
-    return kind(**yaml.safe_load(path.read_text(encoding="utf-8")) | changes)
+    held = yaml.safe_load(path.read_text(encoding="utf-8"))
+    # A recipe may bring keys of other sections.
+    return kind(**held.get(_GROUPS[kind], held) | changes)
 
 
 def request(

@@ -36,7 +36,7 @@ from resnest_search.cost.machine import device_name, resolve_device, versions
 from resnest_search.errors import UserError
 from resnest_search.metrics import around
 from resnest_search.models import build
-from resnest_search.report.svg import LINES
+from resnest_search.report.colors import LINES
 from resnest_search.variant import Variant
 
 # Ours by their names in timm, which its results begin with; radix 0 is one of the others.

@@ -1,68 +1,138 @@
-"""What the three examples share: the exported network, its images, and a short training loop.
+"""What the examples share: the exported network, its images, and a short training loop.
 
-They need torch, torchvision, numpy, PIL and an exported folder, but not resnest_search.
+They need torch, torchvision, torchmetrics, pycocotools and an exported folder, but not
+resnest_search.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import math
+import platform
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 from torch import nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 
 __all__ = [
-    "CocoImages",
     "anchor_generator",
     "batches",
     "channel_statistics",
-    "draw_mask",
     "freeze_batch_norm",
     "load_export",
     "parser",
+    "positive",
+    "print_table",
     "read_image",
+    "read_options",
+    "refuse",
     "to_tensor",
     "train",
 ]
 
 
+CHECKPOINT_STEPS = 20
+
+
+def refuse(text: str) -> NoReturn:
+    """End with one line about a bad input, and exit code 2."""
+    print(text, file=sys.stderr)
+    sys.exit(2)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """A bad word of the command line is one line, too."""
+        refuse(f"{self.prog}: {message}")
+
+
+def positive(text: str) -> int:
+    """A number of things, at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number from 1")
+    return int(text)
+
+
+def _rate(text: str) -> float:
+    """A learning rate above 0."""
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no number above 0")
+    return rate
+
+
 def parser(description: str, *, batch: int, size: int, size_means: str) -> argparse.ArgumentParser:
     """The options of every example."""
-    options = argparse.ArgumentParser(
+    options = _Parser(
         description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     options.add_argument(
-        "--model", type=Path, default=Path("best"), help="exported folder: model.py and weights.pt"
+        "--model",
+        type=Path,
+        nargs="+",
+        default=[Path("best")],
+        help="exported folders (model.py and weights.pt) or runs with an exported best/; the head "
+        "is trained on each, from the same seed",
     )
     options.add_argument("--images", type=Path, required=True, help="folder of the data set")
-    options.add_argument("--steps", type=int, default=120, help="batches to train on, at least 4")
-    options.add_argument("--batch", type=int, default=batch, help="images of a batch")
-    options.add_argument("--size", type=int, default=size, help=size_means)
-    options.add_argument("--learning-rate", type=float, default=5e-4, help="of AdamW")
-    options.add_argument("--every", type=int, default=5, help="steps between two printed losses")
+    options.add_argument("--steps", type=positive, default=120, help="batches to train on, from 4")
+    options.add_argument("--batch", type=positive, default=batch, help="images of a batch")
+    options.add_argument("--size", type=positive, default=size, help=size_means)
+    options.add_argument("--learning-rate", type=_rate, default=5e-4, help="of AdamW")
+    options.add_argument(
+        "--every", type=positive, default=5, help="steps between two printed losses"
+    )
     options.add_argument("--seed", type=int, default=0, help="of the head's weights and the order")
+    options.add_argument(
+        "--overfit",
+        type=positive,
+        help="train on that many images and take the scores on them, in place of validation's",
+    )
+    options.add_argument(
+        "--checkpoint",
+        type=Path,
+        help="folder for a checkpoint of each network; the same command goes on from there",
+    )
     options.add_argument(
         "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="torch's name"
     )
     return options
 
 
+def read_options(options: argparse.ArgumentParser) -> argparse.Namespace:
+    """The command line, checked."""
+    read = options.parse_args()
+    if read.steps < 4:
+        refuse(f"--steps {read.steps}: at least 4, for a first and a last quarter")
+    if not read.images.is_dir():
+        refuse(f"--images {read.images}: there is no such folder")
+    try:
+        torch.empty(0, device=read.device)
+    except (RuntimeError, AssertionError) as error:
+        refuse(f"--device {read.device}: {str(error).splitlines()[0]}")
+    return read
+
+
 def load_export(folder: Path) -> ModuleType:
-    """The module ``model.py`` of an exported folder, wherever that lies."""
+    """The module ``model.py`` of an exported folder or of a run's ``best/``, wherever that lies."""
     path = folder / "model.py"
+    if not path.is_file():
+        path = folder / "best" / "model.py"
     spec = importlib.util.spec_from_file_location("exported_model", path)
     if not path.is_file() or spec is None or spec.loader is None:
-        sys.exit(f"--model {folder}: there is no model.py")
+        refuse(f"--model {folder}: there is no model.py, nor best/model.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
@@ -104,8 +174,11 @@ def anchor_generator(maps: int, size: int) -> AnchorGenerator:
 
 def read_image(path: Path, channels: int) -> Image.Image:
     """An image in colour for a network of 3 channels, in grey for any other."""
-    with Image.open(path) as image:
-        return image.convert("RGB" if channels == 3 else "L")
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB" if channels == 3 else "L")
+    except OSError as error:
+        refuse(f"{path}: no image ({type(error).__name__})")
 
 
 def to_tensor(image: Image.Image, channels: int) -> torch.Tensor:
@@ -114,76 +187,6 @@ def to_tensor(image: Image.Image, channels: int) -> torch.Tensor:
     if pixels.ndim == 2:
         return pixels.expand(channels, -1, -1).contiguous()
     return pixels.permute(2, 0, 1).contiguous()
-
-
-class CocoImages:
-    """Images of a folder in COCO's layout, with boxes, labels and, if asked for, masks.
-
-    Reads ``annotations/instances_train2017.json`` and ``train2017/``. Crowds, boxes thinner
-    than a pixel and images on which nothing is left are passed over.
-
-    Args:
-        folder: that holds both.
-        channels: of the images that the network takes.
-        masks: give the mask of every object too.
-
-    Attributes:
-        classes: with the background, which is label 0.
-    """
-
-    def __init__(self, folder: Path, channels: int, masks: bool = False) -> None:
-        path = folder / "annotations" / "instances_train2017.json"
-        if not path.is_file():
-            sys.exit(f"--images {folder}: there is no annotations/instances_train2017.json")
-        record = json.loads(path.read_text(encoding="utf-8"))
-        self.folder = folder / "train2017"
-        self.channels = channels
-        self.masks = masks
-        # COCO's ids have gaps; labels have none.
-        ids = sorted(category["id"] for category in record["categories"])
-        self.labels = {identity: label for label, identity in enumerate(ids, start=1)}
-        self.classes = len(ids) + 1
-        self.objects: dict[int, list[dict[str, Any]]] = {}
-        for annotation in record["annotations"]:
-            if not annotation.get("iscrowd") and min(annotation["bbox"][2:]) >= 1:
-                self.objects.setdefault(annotation["image_id"], []).append(annotation)
-        self.images = [image for image in record["images"] if image["id"] in self.objects]
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """An image ``[C, H, W]`` in [0, 1] and the target that torchvision's R-CNNs take."""
-        image = read_image(self.folder / self.images[index]["file_name"], self.channels)
-        objects = self.objects[self.images[index]["id"]]
-        boxes = torch.tensor([entry["bbox"] for entry in objects], dtype=torch.float32)
-        boxes[:, 2:] += boxes[:, :2]  # x, y, width, height -> x, y, x, y
-        labels = [self.labels[entry["category_id"]] for entry in objects]
-        target = {"boxes": boxes, "labels": torch.tensor(labels)}
-        if self.masks:
-            drawn = [draw_mask(entry["segmentation"], *image.size) for entry in objects]
-            target["masks"] = torch.from_numpy(np.stack(drawn))
-        return to_tensor(image, self.channels), target
-
-
-def draw_mask(segmentation: Any, width: int, height: int) -> np.ndarray:
-    """A COCO segmentation as ``[height, width]`` of 0 and 1.
-
-    It is a list of polygons, or the lengths of runs of 0 and 1 by turns, column by column.
-
-    Raises:
-        ValueError: the runs are written as pycocotools' compressed text.
-    """
-    if isinstance(segmentation, list):
-        canvas = Image.new("L", (width, height))
-        for polygon in segmentation:
-            ImageDraw.Draw(canvas).polygon(polygon, fill=1, outline=1)
-        return np.array(canvas)
-    runs = segmentation["counts"]
-    if isinstance(runs, str):
-        raise ValueError("compressed run lengths: write them as lists of numbers")
-    values = np.arange(len(runs), dtype=np.uint8) % 2
-    return np.repeat(values, runs).reshape(width, height).T.copy()
 
 
 def batches(count: int, batch: int, generator: torch.Generator) -> Iterator[list[int]]:
@@ -197,29 +200,41 @@ def batches(count: int, batch: int, generator: torch.Generator) -> Iterator[list
 
 
 def train(
+    model: nn.Module,
     losses: Callable[[list[int]], dict[str, torch.Tensor]],
-    parameters: Iterator[nn.Parameter],
     count: int,
     options: argparse.Namespace,
-) -> None:
+    number: int = 0,
+) -> float:
     """Minimise the sum of the losses; prints them, and at the end how far they fell.
 
     Args:
+        model: in training; all that asks for a gradient is trained.
         losses: of the images of these indices.
-        parameters: to train.
         count: of images.
         options: see `parser`.
+        number: of the network among several, which its checkpoint is called by.
+
+    Returns:
+        The seconds that it took.
     """
-    if options.steps < 4:
-        sys.exit(f"--steps {options.steps}: at least 4, for a first and a last quarter")
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, options.learning_rate, weight_decay=1e-4)
     # The heads are fresh, so that the first gradients would tear at the trained backbone.
     length = max(1, options.steps // 10)
-    warmup = torch.optim.lr_scheduler.LinearLR(optimizer, 0.1, total_iters=length)
+
+    def factor(step: int) -> float:
+        falling = 0.5 * (1 + math.cos(math.pi * step / options.steps))
+        return float(min(1.0, 0.1 + 0.9 * step / length) * falling)
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    keeper = _Checkpoint(options, number, model=model, optimizer=optimizer, schedule=schedule)
+    history, before = keeper.read()
     order = batches(count, options.batch, torch.Generator().manual_seed(options.seed))
-    history = []
-    for step in range(1, options.steps + 1):
+    for _ in history:
+        next(order)
+    start = time.perf_counter() - before
+    for step in range(len(history) + 1, options.steps + 1):
         parts = losses(next(order))
         loss = torch.stack(list(parts.values())).sum()
         history.append(loss.item())
@@ -232,7 +247,71 @@ def train(
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(trained, 10.0)
         optimizer.step()
-        warmup.step()
+        schedule.step()
+        if step % CHECKPOINT_STEPS == 0 or step == options.steps:
+            keeper.write(history, time.perf_counter() - start)
     quarter = options.steps // 4
     first, last = sum(history[:quarter]) / quarter, sum(history[-quarter:]) / quarter
     print(f"mean loss: first quarter {first:.4f}, last quarter {last:.4f}")
+    return time.perf_counter() - start
+
+
+class _Checkpoint:
+    """What a training that was ended needs to go on as if it had not been.
+
+    Args:
+        options: see `parser`; without ``checkpoint`` nothing is read or written.
+        number: of the network among several.
+        parts: what has a state, by name.
+    """
+
+    def __init__(self, options: argparse.Namespace, number: int, **parts: Any) -> None:
+        self.path = options.checkpoint and options.checkpoint / f"{number}.pt"
+        self.settings = {
+            name: str(value)
+            for name, value in vars(options).items()
+            if name not in ("checkpoint", "every", "device")
+        }
+        self.parts = parts
+
+    def read(self) -> tuple[list[float], float]:
+        """The losses so far and their seconds; none of either without a checkpoint."""
+        if self.path is None or not self.path.is_file():
+            return [], 0.0
+        kept = torch.load(self.path, map_location="cpu", weights_only=True)
+        for name, value in self.settings.items():
+            if kept["settings"].get(name) != value:
+                was = kept["settings"].get(name)
+                refuse(f"--checkpoint {self.path}: {name} was {was}, and is {value} now")
+        for name, part in self.parts.items():
+            part.load_state_dict(kept[name])
+        torch.set_rng_state(kept["random"])
+        return kept["history"], kept["seconds"]
+
+    def write(self, history: list[float], seconds: float) -> None:
+        """Keep where the training is; a kill leaves the earlier file or the new one."""
+        if self.path is None:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        states = {name: part.state_dict() for name, part in self.parts.items()}
+        rest = {"settings": self.settings, "random": torch.get_rng_state()}
+        new = self.path.with_suffix(".new")
+        torch.save({**states, **rest, "history": history, "seconds": seconds}, new)
+        new.replace(self.path)
+
+
+def print_table(rows: Sequence[dict[str, str | float]], device: str) -> None:
+    """The rows as Markdown, and below them what they were made on."""
+    print()
+    print("| " + " | ".join(rows[0]) + " |")
+    print("|" + " --- |" * len(rows[0]))
+    for row in rows:
+        cells = (value if isinstance(value, str) else f"{value:.3f}" for value in row.values())
+        print("| " + " | ".join(cells) + " |")
+    place = torch.device(device)
+    machine = (
+        torch.cuda.get_device_name(place)
+        if place.type == "cuda"
+        else f"{platform.machine()}, {torch.get_num_threads()} threads"
+    )
+    print(f"\n{machine}; torch {torch.__version__}, seconds are of the training alone")

@@ -1,62 +1,32 @@
-"""DeepLabV3 on an exported network, trained on images in CamVid's layout.
+"""DeepLabV3 on an exported network, trained on ADE20K, Cityscapes or CamVid in their layouts.
 
 python examples/semantic_segmentation.py --model best --images camvid240
 """
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+import argparse
+from collections.abc import Iterator
 from types import ModuleType
 
-import numpy as np
 import torch
-from common import freeze_batch_norm, load_export, parser, read_image, to_tensor, train
-from PIL import Image
-from torch.nn.functional import cross_entropy
+from common import (
+    freeze_batch_norm,
+    load_export,
+    parser,
+    print_table,
+    read_options,
+    refuse,
+    train,
+)
+from label_maps import SegmentationImages, find
+from scores import VOID, mean_iou
+from torch.nn.functional import cross_entropy, interpolate
 from torchvision.models.segmentation import DeepLabV3
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 from torchvision.models.segmentation.fcn import FCNHead
 
-CLASSES, VOID = 11, 11  # CamVid's labels are 0 to 10; 11 is what nobody labelled
 AUXILIARY = 0.5  # weight of the second loss
-
-
-class SegmentationImages:
-    """Square crops of ``train/*.jpg`` and of the label maps ``trainannot/*.png``.
-
-    Args:
-        folder: that holds both.
-        channels: of the images that the network takes.
-        size: sides of a crop in pixels; the shorter side of the image is scaled to it.
-        seed: of the crops' places.
-    """
-
-    def __init__(self, folder: Path, channels: int, size: int, seed: int) -> None:
-        self.paths = sorted((folder / "train").glob("*.jpg"))
-        if not self.paths:
-            sys.exit(f"--images {folder}: there is no train/*.jpg")
-        self.annotations = folder / "trainannot"
-        self.channels = channels
-        self.size = size
-        self.random = np.random.default_rng(seed)
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """An image ``[C, size, size]`` in [0, 1] and its labels ``[size, size]``."""
-        path = self.paths[index]
-        image = read_image(path, self.channels)
-        with Image.open((self.annotations / path.name).with_suffix(".png")) as opened:
-            labels = opened.copy()
-        scale = self.size / min(image.size)
-        width, height = (max(self.size, round(side * scale)) for side in image.size)
-        left, top = (int(self.random.integers(side - self.size + 1)) for side in (width, height))
-        box = (left, top, left + self.size, top + self.size)
-        image = image.resize((width, height), Image.Resampling.BILINEAR).crop(box)
-        labels = labels.resize((width, height), Image.Resampling.NEAREST).crop(box)
-        return to_tensor(image, self.channels), torch.from_numpy(np.array(labels)).long()
 
 
 def build(export: ModuleType, classes: int, size: int) -> DeepLabV3:
@@ -87,16 +57,26 @@ def build(export: ModuleType, classes: int, size: int) -> DeepLabV3:
 
 
 def main() -> None:
-    """Train, and print the losses."""
+    """Train DeepLabV3 on each network, and print losses and scores."""
     title = (__doc__ or "").splitlines()[0]
-    options = parser(title, batch=8, size=160, size_means="sides of a crop in pixels").parse_args()
+    options = read_options(parser(title, batch=8, size=160, size_means="sides of a crop in pixels"))
     if options.batch < 2:
-        sys.exit("--batch 1: DeepLab's pooled branch normalises one value per image, over two")
+        refuse("--batch 1: DeepLab's pooled branch normalises one value per image, over two")
+    rows = [_row(number, options) for number in range(len(options.model))]
+    print_table(rows, options.device)
+
+
+def _row(number: int, options: argparse.Namespace) -> dict[str, str | float]:
+    """Train the head on one of the networks; a row of the table."""
+    export = load_export(options.model[number])
     torch.manual_seed(options.seed)
-    export = load_export(options.model)
     channels = export.ARGUMENTS["in_channels"]
-    data = SegmentationImages(options.images, channels, options.size, options.seed)
-    model = build(export, CLASSES, options.size).to(options.device).train()
+    layout = find(options.images, "train")
+    data = SegmentationImages(layout, channels, options.size, options.overfit)
+    judged = data
+    if not options.overfit:
+        judged = SegmentationImages(find(options.images, "val"), channels, options.size)
+    model = build(export, layout.classes, options.size).to(options.device).train()
     freeze_batch_norm(model.backbone)
 
     def losses(indices: list[int]) -> dict[str, torch.Tensor]:
@@ -108,7 +88,24 @@ def main() -> None:
             "auxiliary": AUXILIARY * cross_entropy(maps["aux"], truth, ignore_index=VOID),
         }
 
-    train(losses, model.parameters(), len(data), options)
+    seconds = train(model, losses, len(data), options, number)
+    model.eval()
+
+    def pairs() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for index in range(len(judged)):
+            image, labels = judged.for_scores(index)
+            with torch.inference_mode():
+                logits = model(export.preprocess(image[None].to(options.device)))["out"]
+            logits = interpolate(logits.cpu(), labels.shape, mode="bilinear", align_corners=False)
+            yield logits.argmax(1)[0], labels
+
+    score = mean_iou(pairs(), layout.classes)
+    return {
+        "head": "DeepLabV3",
+        "backbone": export.ARGUMENTS["variant"],
+        "mIoU": score,
+        "seconds": f"{seconds:.0f}",
+    }
 
 
 if __name__ == "__main__":

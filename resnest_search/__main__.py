@@ -7,29 +7,33 @@ a misspelt word is answered at once.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import select
 import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnest_search import __version__, stopping
-from resnest_search.configuration.checks import check_elsewhere
-from resnest_search.configuration.compose import COMMANDS, run_command, to_record
+from resnest_search.configuration.checks import check_elsewhere, check_export, check_source, given
+from resnest_search.configuration.compose import COMMANDS, Base, run_command, to_record
 from resnest_search.configuration.schema import (
     CompareConfig,
+    DashboardConfig,
     ElsewhereConfig,
+    EvaluateConfig,
     ExportConfig,
     ListCommandConfig,
     MethodConfig,
     ProfileConfig,
     ReportConfig,
     ResumeConfig,
+    RetrainedConfig,
     SearchConfig,
     SpaceProfileConfig,
     SweepConfig,
@@ -37,16 +41,19 @@ from resnest_search.configuration.schema import (
 )
 from resnest_search.errors import UserError
 from resnest_search.execution.scratch import settle
+from resnest_search.panels import dashboard_panels
 from resnest_search.redact import without_password
 from resnest_search.words import command as typed
 from resnest_search.words import now
 
 if TYPE_CHECKING:
     from resnest_search.execution.sweep import SweepRun
+    from resnest_search.export.best import Export
     from resnest_search.report.runs import RunLine
     from resnest_search.space import Space
     from resnest_search.study.costing import Costing
     from resnest_search.study.record import Sweep
+    from resnest_search.study.study import SweepStudy
 
 __all__ = ["main"]
 
@@ -58,11 +65,14 @@ usage: python -m resnest_search [command] key=value ...
   sweep=NAME        search a space: train, report and export (the default command)
   resume run=DIR    carry on an interrupted sweep, or one with larger bounds
   train variant=V   train one variant, such as 2s2x40d, to its full length
+  train source=DIR  train a network of a run again, to its full length
   profile variant=V measure what a variant costs, without training
   profile sweep=S   measure what all networks of a sweep cost
   report run=DIR    draw the tables and the page of a run again
   export run=DIR    write a variant of a run as a model that needs torch alone
+  evaluate run=DIR  a network of a run on images: accuracy, class by class
   compare run=[A,B] several runs side by side: fronts, hypervolume, what differs
+  dashboard run=DIR the panels of a run as a workspace of W&B's; needs the extra [dashboard]
   list runs=DIR     the runs below a folder, and how they stand
 
 `python -m resnest_search COMMAND --help` says what each key does, `--cfg job` prints the composed
@@ -126,14 +136,28 @@ def _help(command: str, words: list[str], whole: bool) -> None:
 
 def _carry_out(command: str, words: list[str]) -> None:
     configs: list[Any] = []
-    run_command(command, words, configs.append)
+    base = partial(_base_of, words=words) if _from_a_run(command, words) else None
+    run_command(command, words, configs.append, base)
     if len(configs) > 1 and command in ("sweep", "train"):
         from resnest_search.execution.prepare import prepare
 
         for config in configs:  # what is wrong with the last is said before the first takes hours
             prepare(_sweep_of(config) if command == "train" else config)
     for config in configs:
-        _TASKS[command](config)
+        if command == "train":
+            train(config, words)
+        else:
+            _TASKS[command](config)
+
+
+def _from_a_run(command: str, words: list[str]) -> bool:
+    return command == "train" and any(word.lstrip("+").startswith("source=") for word in words)
+
+
+def _base_of(configs: Sequence[TrainCommandConfig], words: list[str]) -> Base | None:
+    from resnest_search.retrain import base_of
+
+    return base_of(configs, words)
 
 
 def _printable(text: str) -> str:
@@ -165,14 +189,19 @@ def sweep(config: SweepConfig) -> None:
     """Measure, search, report and export."""
     from resnest_search.execution.folder import locked, new_folder
     from resnest_search.execution.images import find_images
-    from resnest_search.execution.prepare import made_for_digits, prepare
+    from resnest_search.execution.prepare import ill_suited, prepare
 
     config, space = prepare(config)
+    _check_shown(config)
+    for line in ill_suited(config):
+        print(f"resnest-search: {line}", file=sys.stderr)
     if config.plan:
         from resnest_search.execution.plan import bill
 
         print("\n".join(bill(config, space)))
         return
+    from resnest_search.execution.packing import packed
+    from resnest_search.execution.resources import this_machine
     from resnest_search.execution.sweep import create, kept, table_costs
     from resnest_search.report.live import reading
 
@@ -183,14 +212,32 @@ def sweep(config: SweepConfig) -> None:
     else:
         with reading() as progress:
             config, images = find_images(config, space, progress)
-        for line in (*images.doubts, *made_for_digits(config)):
+        for line in images.doubts:
             print(f"resnest-search: {line}", file=sys.stderr)
         costings = _costings(config, space)
+    config, packing = packed(config, costings, None if config.resources.address else this_machine())
+    if packing:
+        print(packing)
     folder = new_folder(config.run, config.sweep)
     with locked(folder), kept(folder):
         spent_s = time.monotonic() - begun
-        run = create(config, space, folder, costings, _command_line(), images, spent_s)
+        run = create(config, space, folder, costings, _command_line(), images, spent_s, packing)
         _conduct(run, config.verbose)
+
+
+def _check_shown(config: SweepConfig) -> None:
+    """Refuse panels and listeners that are none before anything costly begins."""
+    from resnest_search.tracking.listeners import found_listeners
+
+    dashboard_panels(config.dashboard)
+    found_listeners(config.tracking)
+
+
+def _shown_by(sweep: Sweep, name: str | None) -> Sweep:
+    """The sweep with another dashboard than its own, where one is named."""
+    if name is None:
+        return sweep
+    return dataclasses.replace(sweep, config={**sweep.config, "dashboard": name})
 
 
 def _costings(config: SweepConfig, space: Space) -> dict[str, Costing]:
@@ -223,15 +270,54 @@ def resume(config: ResumeConfig) -> None:
     with locked(folder), kept(folder):
         with reading() as progress:
             run = reopen(folder, config, progress)
+        _check_shown(run.config)
         _conduct(run, config.verbose)
 
 
-def train(config: TrainCommandConfig) -> None:
-    """A sweep of one candidate that nothing prunes."""
-    sweep(_sweep_of(config))
+def train(config: TrainCommandConfig, words: Sequence[str] = ()) -> None:
+    """A sweep of one candidate that nothing prunes.
+
+    ``words`` are those that were typed: they say whether other images are meant than a source's.
+    """
+    made = _sweep_of(config)
+    if config.source is not None:
+        _tell_source(config, made, words)
+    sweep(made)
+
+
+def _tell_source(config: TrainCommandConfig, made: SweepConfig, words: Sequence[str]) -> None:
+    """Say what is trained again, and refuse images that are no longer the source's."""
+    from resnest_search.execution.prepare import prepare
+    from resnest_search.report.live import reading
+    from resnest_search.report.verdict import unfinished
+    from resnest_search.retrain import check_images, chosen, gives_way, kept_from
+
+    found = chosen(config)
+    prepare(made)  # whatever is refused without reading an image
+    lines = [unfinished(found.sweep)]
+    if not config.plan:
+        with reading() as progress:
+            lines.append(check_images(found, words, progress))
+    print(f"Trains {found} again.")
+    lines += [*gives_way(found, made), *kept_from(found, made, words)]
+    for line in filter(None, lines):
+        print(f"resnest-search: {line}", file=sys.stderr)
 
 
 def _sweep_of(config: TrainCommandConfig) -> SweepConfig:
+    check_source(config)
+    if config.source is None:
+        return _sweep_of_one(config)
+    from resnest_search.retrain import OWN_WEIGHTS, chosen
+
+    found = chosen(config)
+    if config.model.pretrained == OWN_WEIGHTS:
+        model = dataclasses.replace(config.model, pretrained=found.weights)
+        config = dataclasses.replace(config, model=model)
+    return RetrainedConfig(**vars(_sweep_of_one(config)), source=found.origin)
+
+
+def _sweep_of_one(config: TrainCommandConfig) -> SweepConfig:
     from resnest_search.configuration.checks import parse_variant
 
     parse_variant(config.variant, config.model)
@@ -263,7 +349,7 @@ def profile(config: ProfileConfig) -> None:
 
     from resnest_search.execution.doubts import age_line, cost_doubts
     from resnest_search.execution.measuring import profile_variant
-    from resnest_search.report.profile import profile_table
+    from resnest_search.report.profile import latency_text, profile_table
 
     begun = now()
     costing = profile_variant(config)
@@ -271,6 +357,9 @@ def profile(config: ProfileConfig) -> None:
     details = costing.details or {}
     table = profile_table(costing.costs, details["train_mode"], costing.half_width)
     Console().print(table)
+    for name in costing.also:
+        if (beside := costing.beside(name)) and not beside.failure:
+            print(f"{name}: {latency_text(beside)} ms on {beside.device}: {beside.mode}")
     if form := details.get("form"):
         print(f"fast form: {form}")
     found = {config.variant: costing}
@@ -312,13 +401,10 @@ def profile_sweep(config: SpaceProfileConfig) -> None:
 
 def report(config: ReportConfig) -> None:
     """Write tables and page anew from the study."""
-    from resnest_search.execution.folder import existing_folder, is_held
-    from resnest_search.study.read import read_sweep
-    from resnest_search.study.study import SweepStudy
+    from resnest_search.execution.folder import elsewhere_folder
+    from resnest_search.execution.recorded import recorded_sweep
 
-    folder = existing_folder(config.run)
-    study = SweepStudy.open(folder, config.storage)
-    sweep = read_sweep(study, folder, at_work=is_held(folder))
+    sweep = _shown_by(recorded_sweep(config.run, config.storage), config.dashboard)
     there = _elsewhere(sweep, config.measure)
     if there is None:
         _write_reports(sweep)
@@ -327,8 +413,9 @@ def report(config: ReportConfig) -> None:
     from resnest_search.study.transfer import changes
 
     name, seen = there
-    place = folder / "elsewhere" / name
-    place.mkdir(parents=True, exist_ok=True)
+    profile = config.measure.profile
+    source = str(Path(profile).resolve()) if profile else f"measure={name}"
+    place = elsewhere_folder(Path(sweep.folder), name, source)
     _write_reports(seen, place)
     _print_closing(seen, with_pointers=False)
     print("\n".join(changes(sweep, seen)))
@@ -352,25 +439,13 @@ def _elsewhere(sweep: Sweep, mode: ElsewhereConfig) -> tuple[str, Sweep] | None:
 
 def export(config: ExportConfig) -> None:
     """Write the chosen variant into best/; exits with 1 where some formats were impossible."""
-    from resnest_search.execution.folder import existing_folder
+    check_export(config)
+    from resnest_search.execution.recorded import opened_run
+    from resnest_search.study.select import check_trained
 
-    folder = existing_folder(config.run)
-    from resnest_search.study.read import read_sweep
-    from resnest_search.study.study import SweepStudy
-
-    study = SweepStudy.open(folder, config.storage)
-    sweep = read_sweep(study, folder)
-    if sweep.replayed:
-        raise UserError(f"run={folder}: replays a table, which has no weights; train it first")
-    from resnest_search.study.transfer import changes
-
-    if there := _elsewhere(sweep, config.measure):
-        for line in (*changes(sweep, there[1]), *there[1].cost_doubts):
-            print(f"resnest-search: {line}", file=sys.stderr)
-        sweep = there[1]
-    from resnest_search.export import export_best
-
-    exported = export_best(sweep, config.select, config.format, study)
+    with opened_run(config.run, config.storage) as (study, sweep):
+        check_trained(sweep)
+        exported = _exported(config, study, sweep)
     print(exported)
     for reason in exported.refused.values():
         print(f"resnest-search: {reason}", file=sys.stderr)
@@ -378,24 +453,55 @@ def export(config: ExportConfig) -> None:
         sys.exit(1)
 
 
+def _exported(config: ExportConfig, study: SweepStudy, sweep: Sweep) -> Export:
+    from resnest_search.export import export_best
+    from resnest_search.report.verdict import unfinished
+    from resnest_search.study.narrow import narrowed
+    from resnest_search.study.transfer import changes
+
+    if line := unfinished(sweep):
+        print(line)
+    if there := _elsewhere(sweep, config.measure):
+        for line in (*changes(sweep, there[1]), *there[1].cost_doubts):
+            print(f"resnest-search: {line}", file=sys.stderr)
+        sweep = there[1]
+    sweep = narrowed(sweep, given(config.limits), given(config.weights))
+    return export_best(sweep, config.select, config.format, study)
+
+
+def evaluate(config: EvaluateConfig) -> None:
+    """Print how good a trained network is on images, and write it where asked."""
+    check_export(config)
+    from resnest_search.execution.folder import existing_folder
+
+    if not (Path(config.run or "") / "model.json").is_file():  # no export of a network either
+        existing_folder(config.run, "run")
+    from resnest_search.evaluation.subject import evaluated
+    from resnest_search.evaluation.told import told, write
+
+    found = evaluated(config)
+    print("\n".join(told(found)))
+    if config.out:
+        out = Path(config.out)
+        with _writing(out):
+            write(found, out)
+        print(f"Written to {out / 'evaluate.json'} and {out / 'confusion.csv'}")
+
+
 def compare(config: CompareConfig) -> None:
     """Print what several runs come to, and draw it where asked."""
     from rich.console import Console
 
-    from resnest_search.execution.folder import existing_folder, is_held
-    from resnest_search.report.compare import comparison_csv, draw_comparison, told
+    from resnest_search.execution.recorded import recorded_sweep
+    from resnest_search.report.compare import comparison_csv, told
     from resnest_search.study.compare import compare as laid_side_by_side
-    from resnest_search.study.read import read_sweep
-    from resnest_search.study.study import SweepStudy
 
     if len(config.run) < 2:
-        given = ",".join(config.run)
-        raise UserError(f"run=[{given}]: {len(config.run)} given; valid: two or more folders")
+        words = ",".join(config.run)
+        raise UserError(f"run=[{words}]: {len(config.run)} given; valid: two or more folders")
     sweeps = []
     for word in config.run:
-        folder = existing_folder(word)
-        with contextlib.closing(SweepStudy.open(folder)) as study:
-            sweep = read_sweep(study, folder, at_work=is_held(folder))
+        sweep = recorded_sweep(word)
         there = _elsewhere(sweep, config.measure)
         sweeps.append(there[1] if there else sweep)
     found = laid_side_by_side(sweeps)
@@ -405,12 +511,14 @@ def compare(config: CompareConfig) -> None:
     for part in told(found):
         console.print(part, soft_wrap=isinstance(part, str), markup=False)
     if config.out:
+        from resnest_search.report.compare_page import write_comparison
+
         out = Path(config.out)
         with _writing(out):
             out.mkdir(parents=True, exist_ok=True)
-            draw_comparison(found, out / "compare.png")
+            write_comparison(found, out / "compare.html")
             comparison_csv(found, out / "compare.csv")
-        print(f"Written to {out / 'compare.png'} and {out / 'compare.csv'}")
+        print(f"Written to {out / 'compare.html'} and {out / 'compare.csv'}")
 
 
 @contextlib.contextmanager
@@ -420,6 +528,22 @@ def _writing(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"out={out}: {error.strerror or error}; valid: one that can be") from error
+
+
+def dashboard(config: DashboardConfig) -> None:
+    """Save the panels of runs as a workspace of W&B's, or write it into the first one's folder."""
+    from resnest_search.configuration.compose import from_record
+    from resnest_search.execution.recorded import recorded_sweep
+    from resnest_search.execution.sweep import tracked_now
+    from resnest_search.study.compare import check_alike
+    from resnest_search.tracking.workspace import save_workspace
+
+    first = recorded_sweep(config.run, config.storage, uncertainty=False)
+    others = [recorded_sweep(word, key="beside", uncertainty=False) for word in config.beside]
+    if others:
+        check_alike([first, *others])
+    tracking = tracked_now(from_record(first.config).tracking, config.tracking)
+    print(save_workspace([_shown_by(first, config.dashboard), *others], tracking))
 
 
 def list_runs(config: ListCommandConfig) -> None:
@@ -439,16 +563,11 @@ def list_runs(config: ListCommandConfig) -> None:
 
 
 def _line_of(folder: Path) -> RunLine:
-    from resnest_search.execution.folder import is_held
+    from resnest_search.execution.recorded import recorded_sweep
     from resnest_search.report.runs import RunLine, run_line
-    from resnest_search.study.read import read_sweep
-    from resnest_search.study.study import SweepStudy
 
     try:
-        study = SweepStudy.open(folder)
-        with contextlib.closing(study):
-            sweep = read_sweep(study, folder, uncertainty=False, at_work=is_held(folder))
-            return run_line(sweep, str(folder))
+        return run_line(recorded_sweep(folder, uncertainty=False), str(folder))
     except UserError as error:
         return RunLine(str(folder), f"cannot be read: {error}")
 
@@ -457,15 +576,16 @@ def _conduct(run: SweepRun, verbose: bool) -> None:
     """Run the trials of a sweep under its lock, then report and export what there is."""
     from resnest_search.execution.sweep import carry_out, timed
     from resnest_search.report.live import LiveTable
-    from resnest_search.tracking.wandb import Tracker
+    from resnest_search.tracking.listeners import Told
+    from resnest_search.tracking.tracked import group_of
     from resnest_search.watch import Watch
 
     config, folder = run.config, run.folder
-    with LiveTable(config.sweep) as live:
-        tracker = Tracker(
+    with LiveTable(config.sweep, every_epoch=verbose) as live:
+        tracker = Told(
             config.tracking,
             folder,
-            f"{config.sweep}/{folder.name}",
+            group_of(config.sweep, folder),
             to_record(config),
             live.message,
         )
@@ -473,13 +593,15 @@ def _conduct(run: SweepRun, verbose: bool) -> None:
         # Tune answers Ctrl-C while trials run; this is for the seconds in which Ray starts.
         with contextlib.suppress(KeyboardInterrupt):
             if begun:
+                watch = Watch(run, live, tracker)
                 with timed(run):
-                    carry_out(run, Watch(run, live, tracker), verbose)
+                    watch.begin()
+                    carry_out(run, watch, verbose)
     _finish(run, tracker, begun)
 
 
 def _finish(run: SweepRun, tracker: Any, begun: bool) -> None:
-    """Report first, so that nothing that goes wrong in the export costs a table.
+    """Report first, so that nothing that goes wrong in the export costs a table, nor the reverse.
 
     Exits with 1 where no trial completed, and with 128 + its number after a signal.
     """
@@ -488,7 +610,12 @@ def _finish(run: SweepRun, tracker: Any, begun: bool) -> None:
     from resnest_search.study.read import read_sweep
 
     sweep = read_sweep(run.study, run.folder, at_work=False)
-    _write_reports(sweep)
+    try:
+        _write_reports(sweep)
+    except Exception as error:  # such as of a dashboard that is gone; the network is not to miss
+        again = typed("report", run=run.folder)
+        reason = _printable(without_password(f"{error}"))
+        print(f"resnest-search: no page ({reason}). Again with: {again}", file=sys.stderr)
     if sweep.replayed:
         print("Nothing exported: a replayed table has no weights.")
     elif sweep.front and (begun or not (run.folder / "best").exists()):
@@ -514,11 +641,12 @@ def _finish(run: SweepRun, tracker: Any, begun: bool) -> None:
 def _write_reports(sweep: Sweep, place: Path | None = None) -> None:
     """Into a place, else into the run's folder."""
     from resnest_search.report.html import write_report
-    from resnest_search.report.table import front_csv, trials_csv
+    from resnest_search.report.table import front_csv, rows_csv, trials_csv
 
     folder = place or Path(sweep.folder)
     trials_csv(sweep, folder / "trials.csv")
     front_csv(sweep, folder / "front.csv")
+    rows_csv(sweep, folder / "rows.csv")
     write_report(sweep, folder / "report.html")
 
 
@@ -536,7 +664,9 @@ _TASKS: dict[str, Callable[[Any], None]] = {
     "resume": resume,
     "report": report,
     "export": export,
+    "evaluate": evaluate,
     "compare": compare,
+    "dashboard": dashboard,
     "list": list_runs,
 }
 

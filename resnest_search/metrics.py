@@ -6,18 +6,23 @@ One table, so that objectives, limits, CSV, report and W&B agree.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 __all__ = [
     "COSTS",
     "METRICS",
+    "SHARES",
     "TRAINED",
     "Metric",
     "accuracy_error",
     "accuracy_interval",
     "around",
+    "broken",
+    "excess",
     "metric_of",
     "rounds_error",
+    "sought_share",
 ]
 
 _Z95 = 1.959964  # standard deviations on either side that hold 95 % of a normal
@@ -40,6 +45,7 @@ class Metric:
     unit: str
     digits: int | None = 2  # None: four that count
     scale: float = 1.0
+    least: int = 2  # digits that count of what is tiny
 
     def show(self, value: float | None) -> str:
         """The value as a person reads it, without its unit; a dash where there is none."""
@@ -48,9 +54,9 @@ class Metric:
         shown = value * self.scale
         if self.digits is None:
             return f"{shown:.4g}"
-        # Of what is tiny in this unit two digits, so that it is no zero.
-        tiny = 0 < abs(shown) < 10 ** (1 - self.digits)
-        return f"{shown:.2g}" if tiny else f"{shown:.{self.digits}f}"
+        # What is tiny in this unit is no zero, and is told from what is nearly as tiny.
+        tiny = 0 < abs(shown) < 10 ** (self.least - 1 - self.digits)
+        return f"{shown:.{self.least}g}" if tiny else f"{shown:.{self.digits}f}"
 
     def say(self, value: float | None) -> str:
         """The value with its unit, as it stands in a sentence."""
@@ -62,6 +68,26 @@ METRICS: dict[str, Metric] = {
     for metric in (
         Metric(
             "accuracy", True, "acc %", "validation accuracy, %", "accuracy", "% accuracy", 2, 100.0
+        ),
+        Metric(
+            "balanced_accuracy",
+            True,
+            "bal. acc %",
+            "balanced validation accuracy, %",
+            "balanced accuracy",
+            "% balanced accuracy",
+            2,
+            100.0,
+        ),
+        Metric(
+            "macro_f1",
+            True,
+            "F1 %",
+            "validation macro F1, %",
+            "macro F1",
+            "% macro F1",
+            2,
+            100.0,
         ),
         Metric("loss", False, "loss", "validation loss", "loss", "loss", 3),
         Metric("latency_ms", False, "ms", "latency, ms (median)", "latency", "ms", 2),
@@ -75,7 +101,16 @@ METRICS: dict[str, Metric] = {
             2,
         ),
         Metric("images_per_s", True, "img/s", "images per second", "throughput", "img/s", 0),
-        Metric("memory_mib", False, "MiB", "peak memory of inference, MiB", "memory", "MiB", 2),
+        Metric(
+            "memory_mib",
+            False,
+            "MiB",
+            "peak memory of inference, MiB",
+            "memory",
+            "MiB",
+            2,
+            least=3,  # it is exact, and of small networks at small images alike in two
+        ),
         Metric(
             "train_memory_mib",
             False,
@@ -106,8 +141,33 @@ def metric_of(name: str) -> Metric:
     return METRICS.get(name) or Metric(name, False, name, name, name, name, digits=None)
 
 
-TRAINED: tuple[str, ...] = ("accuracy", "loss")  # known only by training; may decide at a rung
+# What follows from the answers to validation images, from 0 to 1: an error is what lacks of 1.
+SHARES: tuple[str, ...] = ("accuracy", "balanced_accuracy", "macro_f1")
+TRAINED: tuple[str, ...] = (*SHARES, "loss")  # known only by training; may decide at a rung
 COSTS: tuple[str, ...] = tuple(name for name in METRICS if name not in TRAINED)
+
+
+def sought_share(objectives: Iterable[str]) -> str | None:
+    """The share that is the one trained objective; None where others are, several, or none is."""
+    trained = [name for name in objectives if name in TRAINED]
+    return trained[0] if len(trained) == 1 and trained[0] in SHARES else None
+
+
+def broken(costs: Mapping[str, float], bounds: Mapping[str, float]) -> str:
+    """Which of these limits known costs break, each with its value; empty for none."""
+    return "; ".join(
+        f"{name} {costs[name]:.4g} {'below' if metric_of(name).maximize else 'above'} "
+        f"the limit {bound:g}"
+        for name, bound in bounds.items()
+        if name in costs and excess(name, costs[name], bound) > 1
+    )
+
+
+def excess(name: str, value: float, bound: float) -> float:
+    """The factor by which a cost is worse than its limit, above 0; at most 1 where it holds it."""
+    if not metric_of(name).maximize:
+        return value / bound
+    return bound / value if value > 0 else math.inf
 
 
 def accuracy_error(share: float, images: int, variance: float | None = None) -> float | None:

@@ -18,7 +18,18 @@ from resnest_search.errors import UserError
 from resnest_search.metrics import COSTS, METRICS, TRAINED, metric_of
 from resnest_search.study.record import Sweep
 
-__all__ = ["KINDS", "Panel", "drawn", "read_panels"]
+__all__ = [
+    "KINDS",
+    "SHIPPED",
+    "Panel",
+    "dashboard_panels",
+    "drawn",
+    "panels_of",
+    "read_panel",
+    "read_panels",
+]
+
+SHIPPED = "sweep"  # the dashboard that is shown where no other is named
 
 # the axes that a kind must have and those that it may have
 KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -26,6 +37,12 @@ KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "scatter": (("x", "y"), ("size",)),
     "objectives": ((), ()),
     "curves": ((), ("y",)),
+    "parallel": ((), ()),
+    "importance": ((), ()),
+    "hypervolume": ((), ()),
+    "timeline": ((), ()),
+    "ledger": ((), ()),
+    "rows": ((), ()),
     "table": ((), ()),
     "config": ((), ()),
 }
@@ -54,7 +71,7 @@ def read_panels(path: str | Path | None = None) -> tuple[Panel, ...]:
     Raises:
         UserError: the file cannot be read or a panel is wrong; the message names which.
     """
-    path = Path(path) if path else shipped_folder("dashboards") / "sweep.yaml"
+    path = Path(path) if path else shipped_folder("dashboards") / f"{SHIPPED}.yaml"
     try:
         spec = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -63,8 +80,30 @@ def read_panels(path: str | Path | None = None) -> tuple[Panel, ...]:
     if not isinstance(panels, list) or not panels:
         raise UserError(f"{path}: expected a key 'panels' with a list of panels")
     return tuple(
-        _panel(entry, f"{path}, panel {number}") for number, entry in enumerate(panels, start=1)
+        read_panel(entry, f"{path}, panel {number}") for number, entry in enumerate(panels, start=1)
     )
+
+
+def panels_of(sweep: Sweep) -> tuple[Panel, ...]:
+    """The panels of the dashboard that the sweep's configuration names.
+
+    Raises:
+        UserError: there is none of that name, or it is wrong.
+    """
+    return dashboard_panels(sweep.config.get("dashboard", SHIPPED))
+
+
+def dashboard_panels(name: str) -> tuple[Panel, ...]:
+    """The panels of ``./dashboards/NAME.yaml``, else of the shipped one of that name.
+
+    Raises:
+        UserError: there is none of that name, or it is wrong.
+    """
+    folders = (shipped_folder("dashboards"), Path.cwd() / "dashboards")
+    found = {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
+    if name not in found:
+        raise UserError(f"dashboard={name}: there is none; valid: {', '.join(found)}")
+    return read_panels(found[name])
 
 
 def drawn(panels: Iterable[Panel], sweep: Sweep) -> list[Panel]:
@@ -72,13 +111,16 @@ def drawn(panels: Iterable[Panel], sweep: Sweep) -> list[Panel]:
     found: list[Panel] = []
     for panel in panels:
         for made in _made_out(panel, sweep):
-            axes = {made.x, made.y}
-            twice = made.kind in _PLOTS and any(
-                other.kind in _PLOTS and axes == {other.x, other.y} for other in found
-            )
-            if not twice and _has_content(made, sweep):
+            if not any(_same(made, other) for other in found) and _has_content(made, sweep):
                 found.append(made)
     return found
+
+
+def _same(panel: Panel, other: Panel) -> bool:
+    """Whether one of them is enough: two tables, or plots of the same axes."""
+    plots = panel.kind in _PLOTS and other.kind in _PLOTS
+    tables = panel.kind == other.kind == "table"
+    return tables or (plots and {panel.x, panel.y} == {other.x, other.y})
 
 
 def _made_out(panel: Panel, sweep: Sweep) -> list[Panel]:
@@ -117,6 +159,8 @@ def _has_content(panel: Panel, sweep: Sweep) -> bool:
     """Whether anything would be seen."""
     if panel.kind == "table":
         return bool(sweep.trials)
+    if panel.kind == "rows":
+        return bool(sweep.rows)
     if panel.kind == "curves":
         values = (getattr(epoch, panel.y) for trial in sweep.trials for epoch in trial.curve)
         return any(value is not None and isfinite(value) for value in values)
@@ -126,7 +170,12 @@ def _has_content(panel: Panel, sweep: Sweep) -> bool:
     return any(all(v is not None and isfinite(v) for v in pair) for pair in axes)
 
 
-def _panel(entry: Any, where: str) -> Panel:
+def read_panel(entry: Any, where: str) -> Panel:
+    """One entry of a specification, checked.
+
+    Raises:
+        UserError: it is wrong; the message begins with ``where``.
+    """
     if not isinstance(entry, dict):
         raise UserError(f"{where}: expected kind, title and axes, not {entry!r}")
     kind = entry.get("kind")

@@ -11,7 +11,7 @@ import statistics
 import typing
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from optuna.distributions import (
@@ -21,12 +21,28 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from resnest_search.conditions import (
+    Choice,
+    ancestors,
+    check_conditions,
+    combinations,
+    parse,
+    topological,
+)
 from resnest_search.configuration.schema import DataConfig, ModelConfig, SweepConfig, TrainConfig
 from resnest_search.errors import UserError
 from resnest_search.study.record import name_of
 from resnest_search.variant import Variant
 
-__all__ = ["Candidate", "Space", "candidate_of", "configured", "distribution_of", "share_of"]
+__all__ = [
+    "Candidate",
+    "Space",
+    "candidate_of",
+    "configured",
+    "distribution_of",
+    "dotted",
+    "share_of",
+]
 
 _MOST_CANDIDATES = 100_000  # a finite space larger than this is not written out
 _VARIANT_KEYS = ("variant", "radix", "cardinality", "width", "cardinality_width")
@@ -36,16 +52,20 @@ _VARIANT_PARTS = {"radix", "cardinality", "width"}
 _FIXED = {"data.name", "data.root", "data.download", "data.classes", "data.channels"}
 _FIXED |= {"data.val_images", "data.test_images", "data.split_seed", "train.epochs"}
 _FIXED |= {"data.check", "data.unreadable", "data.skip", "data.background"}
-_FIXED |= {"model.name", "train.name"}
+_FIXED |= {"model.name", "train.name", "train.patience"}
 # What leaves latency, memory and size as they are: measured once for all its values.
 _NEUTRAL = {
     *("train.learning_rate", "train.momentum", "train.weight_decay", "train.warmup_epochs"),
-    *("train.label_smoothing", "train.mixup", "train.compile"),
-    *("data.augment", "data.train_images", "data.workers"),
+    *("train.label_smoothing", "train.mixup", "train.cutmix", "train.compile", "train.beta2"),
+    *("train.layer_decay", "train.frozen_epochs", "train.clip_gradients"),
+    "train.progressive_resizing",  # its last epochs are of the whole size, which is measured
+    *("data.augment", "data.policy", "data.randaugment_magnitude", "data.erasing"),
+    *("data.train_images", "data.workers", "data.cache", "data.shrink"),
     *("model.dropout", "model.zero_init_last_gamma"),
 }
 # What changes a training step alone, not what is exported and timed.
 _OF_TRAINING = {"train.batch_size", "train.precision", "train.channels_last"}
+_OF_TRAINING |= {"train.optimizer", "train.ema", "train.accumulate", "train.sync_norm"}
 _OF_TRAINING |= {"model.dropblock", "model.pretrained"}
 _SECTIONS: dict[str, type[Any]] = {"model": ModelConfig, "data": DataConfig, "train": TrainConfig}
 
@@ -114,7 +134,9 @@ class Space:
         choices: for each key a list of values, or for a config key a range
             ``{low, high, log, step}``. Keys: ``radix``, ``cardinality``, ``width``;
             ``cardinality_width`` (``1x64d``) where the two go together; ``variant``
-            (``2s1x64d``) alone; and any key of model, data or train.
+            (``2s1x64d``) alone; and any key of model, data or train. With ``{choices: [values],
+            when: {KEY: value or [values]}}``, or ``when`` within a range, a key exists only beside
+            these values of others; ``else`` says what it is beside any other.
         model: the network, whose stage planes decide which variants exist.
 
     Raises:
@@ -122,50 +144,72 @@ class Space:
     """
 
     def __init__(self, choices: Mapping[str, Any], model: ModelConfig) -> None:
-        given = _flat(choices)
-        _check_keys(given)
-        self._choices = {key: _typed(key, values) for key, values in given.items()}
+        self._choices = _choices(choices)
+        self._order = topological(self._choices)
         self._model = model
         self.distributions: dict[str, BaseDistribution] = {
-            key: _distribution(key, values) for key, values in self._choices.items()
+            key: _distribution(key, choice) for key, choice in self._choices.items()
         }
         costly = [key for key in self._choices if key not in _NEUTRAL]
-        self.networks: tuple[Candidate, ...] = self._enumerate(costly)
-        timed = {candidate.without(_OF_TRAINING) for candidate in self.networks}
+        costly += ancestors(self._choices, costly)
+        # Of each network its first candidate, over those keys alone.
+        self.networks: tuple[Candidate, ...] = self._enumerate(costly, by="network")
+        timed = {candidate.without(_NEUTRAL | _OF_TRAINING) for candidate in self.networks}
         self.timed = len(timed)  # networks that a latency is measured of
-        finite = all(isinstance(values, list) for values in self._choices.values())
-        self.candidates = self._enumerate(list(self._choices)) if finite else None
+        finite = all(choice.is_list for choice in self._choices.values())
+        self.candidates = self._enumerate(self._order) if finite else None
 
     def settings(self) -> Iterator[Candidate]:
         """Candidates that hold every value of a list and both ends of each range.
 
         What a check accepts at both ends it accepts between them. Of a space that can be listed
         each distinct combination of what varies beside the variant.
+
+        Raises:
+            UserError: a value is beside no others.
         """
         if self.candidates is not None:
             yield from {repr(c.others): c for c in self.candidates if c.others}.values()
             return
-        network = self.networks[0]
-        ends = {
-            key: values if isinstance(values, list) else [values["low"], values["high"]]
-            for key, values in self._choices.items()
-        }
-        fixed = dict(network.parameters)
-        first = {key: fixed.get(key, values[0]) for key, values in ends.items()}
-        for found in {repr(c.others): c for c in self.networks}.values():
-            yield Candidate(found.variant, tuple((first | dict(found.parameters)).items()))
-        for key, values in ends.items():
-            if key not in fixed:
-                for value in values:
-                    yield Candidate(network.variant, tuple((first | {key: value}).items()))
+        ends = {key: _ends(choice) for key, choice in self._choices.items()}
+        seen: set[tuple[str, str]] = set()
+        starts = [dict(c.parameters) for c in {repr(c.others): c for c in self.networks}.values()]
+        for start in starts:
+            found = self._candidate(_completed(ends, self._order, start))
+            seen.update((key, str(value)) for key, value in found.parameters)
+            yield found
+        for key in self._order:
+            for value in ends[key].every:
+                if (key, str(value)) not in seen:
+                    yield self._candidate(
+                        _completed(ends, self._order, self._with(ends, key, value))
+                    )
+
+    def _with(self, ends: Mapping[str, Choice], key: str, value: Any) -> dict[str, Any]:
+        """A network's values, and those beside which a key can have this value, and that value."""
+        above = ancestors(ends, [key])
+        for found in combinations(ends, [k for k in self._order if k in above or k == key]):
+            if key not in found or found[key] != value:
+                continue
+            for network in (dict(candidate.parameters) for candidate in self.networks):
+                if all(network[k] == found[k] for k in network.keys() & found.keys()):
+                    return found | network
+        raise UserError(_never(key, value))
 
     def candidate(self, parameters: Mapping[str, Any]) -> Candidate:
         """The candidate that Optuna's values of the distributions stand for.
 
+        Values of keys that do not exist beside the others are of no account.
+
         Raises:
-            ValueError: the variant is impossible.
+            ValueError: the variant is impossible, or a value beside the others.
+            KeyError: a value lacks.
         """
-        return self._candidate({key: self._value(key, parameters[key]) for key in self._choices})
+        values: dict[str, Any] = {}
+        for key in self._order:
+            if possible := self._choices[key].beside(values):
+                values[key] = _value(key, possible, parameters[key])
+        return self._candidate(values)
 
     def optuna_parameters(self, candidate: Candidate) -> dict[str, Any]:
         """The values by which Optuna knows a candidate; the inverse of ``candidate``."""
@@ -175,42 +219,82 @@ class Space:
         """Values as the space lists them, in the form in which Optuna knows them."""
         return {key: _label(value) for key, value in parameters.items()}
 
-    def _value(self, key: str, given: Any) -> Any:
-        values = self._choices[key]
-        if isinstance(values, list):
-            return next(value for value in values if _label(value) == given)
-        return given
+    def _enumerate(self, wanted: Sequence[str], by: str = "identity") -> tuple[Candidate, ...]:
+        """Every possible candidate over some of the keys, in the order of the sweep.
 
-    def _enumerate(self, keys: Sequence[str]) -> tuple[Candidate, ...]:
-        """Every possible candidate over some of the keys, in the order of the sweep."""
-        choices = [self._choices[key] for key in keys]
-        count = math.prod(len(values) for values in choices)
-        if count > _MOST_CANDIDATES:
-            raise UserError(
-                f"search.space: {count} combinations; at most {_MOST_CANDIDATES} can be listed"
-            )
+        Of several that are the same by that attribute the first.
+        """
+        keys = [key for key in self._order if key in wanted]
+        _check_count(self._choices, keys)
         found: dict[str, Candidate] = {}
         used: set[tuple[str, str]] = set()
         rules: dict[tuple[str, str], str] = {}
-        for combination in itertools.product(*choices):
-            values = dict(zip(keys, combination, strict=True))
+        for values in combinations(self._choices, keys):
             pairs = [(key, str(value)) for key, value in values.items()]
             try:
                 candidate = self._candidate(values)
             except ValueError as error:
                 rules.update(dict.fromkeys(pairs, str(error)))
                 continue
-            found.setdefault(candidate.identity, candidate)
+            found.setdefault(getattr(candidate, by), candidate)
             used.update(pairs)
         # Every listed value is in some candidate, so that none is dropped without a word.
-        for (key, value), rule in rules.items():
-            if (key, value) not in used:
-                raise UserError(f"search.space.{key}={value}: model={self._model.name}: {rule}")
+        listed = [(key, value) for key in keys for value in self._choices[key].every]
+        for key, value in listed:
+            if (key, str(value)) not in used:
+                rule = rules.get((key, str(value)))
+                where = f"search.space.{key}={value}: model={self._model.name}"
+                raise UserError(f"{where}: {rule}" if rule else _never(key, value))
         return tuple(found.values())
 
     def _candidate(self, values: Mapping[str, Any]) -> Candidate:
         planes = values.get("model.planes", self._model.planes)
-        return Candidate(_variant(values).check(planes), tuple(values.items()))
+        listed = tuple((key, values[key]) for key in self._choices if key in values)
+        return Candidate(_variant(values).check(planes), listed)
+
+
+def _check_count(choices: Mapping[str, Choice], keys: Sequence[str]) -> None:
+    """Raises UserError where there are too many combinations to list."""
+    count, words = math.prod(len(choices[key].every) for key in keys), ""
+    if count > _MOST_CANDIDATES and any(choices[key].when for key in keys):  # leaves out many
+        some = itertools.islice(combinations(choices, keys), _MOST_CANDIDATES + 1)
+        count, words = sum(1 for _ in some), "at least "
+    if count > _MOST_CANDIDATES:
+        raise UserError(
+            f"search.space: {words}{count} combinations; at most {_MOST_CANDIDATES} can be listed"
+        )
+
+
+def _never(key: str, value: Any) -> str:
+    return f"search.space.{key}={value}: is beside no values of the keys that its when names"
+
+
+def _ends(choice: Choice) -> Choice:
+    """A range as a list of its ends."""
+    if choice.is_list:
+        return choice
+    return dataclasses.replace(choice, values=[choice.values["low"], choice.values["high"]])
+
+
+def _completed(
+    choices: Mapping[str, Choice], order: Sequence[str], values: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The values, and the first one of each key that can be beside them."""
+    found = dict(values)
+    for key in order:
+        if key not in found and (possible := choices[key].beside(found)):
+            found[key] = possible[0]
+    return found
+
+
+def _value(key: str, possible: Any, given: Any) -> Any:
+    """The value that Optuna's one stands for."""
+    if not isinstance(possible, list):
+        return given
+    for value in possible:
+        if _label(value) == given:
+            return value
+    raise ValueError(f"{key}={given} is impossible beside the others")
 
 
 def distribution_of(values: Sequence[Any]) -> BaseDistribution:
@@ -254,7 +338,7 @@ def configured(
     return sections["model"], sections["data"], sections["train"]
 
 
-def _flat(choices: Mapping[str, Any]) -> dict[str, Any]:
+def dotted(choices: Mapping[str, Any]) -> dict[str, Any]:
     """Nested sections as dotted keys: Hydra splits ``train.learning_rate`` at its dot."""
     flat: dict[str, Any] = {}
     for key, values in choices.items():
@@ -265,10 +349,47 @@ def _flat(choices: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _check_keys(choices: Mapping[str, Any]) -> None:
-    for key, values in choices.items():
+def _choices(given: Mapping[str, Any]) -> dict[str, Choice]:
+    """What each key may be, checked, and with values of the key's type."""
+    found = {key: parse(key, values) for key, values in dotted(given).items()}
+    _check_keys(found)
+    return _conditional(found)
+
+
+def _conditional(choices: Mapping[str, Choice]) -> dict[str, Choice]:
+    """The choices with conditions that are checked, each on values of the other key's type."""
+    found = {}
+    for key, choice in choices.items():
+        when = {
+            other: _alternatives(other, wanted) if other in choices else [wanted]
+            for other, wanted in dotted(choice.when).items()
+        }
+        if when and key in _VARIANT_KEYS and not choice.otherwise:
+            raise UserError(
+                f"search.space.{key}: every network has one; valid: beside when, else: VALUE"
+            )
+        values, otherwise = (_typed(key, v) for v in (choice.values, [*choice.otherwise]))
+        found[key] = Choice(values, when, otherwise)
+    check_conditions(found)
+    return found
+
+
+def _alternatives(key: str, wanted: Any) -> list[Any]:
+    """What a condition names: a value, or a list of values, which for some keys are lists."""
+    kinds = () if key in _VARIANT_KEYS else _kinds(key)
+    is_one = not isinstance(wanted, list)
+    if list in kinds and not is_one:
+        is_one = not any(isinstance(value, list) for value in wanted)
+    values = [wanted] if is_one else wanted
+    return [float(value) if float in kinds and type(value) is int else value for value in values]
+
+
+def _check_keys(choices: Mapping[str, Choice]) -> None:
+    for key, choice in choices.items():
         _check_key(key)
-        _check_values(key, values)
+        _check_values(key, choice.values)
+        if choice.otherwise:
+            _check_values(key, choice.otherwise)
     given = [key for key in _VARIANT_KEYS if key in choices]
     complete = (["variant"], ["radix", "cardinality_width"], ["radix", "cardinality", "width"])
     if given not in ([sorted(way, key=_VARIANT_KEYS.index) for way in complete]):
@@ -323,6 +444,11 @@ def _check_value(key: str, value: Any) -> None:
         least = 0 if key == "radix" else 1
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise UserError(f"search.space.{key}: {value!r} is no whole number of at least {least}")
+    elif key == "train.precision" and value == "auto":
+        raise UserError(
+            f"search.space.{key}=auto: is one for a whole sweep, what the device has; valid: "
+            "fp32, tf32, bf16, fp16, or train.precision=auto"
+        )
     else:
         _check_type(key, value)
 
@@ -375,6 +501,7 @@ def _check_number(key: str, name: str, value: Any) -> None:
         raise UserError(f"search.space.{key}: {name} {value!r}; valid: {kind}")
 
 
+@cache  # a long list asks for each value
 def _kinds(key: str) -> tuple[type[Any], ...]:
     """Types that a config key takes; ``list`` for a list."""
     section, _, name = key.partition(".")
@@ -394,9 +521,10 @@ def _typed(key: str, values: Any) -> Any:
     return {k: float(v) if k in bounds and v is not None else v for k, v in values.items()}
 
 
-def _distribution(key: str, values: Any) -> BaseDistribution:
-    if isinstance(values, list):
-        return CategoricalDistribution([_label(value) for value in values])
+def _distribution(key: str, choice: Choice) -> BaseDistribution:
+    values = choice.values
+    if choice.is_list:
+        return CategoricalDistribution([_label(value) for value in choice.every])
     low, high = values["low"], values["high"]
     log, step = bool(values.get("log", False)), values.get("step")
     try:

@@ -10,15 +10,17 @@ from __future__ import annotations
 import datetime
 import re
 import shlex
-from collections.abc import Container
+from collections.abc import Container, Mapping
+from typing import Any
 
-__all__ = ["command", "counted", "now", "quoted"]
+__all__ = ["command", "counted", "flat", "now", "quoted", "value_word"]
 
 _PATHS = (
-    *("run", "runs", "storage", "out", "data.root", "trial.path", "model.pretrained"),
+    *("run", "runs", "source", "storage", "out", "data.root", "trial.path", "model.pretrained"),
     *("measure.cache", "measure.profile"),
 )
 _PATH_LISTS = ("search.warm_start",)
+_PLAIN = re.compile(r"[\w./+-]+", re.ASCII)
 _PROGRAM = "python -m resnest_search"
 
 
@@ -26,6 +28,15 @@ def command(name: str, **keys: object) -> str:
     """A command of ours as it is typed into a shell, each key with its literal value."""
     words = [f"{key}={_literal(str(value))}" for key, value in keys.items()]
     return f"{_PROGRAM} {shlex.join([name, *words])}"
+
+
+def flat(section: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections as dotted keys."""
+    found: dict[str, Any] = {}
+    for name, value in section.items():
+        key = f"{prefix}{name}"
+        found |= flat(value, f"{key}.") if isinstance(value, Mapping) else {key: value}
+    return found
 
 
 def now() -> str:
@@ -55,6 +66,32 @@ def quoted(word: str, lists: Container[str] = ()) -> str:
     if plain in _PATH_LISTS and not value.startswith("["):
         return f"{key}=[{_hydra(value)}]"
     return word
+
+
+def value_word(value: object) -> str:
+    """A value of Python's as it is typed after ``key=``; a text stands as it is.
+
+    Within lists and mappings a text with characters of Hydra's grammar is quoted.
+    """
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case list() | tuple():
+            return f"[{','.join(map(_inner_word, value))}]"
+        case Mapping():
+            return f"{{{','.join(f'{k}:{_inner_word(one)}' for k, one in value.items())}}}"
+        case _:
+            return str(value)
+
+
+def _inner_word(value: object) -> str:
+    text = value_word(value)
+    is_text = value is not None and not isinstance(
+        value, bool | int | float | list | tuple | Mapping
+    )
+    return _hydra(text) if is_text and not _PLAIN.fullmatch(text) else text
 
 
 def _literal(value: str) -> str:

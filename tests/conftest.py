@@ -30,6 +30,8 @@ _LONG = (
     "test_storage",
     "test_sweep",
     "test_sweep_commands",
+    "test_notebook",
+    "test_plain_optuna",
     "test_earlier_runs",
     "test_outcome",
     "test_measuring",

@@ -75,6 +75,18 @@ def test_a_run_is_seen_with_the_costs_of_another_device(recorded: Path) -> None:
     assert best in front
     assert "a toaster" in (recorded / "elsewhere/profile/report.html").read_text()
     assert (recorded / "trials.csv").read_text() == before
+    # Another profile of that file name has a folder of its own, and the first one keeps its.
+    (cwd / "other").mkdir()
+    shutil.copy(cwd / "profile.json", cwd / "other")
+    changed(cwd / "other/profile.json", dict.fromkeys(trials, 3.0))
+    for word in ("other/profile.json", "profile.json", "other/profile.json"):
+        done = run(cwd, "report", "run=run", f"measure.profile={word}")
+        assert done.code == 0, done
+        there = f"elsewhere/profile{'-2' * ('other' in word)}"
+        assert f"Tables and page: {recorded / there}" in done.out
+        found = {row["variant"]: row for row in rows(recorded / there / "trials.csv")}
+        assert float(found[worst]["latency_ms"]) == (3.0 if "other" in word else 9.0)
+    assert len(list((recorded / "elsewhere").iterdir())) == 2
     done = run(cwd, "export", "run=run", "select=latency", "measure.profile=profile.json")
     assert done.code == 0, done
     assert "by profile: 1 ms" in done.out
@@ -83,13 +95,25 @@ def test_a_run_is_seen_with_the_costs_of_another_device(recorded: Path) -> None:
     assert "by the costs of profile (a toaster" in facts["chosen_as"]
     assert facts["costs"]["device"] == "a toaster"
     assert "On the front there, not here" in done.err
+    # Within a budget there the best is out: it has become the slowest.
+    changed(cwd / "profile.json", {v: 9.0 if v == best else 1.0 for v in trials})
+    words = ("select=accuracy", "limits.latency_ms=5", "measure.profile=profile.json")
+    done = run(cwd, "export", "run=run", *words)
+    assert done.code == 0, done
+    facts = json.loads((recorded / "best" / "model.json").read_text())
+    assert facts["variant"] != best
+    said = "the most accurate of the front within limits.latency_ms=5, by the costs of profile"
+    assert facts["chosen_as"].startswith(said)
 
 
 def test_a_sweep_takes_its_costs_from_a_profile(tmp_path: Path) -> None:
+    """With those of a mode beside its own, in which it is seen later without measuring."""
     words = ("data.train_images=64", "data.val_images=40", "train.epochs=1", "tracking=none")
     sweep_file(tmp_path, {"variant": ["0s1x64d", "1s1x64d"]})
-    done = run(tmp_path, "profile", "sweep=tiny", "out=there.json", *words, *QUICK)
+    also = "measure.also=[throughput]"
+    done = run(tmp_path, "profile", "sweep=tiny", "out=there.json", also, *words, *QUICK)
     assert done.code == 0, done
+    assert "throughput ms" in done.out
     changed(tmp_path / "there.json", {"0s1x64d": 3.0, "1s1x64d": 4.0})
     done = run(tmp_path, "sweep=tiny", "run=out", "measure.profile=there.json", *words)
     assert done.code == 0, done
@@ -101,6 +125,17 @@ def test_a_sweep_takes_its_costs_from_a_profile(tmp_path: Path) -> None:
         "1s1x64d": 4.0,
     }
     assert {row["device"] for row in found.values()} == {"a toaster"}
+    of_32 = {name: row["throughput.latency_ms"] for name, row in found.items()}
+    assert all(float(latency) > 0 for latency in of_32.values())
+    assert "beside it, throughput" in (tmp_path / "out/report.html").read_text()
+    # Seen in that mode, its figures are the recorded ones; in another way of it they are measured.
+    done = run(tmp_path, "report", "run=out", "measure=throughput")
+    assert "Measur" not in done.out + done.err
+    seen = rows(tmp_path / "out/elsewhere/throughput/trials.csv")
+    assert {row["variant"]: row["latency_ms"] for row in seen} == of_32
+    assert {"batch 32" in row["mode"] for row in seen} == {True}
+    done = run(tmp_path, "report", "run=out", "measure=throughput", "measure.batch=2", *QUICK)
+    assert "batch 2," in done.out, done
 
 
 def test_the_help_of_a_spaces_profile_is_its_own(tmp_path: Path) -> None:
@@ -168,6 +203,11 @@ def test_networks_that_a_profile_lacks_are_named(tmp_path: Path) -> None:
         (["profile", "variant=1s1x64d", "measure.profile=empty.json"], "profile measures"),
         (["profile", "sweep=table", "trial.path=run/trials.csv"], "sweep=table: replays a table"),
         (["profile", "sweep=radix_card", "out=run"], "out=run: is a folder"),
+        (["report", "run=run", "measure=eager", "measure.also=[fast]"], "is seen in one mode"),
+        (["sweep=radix_card", "measure.also=[eager]"], "two modes are called eager; valid: each"),
+        (["sweep=radix_card", "measure.also=[fast,fast]"], "two modes are called fast"),
+        (["profile", "sweep=radix_card", "measure.also=[slow]"], "measure.also=slow: valid: "),
+        (["sweep=radix_card", "measure.also=[fast]"], "measure.also=[fast]: fast: measure.form="),
         (["profile", "sweep=nothing"], "sweep=nothing: no such option"),
     ],
 )
@@ -211,7 +251,9 @@ def test_two_runs_are_laid_side_by_side(recorded: Path) -> None:
     done = run(cwd, "compare", "run=[run,other]", "out=both")
     assert done.code == 0, done
     assert "noise does not tell them apart" in done.out
-    assert (cwd / "both/compare.png").read_bytes().startswith(b"\x89PNG")
+    page = (cwd / "both/compare.html").read_text(encoding="utf-8")
+    assert "sweeps side by side" in page
+    assert '"type":"scatter"' in page
     found = rows(cwd / "both/compare.csv")
     assert {row["run"] for row in found} == {"A", "B"}
     assert len(found) == 2 * len(rows(recorded / "trials.csv"))

@@ -67,11 +67,17 @@ def test_a_mistake_is_one_line_and_nothing_is_left(
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (["search.objectives=[accuracy,f1]"], "search.objectives=f1: valid: accuracy, loss"),
+        (
+            ["search.objectives=[accuracy,f1]"],
+            "search.objectives=f1: valid: accuracy, balanced_accuracy, macro_f1, loss",
+        ),
         (["search.space.radix=[1,7]"], "search.space.radix=7: model=tiny: "),
         (["search/pruner=median", "search.objectives=[latency_ms]"], "search."),
         (["search/sampler=known_cost", "search.objectives=[latency_ms]"], "known_cost: models one"),
-        (["search.repeats=1", "search.objectives=[loss]"], "search.repeats=1: needs accuracy"),
+        (
+            ["search.repeats=1", "search.objectives=[loss]"],
+            "search.repeats=1: needs one of accuracy, balanced_accuracy, macro_f1",
+        ),
         (["search.tolerance=2"], "search.tolerance=2.0: valid: above 0 and below 1, or null"),
         (
             ["search.tolerance=0.1", "search/sampler=nsga2", "search.objectives=[accuracy,loss]"],
@@ -84,7 +90,10 @@ def test_a_mistake_is_one_line_and_nothing_is_left(
         (["search.sampler.args.startup=3"], "search.sampler.args"),
         (["search.sampler.name=nsga"], "search.sampler.name=nsga"),
         (["resources.gpus_per_trial=99"], "resources.gpus_per_trial=99: there are "),
-        (["tracking=wandb"], "tracking=wandb: valid: offline, online, none"),
+        (["tracking=wandb"], "tracking=wandb: no such option; valid: none, offline, online"),
+        (["tracking.name=on"], "tracking.name=on: valid: offline, online, none"),
+        (["tracking.project=a/b"], "tracking.project=a/b: valid: up to 128 characters without /"),
+        (["tracking.tags=a"], "tracking.tags: not a list; write tracking.tags=[value,value]"),
         (["model.planes=[32, 64]"], "model.depths=[1]"),
         (["data.augment=flip"], "data.augment"),
         (["search.space.data.augment=[none,flip]"], "search.space.data.augment"),

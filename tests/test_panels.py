@@ -6,11 +6,18 @@ from sample_sweeps import mixed
 
 from resnest_search.configuration.shipped import shipped_folder
 from resnest_search.errors import UserError
-from resnest_search.panels import drawn, read_panels
+from resnest_search.panels import dashboard_panels, drawn, panels_of, read_panels
+from resnest_search.report.figures import figure_of
 
 
 def plots(panels):
     return [(p.kind, p.title, p.x, p.y, p.size) for p in panels if p.x or p.y]
+
+
+def shown(sweep):
+    """Kinds of what a page would show."""
+    panels = drawn(read_panels(), sweep)
+    return [p.kind for p in panels if p.kind in ("table", "config") or figure_of(p, sweep)]
 
 
 def of(*objectives, panels=None):
@@ -20,7 +27,7 @@ def of(*objectives, panels=None):
 
 def test_the_shipped_panels_show_the_objectives_first_in_their_order():
     panels = read_panels()
-    assert panels[0].kind == "objectives"
+    assert [panel.kind for panel in panels[:2]] == ["rows", "objectives"]
     assert {"objectives", "table", "curves", "scatter", "config"} <= {p.kind for p in panels}
     assert of("accuracy", "latency_ms", "memory_mib") == [
         ("front", "Accuracy against latency", "latency_ms", "accuracy", "memory_mib"),
@@ -57,8 +64,14 @@ def test_no_plot_is_drawn_twice_and_none_that_is_empty():
     ]
     bare = [replace(t, costs={"memory_mib": 1.0}, curve=()) for t in mixed().trials]
     sweep = replace(mixed(), trials=tuple(bare))
-    assert [p.kind for p in drawn(read_panels(), sweep)] == ["table", "config"]
-    assert [p.kind for p in drawn(read_panels(), replace(sweep, trials=()))] == ["config"]
+    assert shown(sweep) == ["table", "config"]
+    assert shown(replace(sweep, trials=())) == ["config"]
+
+
+def test_a_second_table_is_not_drawn(tmp_path):
+    path = tmp_path / "two.yaml"
+    path.write_text("panels: [{kind: table, title: a}, {kind: table, title: b}]")
+    assert [p.title for p in drawn(read_panels(path), mixed())] == ["a"]
 
 
 def test_the_first_line_says_what_is_shown():
@@ -77,7 +90,10 @@ def test_the_first_line_says_what_is_shown():
         ("panels: [{kind: table}]", "table needs 'title'"),
         ("panels: [{kind: scatter, title: t, x: gmacs}]", "scatter needs 'y'"),
         ("panels: [{kind: scatter, title: t, x: gmacs, y: speed}]", "'speed' is none of accuracy"),
-        ("panels: [{kind: curves, title: t, y: gmacs}]", "'gmacs' is none of accuracy, loss"),
+        (
+            "panels: [{kind: curves, title: t, y: gmacs}]",
+            "'gmacs' is none of accuracy, balanced_accuracy",
+        ),
         ("panels: [{kind: curves, title: t, y: loss, x: gmacs}]", "curves knows no 'x'"),
         ("panels: [{kind: table, title: 3}]", "title must be text, not 3"),
     ],
@@ -105,3 +121,14 @@ def test_a_checkout_goes_before_the_packages_own_copy(tmp_path):
     assert shipped_folder("conf", package) == tmp_path / "conf"
     with pytest.raises(FileNotFoundError, match="install"):
         shipped_folder("sweeps", package)
+
+
+def test_a_dashboard_of_the_working_directory_is_found_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dashboards").mkdir()
+    (tmp_path / "dashboards" / "costs.yaml").write_text("panels: [{kind: table, title: All}]")
+    assert [p.title for p in dashboard_panels("costs")] == ["All"]
+    assert [p.title for p in panels_of(replace(mixed(), config={"dashboard": "costs"}))] == ["All"]
+    assert panels_of(mixed()) == read_panels()  # a run of an earlier version names none
+    with pytest.raises(UserError, match=r"^dashboard=cost: there is none; valid: sweep, costs$"):
+        dashboard_panels("cost")

@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 
 from resnest_search.configuration.schema import ResourcesConfig
 from resnest_search.errors import UserError
-from resnest_search.execution.resources import Machine, allot
+from resnest_search.execution.resources import Allotment, Machine, allot, on_nodes
 
 MACHINES = st.builds(Machine, cpus=st.integers(1, 64), gpus=st.integers(0, 8))
 CONFIGS = st.builds(
     ResourcesConfig,
     gpus_per_trial=st.one_of(
-        st.none(), st.integers(0, 9).map(float), st.sampled_from([0.1, 0.25, 1 / 3, 0.4, 0.5, 0.7])
+        *(st.none(), st.just("auto"), st.integers(0, 9), st.integers(0, 9).map(float)),
+        st.sampled_from([0.1, 0.25, 1 / 3, 0.4, 0.5, 0.7]),
     ),
     workers_per_trial=st.one_of(st.none(), st.integers(1, 9)),
     cpus_per_worker=st.integers(1, 16),
@@ -37,7 +38,7 @@ def test_all_trials_at_once_fit_the_machine(config: ResourcesConfig, machine: Ma
     assert shares.slots * shares.workers * shares.cpus_per_worker <= machine.cpus
     gpus = shares.gpus_per_worker * shares.workers
     assert shares.slots * gpus <= machine.gpus + 1e-9
-    if config.gpus_per_trial is not None:
+    if isinstance(config.gpus_per_trial, int | float):
         assert gpus == pytest.approx(config.gpus_per_trial)
     assert shares.accelerator == ("gpu" if gpus else "cpu")
     assert len(shares.bundles) == shares.workers
@@ -82,6 +83,7 @@ def test_whole_gpus_get_a_worker_each_and_a_fraction_one() -> None:
         (ResourcesConfig(gpus_per_trial=-1), "resources.gpus_per_trial=-1"),
         (ResourcesConfig(gpus_per_trial=float("nan")), "resources.gpus_per_trial=nan"),
         (ResourcesConfig(gpus_per_trial=float("inf")), "resources.gpus_per_trial=inf"),
+        (ResourcesConfig(gpus_per_trial="all"), "resources.gpus_per_trial=all: valid: a fraction"),
         (ResourcesConfig(workers_per_trial=0), "resources.workers_per_trial=0: valid"),
         (ResourcesConfig(cpus_per_worker=0), "resources.cpus_per_worker=0: valid"),
         (ResourcesConfig(cpus_per_worker=9), "resources.cpus_per_worker=9: 1 workers need 9"),
@@ -94,3 +96,25 @@ def test_what_cannot_fit_is_refused_with_its_key(config: ResourcesConfig, words:
     with pytest.raises(UserError) as caught:
         allot(config, Machine(8, 2))
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("workers", "cpus", "gpus", "nodes", "slots"),
+    [
+        (1, 2, 0.0, [Machine(3, 0), Machine(3, 0)], 2),  # a CPU of each is left over
+        (2, 2, 0.0, [Machine(3, 0), Machine(3, 0)], 1),
+        (3, 2, 0.0, [Machine(3, 0), Machine(3, 0)], None),
+        (1, 4, 0.0, [Machine(3, 0), Machine(3, 0)], None),
+        (1, 1, 0.5, [Machine(8, 0), Machine(2, 1)], 2),  # CPUs beside no GPU are of no use
+        (2, 4, 1.0, [Machine(8, 0), Machine(7, 2)], None),
+    ],
+)
+def test_a_worker_lies_on_one_node(
+    workers: int, cpus: int, gpus: float, nodes: list[Machine], slots: int | None
+) -> None:
+    shared = Allotment(workers, cpus, gpus, slots=3)
+    if slots is not None:
+        assert on_nodes(shared, nodes).slots == slots
+        return
+    with pytest.raises(UserError, match=rf"resources.cpus_per_worker={cpus}: .* valid: "):
+        on_nodes(shared, nodes)

@@ -122,6 +122,14 @@ def test_network_is_shared_by_what_costs_the_same() -> None:
     assert a.network == b.network
 
 
+def test_how_images_are_varied_costs_nothing_that_is_measured() -> None:
+    data = {"policy": ["none", "randaugment"], "erasing": [0.0, 0.1]}
+    train = {"cutmix": [0.0, 1.0], "progressive_resizing": [0.5, 1.0]}
+    space = make_space(variant=["1s1x64d"], data=data, train=train)
+    assert space.candidates is not None
+    assert (len(space.candidates), len(space.networks)) == (16, 1)
+
+
 def test_a_latency_is_measured_once_for_what_only_training_tells_apart() -> None:
     train = {"batch_size": [32, 64], "precision": ["fp32", "bf16"]}
     model = {"dropblock": [0.0, 0.1], "avd": [True, False]}
@@ -248,7 +256,7 @@ NAN = math.nan
         ({"variant": V, "radix": [1]}, "variant + radix given"),
         ({"radix": [1], "cardinality_width": ["1x8d"], "width": [8]}, "given; needs"),
         ({"variant": V, "depth": [1]}, "search.space.depth: cannot be varied; valid: variant"),
-        ({"variant": V, "train.learnig_rate": [1]}, "valid: train.batch_size, train.learning"),
+        ({"variant": V, "train.learnig_rate": [1]}, "valid: train.batch_size, train.accumulate"),
         ({"variant": V, "search.epochs": [1]}, "search.space.search.epochs: cannot be varied"),
         ({"variant": V, "train.epochs": [1]}, "search.space.train.epochs: cannot be varied"),
         ({"variant": V, "data.val_images": [1]}, "search.space.data.val_images: cannot"),

@@ -25,6 +25,7 @@ BASE = {
     "configuration.shipped",
     "errors",
     "files",
+    "gauges",
     "metrics",
     "redact",
     "stopping",
@@ -46,7 +47,8 @@ BELOW: dict[str, set[str]] = {
     "configuration.page": {*HELPERS, "configuration.flags"},
     "panels": BASE,
     "pareto": BASE,
-    "space": HELPERS,
+    "conditions": BASE,
+    "space": {*HELPERS, "conditions"},
     "study": {*HELPERS, "pareto", "space"},
     "models": BASE,
     "data": HELPERS,
@@ -54,14 +56,26 @@ BELOW: dict[str, set[str]] = {
     "search": {*STATE, "pareto"},
     "simulation": {*STATE, "search"},
     "training": {*HELPERS, "models", "data"},
-    "tracking": HELPERS,
+    "tracking": {*HELPERS, "report"},
     "report": {*HELPERS, "study"},
     "export": {*STATE, "training", "models", "data", "cost"},
-    "execution": {*STATE, "search", "simulation", "training", "models", "data", "cost"},
+    "execution": {
+        *STATE,
+        "conditions",
+        "search",
+        "simulation",
+        "training",
+        "models",
+        "data",
+        "cost",
+    },
     "watch": {*HELPERS, "study", "tracking", "report", "execution"},
     "__main__": {*STATE, "tracking", "report", "execution", "export", "watch"},
 }
-BELOW["__main__"] |= {"configuration.page"}
+BELOW["evaluation"] = {*STATE, "export", "execution", "models", "data"}
+BELOW["retrain"] = {*STATE, "export", "execution", "training"}
+BELOW["__main__"] |= {"configuration.page", "retrain", "evaluation"}
+BELOW["notebook"] = {*STATE, "report", "execution", "export"}
 DOORS: dict[str, set[str]] = {
     "moocore": {"pareto"},
     "hydra": {"configuration.compose", "configuration.overrides"},
@@ -69,12 +83,25 @@ DOORS: dict[str, set[str]] = {
     "optuna": {"search", "space", "study"},
     "ray": {"execution"},
     "wandb": {"tracking"},
+    "wandb_workspaces": {"tracking"},
     "pytorch_lightning": {"training"},
     "lightning_fabric": {"training", "execution"},
-    "torch": {"models", "data", "cost", "training", "export", "execution"},
+    "torch": {
+        "models",
+        "data",
+        "cost",
+        "training",
+        "export",
+        "execution",
+        "evaluation",
+        "notebook",
+        "gauges",  # only to name a CUDA device that its process has from torch already
+    },
     "torchvision": {"data"},
     "sklearn": {"data", "search"},
     "matplotlib": {"report"},
+    "plotly": {"report", "notebook"},
+    "pandas": {"notebook"},
     "rich": {"report", "__main__"},
 }
 
@@ -158,6 +185,7 @@ def test_a_variant_and_the_schema_need_the_standard_library_and_one_another_alon
     ("module", "strangers"),
     [
         ("resnest_search", {"torch", "ray", "optuna", "hydra", "numpy"}),
+        ("resnest_search.notebook", {"torch", "ray", "optuna", "hydra", "numpy", "pandas"}),
         ("resnest_search.study.record", {"torch", "ray", "optuna", "hydra", "numpy"}),
         ("resnest_search.study.study", {"torch", "ray", "pytorch_lightning", "hydra", "wandb"}),
         ("resnest_search.search", {"torch", "ray", "pytorch_lightning", "hydra", "wandb"}),

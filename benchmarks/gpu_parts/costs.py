@@ -20,7 +20,7 @@ from resnest_search.cost.memory import cuda_inference, cuda_peak, cuda_training
 from resnest_search.cost.precision import as_in_training
 from resnest_search.metrics import COSTS
 
-__all__ = ["allocator", "compiled_costs", "costs", "events"]
+__all__ = ["allocator", "compiled_costs", "costs", "events", "graphs"]
 
 
 def request(setting: Setting, variant: str, measure: MeasureConfig) -> CostRequest:
@@ -156,8 +156,8 @@ def plain_training(
 def events(setting: Setting, found: Found) -> None:
     """Latency by this project's events beside `triton.testing.do_bench`."""
     found.notes.append(
-        "Medians of a pass that keeps the GPU busy must agree within 3 %. `do_bench` empties the "
-        "L2 cache before each pass and does not wait in between, so that the launches of a batch "
+        "Medians of a pass that keeps the GPU busy must agree within 3 %. Both empty the L2 cache "
+        "before each pass; `do_bench` does not wait in between, so that the launches of a batch "
         "of 1 hide behind one another there: such a row is told, not judged."
     )
     rows = []
@@ -173,6 +173,44 @@ def events(setting: Setting, found: Found) -> None:
     found.table(rows)
 
 
+def graphs(setting: Setting, found: Found) -> None:
+    """Passes as a CUDA graph give what the network gives; latency with it, and with a cold L2."""
+    found.notes.append(
+        "A graph runs the kernels of the network: its logits must be those of the eager pass, to "
+        "1e-3 of the largest in float32 products. Latencies are told, not judged."
+    )
+    rows = []
+    for variant, batch in itertools.product(("0s1x64d", "2s2x40d"), (1, 32)):
+        with found.case(f"{variant}, batch {batch}", setting, seconds=6) as go:
+            if go:
+                off, latencies = in_three_ways(setting, variant, batch)
+                found.check(f"{variant}, batch {batch}: graph off eager", off, 1e-3)
+                rows.append({"variant": variant, "batch": batch} | latencies)
+    found.table(rows)
+
+
+def in_three_ways(setting: Setting, variant: str, batch: int) -> tuple[float, dict[str, float]]:
+    """How far logits of a graph are off the network's, and milliseconds eager, cold, as a graph."""
+    ways = {"eager": {}, "cold L2": {"cold_l2": True}, "graph": {"cuda_graph": True}}
+    modes = {
+        name: section(
+            MeasureConfig, "eager", device=str(setting.device), batch=batch, repeats=50, **way
+        )
+        for name, way in ways.items()
+    }
+    asked = request(setting, variant, modes["eager"])
+    network = asked.make().to(setting.device)
+    images = torch.randn(asked.inference_shape, device=setting.device)
+    graph, _ = deploy(network, torch.zeros_like(images), modes["graph"])
+    with as_in_training("fp32"), torch.inference_mode():
+        own, of_graph = network(images), graph(images)
+        off = float((own - of_graph).abs().max() / own.abs().max())
+    latencies = {
+        f"{name}, ms": time_network(network, images, mode).median_ms for name, mode in modes.items()
+    }
+    return off, latencies
+
+
 def two_clocks(setting: Setting, variant: str, batch: int) -> tuple[float, float]:
     """Median milliseconds of a pass in bfloat16, by `time_network` and by `do_bench`."""
     from triton.testing import do_bench
@@ -184,6 +222,7 @@ def two_clocks(setting: Setting, variant: str, batch: int) -> tuple[float, float
         batch=batch,
         precision="bf16",
         channels_last=True,
+        cold_l2=True,
         repeats=50,
     )
     asked = request(setting, variant, measure)

@@ -12,6 +12,8 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,16 @@ from resnest_search.configuration.options import defaults, hidden, option_files,
 from resnest_search.configuration.overrides import SPACE, checked, first_line, unknown
 from resnest_search.errors import UserError
 
-__all__ = ["COMMANDS", "SCHEMAS", "from_record", "run_command", "to_record"]
+__all__ = [
+    "COMMANDS",
+    "SCHEMAS",
+    "Base",
+    "from_record",
+    "measured_beside",
+    "mode_named",
+    "run_command",
+    "to_record",
+]
 
 COMMANDS: dict[str, type[Any]] = {
     "sweep": schema.SweepConfig,
@@ -39,7 +50,9 @@ COMMANDS: dict[str, type[Any]] = {
     "resume": schema.ResumeConfig,
     "report": schema.ReportConfig,
     "export": schema.ExportConfig,
+    "evaluate": schema.EvaluateConfig,
     "compare": schema.CompareConfig,
+    "dashboard": schema.DashboardConfig,
     "list": schema.ListCommandConfig,
 }
 SCHEMAS = COMMANDS | {"profile_sweep": schema.SpaceProfileConfig}  # of profile sweep=NAME
@@ -49,14 +62,40 @@ _HYDRA = (  # no log file and no output folder of Hydra's: a run's folder is the
     *("hydra.run.dir=.", "hydra.sweep.subdir=."),
 )
 _SHELLS = re.compile("(install|uninstall|query)=(bash|zsh|fish)")
-_PACKAGE = re.compile(r"#\s*@package\s+(\S+)")
+_PACKAGE = re.compile(r"(?:#.*\n)*?#\s*@package\s+(\S+)")  # among a file's first comments
+_BASE = "_base_"  # option of a group that holds what a `Base` says of it
+_SHOWING = {"--hydra-help", "--shell-completion"}  # flags with which nothing is composed
 
 
-def run_command(command: str, words: Sequence[str], task: Callable[[Any], None]) -> None:
+@dataclass(frozen=True)
+class Base:
+    """What a command's configuration begins with, where that is not its own file.
+
+    Attributes:
+        groups: all keys of a group, in place of the option that is chosen where none is typed.
+        values: other keys of the command.
+    """
+
+    groups: Mapping[str, Mapping[str, Any]]
+    values: Mapping[str, Any]
+
+
+def run_command(
+    command: str,
+    words: Sequence[str],
+    task: Callable[[Any], None],
+    base: Callable[[Sequence[Any]], Base | None] | None = None,
+) -> None:
     """Compose the command's config from ``key=value`` words and call the task with its schema.
 
     With ``--multirun`` once for each combination of several values, when all are composed. Nothing
     is called where a flag, such as ``--cfg job``, asks to be shown something.
+
+    Args:
+        command: one of `SCHEMAS`.
+        words: keys, groups and flags, as typed.
+        task: gets each configuration.
+        base: finds in what the words alone compose what they are to be put on top of.
 
     Raises:
         UserError: a word does not parse, names no key or group, or has a value that is not valid.
@@ -74,20 +113,44 @@ def run_command(command: str, words: Sequence[str], task: Callable[[Any], None])
         if "sweep" in groups and not any(word.startswith("sweep=") for word in words):
             valid = ", ".join(groups["sweep"])
             raise UserError(f"sweep: none named; write sweep=NAME with one of {valid}")
-    broken = _register(command, groups, replaced)
+    register = partial(_register, command, groups, replaced)
+    found = None
+    if base is not None and not _SHOWING & flags.keys():
+        each = {flag: value for flag, value in flags.items() if flag == "--multirun"}
+        found = base(_composed_over(register(), command, each, words))
+    composed = _composed_over(register(found), command, flags, words, told=True)
+    for config in _each_in_a_folder_of_its_own(composed):
+        task(config)
+
+
+def _composed_over(
+    broken: Mapping[str, UserError],
+    command: str,
+    flags: Mapping[str, str],
+    words: Sequence[str],
+    told: bool = False,
+) -> list[Any]:
+    """What `_composed` gives, over files of which some cannot be used.
+
+    Raises:
+        UserError: the words name one of these, or compose nothing valid.
+    """
     try:
-        composed = _composed(command, flags, words)
+        return _composed(command, flags, words, told)
     except (HydraException, OmegaConfBaseException) as error:
         for file, reason in broken.items():
             if f"'{file}'" in str(error):
                 raise reason from error
         raise UserError(_one_line(error, words, _names(SCHEMAS[command]))) from error
-    for config in _each_in_a_folder_of_its_own(composed):
-        task(config)
 
 
-def _composed(command: str, flags: Mapping[str, str], words: Sequence[str]) -> list[Any]:
-    """The typed configuration of each run; none where a flag had something printed."""
+def _composed(
+    command: str, flags: Mapping[str, str], words: Sequence[str], told: bool
+) -> list[Any]:
+    """The typed configuration of each run; none where a flag had something printed.
+
+    ``told``: whether a file that stands before a shipped one is said.
+    """
     composed: list[Any] = []
     failed: list[OmegaConfBaseException] = []  # Hydra would print more than one line
     chosen: set[tuple[str, str | None]] = set()
@@ -111,7 +174,7 @@ def _composed(command: str, flags: Mapping[str, str], words: Sequence[str]) -> l
         raise failed[0]
     for config in composed:
         check_keys(config)
-    for group, option in sorted(chosen, key=str):
+    for group, option in sorted(chosen, key=str) if told else ():
         if not group.startswith("hydra") and option and (path := hidden(group, option)):
             file = path.relative_to(Path.cwd())
             print(f"{group}={option}: ./{file} is taken, not the shipped one", file=sys.stderr)
@@ -129,7 +192,7 @@ def _each_in_a_folder_of_its_own(configs: Sequence[Any]) -> Sequence[Any]:
 
 
 def _register(
-    command: str, groups: Mapping[str, Iterable[str]], replaced: bool
+    command: str, groups: Mapping[str, Iterable[str]], replaced: bool, base: Base | None = None
 ) -> dict[str, UserError]:
     """Give Hydra the command's files; those that cannot be used, with the reason.
 
@@ -141,7 +204,9 @@ def _register(
         store.repo.pop(group.partition("/")[0], None)
     named = "sweep" if command == "profile_sweep" else command  # they share a file
     store.store(name=f"{named}_schema", node=SCHEMAS[command])
-    store.store(name=primary(command).stem, node=OmegaConf.load(primary(command)))
+    store.store(name=primary(command).stem, node=_primary(command, base))
+    for group, node in (base.groups if base else {}).items():
+        store.store(group=group, name=_BASE, node=OmegaConf.create(dict(node)))
     broken: dict[str, UserError] = {}
     for group in groups:
         for option, path in option_files(group).items():
@@ -151,9 +216,20 @@ def _register(
                 broken[f"{group}/{option}"] = error
                 continue
             if replaced and isinstance(node.get("search"), DictConfig):
-                node.search.space = {}
+                node.search.space, node.search.first, node.rows = {}, [], []
             store.store(group=group, name=option, node=node, package=_package(group, path))
     return broken
+
+
+def _primary(command: str, base: Base | None) -> Any:
+    """The file that a command begins with, on a base where one is given."""
+    node = OmegaConf.load(primary(command))
+    if base is None:
+        return node
+    for entry in node.defaults:
+        if isinstance(entry, DictConfig):
+            entry.update({group: _BASE for group in entry if group in base.groups})
+    return OmegaConf.merge(node, dict(base.values))
 
 
 def _node(group: str, option: str, path: Path) -> DictConfig:
@@ -166,8 +242,10 @@ def _node(group: str, option: str, path: Path) -> DictConfig:
         raise UserError(f"{group}={option}: {path}: holds no key: value")
     if group == "sweep":
         node.sweep = option
-    elif _package(group, path):
-        pass  # it says itself where its keys belong
+    elif (package := _package(group, path)) is not None:
+        if group in ("model", "train", "measure"):  # it says itself where its keys belong
+            own = node.setdefault(group, {}) if package == "_global_" else node
+            own.setdefault("name", option)
     elif group in ("model", "train", "measure"):
         node.setdefault("name", option)
     elif "name" not in node and "defaults" not in node:
@@ -213,17 +291,79 @@ def to_record(config: schema.SweepConfig) -> dict[str, Any]:
 def from_record(record: dict[str, Any]) -> schema.SweepConfig:
     """The config that ``to_record`` wrote; keys that this version does not know are an error.
 
+    Runs up to 0.2.0 have the name alone as ``tracking``, and of several workers no
+    ``train.sync_norm``: each normalised by its own batches, as it goes on to do.
+
     Raises:
         UserError: the record does not fit the schema.
     """
+    if isinstance(name := record.get("tracking"), str):
+        record = {**record, "tracking": {"name": name}}
+    resources, train = record.get("resources", {}), record.get("train", {})
+    asked = [resources.get(key) for key in ("workers_per_trial", "gpus_per_trial")]
+    several = any(isinstance(count, int | float) and count > 1 for count in asked)
+    if several and "sync_norm" not in train:
+        record = {**record, "train": {**train, "sync_norm": False}}
+    kind = schema.RetrainedConfig if "source" in record else schema.SweepConfig
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema.SweepConfig), record)
+        merged = OmegaConf.merge(OmegaConf.structured(kind), record)
     except OmegaConfBaseException as error:
         raise UserError(f"the run's recorded configuration: {first_line(error)}") from error
     typed = OmegaConf.to_object(merged)
     if not isinstance(typed, schema.SweepConfig):
         raise UserError("the run's recorded configuration is no sweep")
     return typed
+
+
+def mode_named(name: str) -> schema.MeasureConfig:
+    """The mode of a file of ``measure/``, as ``measure=NAME`` alone composes it.
+
+    Raises:
+        UserError: there is none, or it does not fit the schema.
+    """
+    files = option_files("measure")
+    if name not in files:
+        raise UserError(f"measure.also={name}: valid: {', '.join(sorted(files))}")
+    try:
+        plain = OmegaConf.structured(schema.MeasureConfig)
+        found = OmegaConf.to_object(OmegaConf.merge(plain, _node("measure", name, files[name])))
+    except OmegaConfBaseException as error:
+        raise UserError(f"measure.also={name}: {first_line(error)}") from error
+    assert isinstance(found, schema.MeasureConfig)
+    return found
+
+
+def measured_beside(measure: schema.MeasureConfig) -> list[schema.MeasureConfig]:
+    """The modes of ``measure.also``, as they are measured beside this one.
+
+    How a network is deployed is the file's own. How often it is timed until it is sure, on how many
+    threads, with which cache, and where the file says none on which device and images of which
+    size, is as in the mode beside which it is measured.
+
+    Raises:
+        UserError: one is none, or two have one name.
+    """
+    found = [mode_named(name) for name in measure.also]
+    names = [measure.name, *(mode.name for mode in found)]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(
+                f"measure.also=[{','.join(measure.also)}]: two modes are called {name}; valid: "
+                f"each once, and not {measure.name}, which is measured as it is"
+            )
+    size, device = measure.image_size, measure.device
+    shared = ("processes", "half_width", "time_limit_s", "threads", "cache")
+    return [
+        dataclasses.replace(
+            mode,
+            image_size=size if mode.image_size is None else mode.image_size,
+            device=mode.device or device,
+            also=[],
+            profile=None,
+            **{key: getattr(measure, key) for key in shared},
+        )
+        for mode in found
+    ]
 
 
 def _names(kind: type[Any]) -> list[str]:

@@ -135,6 +135,8 @@ def _kind(kind: Any) -> str:
     if kind is types.NoneType:
         return "null"
     if typing.get_origin(kind) is list:
+        if typing.get_args(kind) == (Any,):
+            return "list"
         name = _KINDS[typing.get_args(kind)[0]]
         return f"list of {name}s" if name != "text" else "list of texts"
     return "mapping" if typing.get_origin(kind) is dict else _KINDS[kind]

@@ -15,14 +15,18 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
-from resnest_search.metrics import METRICS
+from resnest_search.metrics import METRICS, SHARES
 
 __all__ = [
     "AUGMENTS",
     "DATA_SETS",
+    "POLICIES",
+    "DashboardConfig",
     "DataConfig",
+    "EvaluateConfig",
     "ExportConfig",
     "Key",
+    "LaterTrackingConfig",
     "LimitsConfig",
     "ListCommandConfig",
     "MeasureConfig",
@@ -32,8 +36,10 @@ __all__ = [
     "ReportConfig",
     "ResourcesConfig",
     "ResumeConfig",
+    "RetrainedConfig",
     "SearchConfig",
     "SweepConfig",
+    "TrackingConfig",
     "TrainCommandConfig",
     "TrainConfig",
     "TrialConfig",
@@ -44,6 +50,7 @@ __all__ = [
 
 DATA_SETS = ("digits", "fashion_mnist", "cifar10", "image_folder", "imagenet")
 AUGMENTS = ("none", "shift", "crop_flip", "resized_crop", "autoaugment")
+POLICIES = ("none", "autoaugment", "randaugment", "trivialaugment")
 _PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 
 
@@ -155,7 +162,8 @@ class ModelConfig:
     pretrained: str | None = _key(
         None,
         "Weights to start from.",
-        "a file of the authors, of timm or of this project; null: none",
+        "a file of the authors, of timm or of this project; source: those of train source=FOLDER; "
+        "null: none",
     )
 
 
@@ -182,7 +190,24 @@ class DataConfig:
     background: list[int] = _key(
         [255], "Put behind transparent pixels.", "0 to 255: one grey, or one value per channel"
     )
-    augment: str = _key("none", "How training images are varied.", _one_of(*AUGMENTS))
+    augment: str = _key(
+        "none",
+        "How training images are cut; autoaugment is resized_crop with that policy.",
+        _one_of(*AUGMENTS),
+    )
+    policy: str = _key(
+        "none", "How their colours and shapes are varied besides.", _one_of(*POLICIES)
+    )
+    randaugment_magnitude: int = _key(
+        9,
+        "Strength of policy=randaugment.",
+        Valid("0 to 30", lambda value: 0 <= value <= 30),
+    )
+    erasing: float = _key(
+        0.0,
+        "Probability that a rectangle of a training image is erased (random erasing).",
+        Valid("0 to 1", lambda value: 0 <= value <= 1),
+    )
     train_images: int | None = _key(
         None, "Images to train on.", "at most what there are; null: all that validation leaves"
     )
@@ -196,6 +221,17 @@ class DataConfig:
     )
     split_seed: int = _key(0, "Decides which images are held out.", _at_least(0))
     workers: int = _key(0, "Loader processes of each training process.", _at_least(0))
+    cache: str = _key(
+        "none",
+        "Keep decoded images of folders in shared memory or in a file: crops of large JPEGs are "
+        "then cut from all pixels.",
+        _one_of("none", "ram", "disk"),
+    )
+    shrink: int | None = _key(
+        None,
+        "Shorter side to which larger images are resized before training crops them.",
+        "pixels, at least image_size; null: they stay as they are",
+    )
     check: bool = _key(True, "Read every image once before anything is measured.")
     unreadable: str = _key(
         "refuse",
@@ -218,25 +254,74 @@ class TrainConfig:
         "Images of an optimizer step, over all workers of a trial.",
         _at_least(2),  # one image has no batch statistics
     )
-    learning_rate: float = _key(
-        0.1, "Peak for 256 images of batch; it is scaled by batch_size / 256.", _at_least(0)
+    accumulate: int = _key(
+        1,
+        "Parts that the batch comes in, whose gradients are summed; norms see one part at a time.",
+        _at_least(1),
     )
-    momentum: float = _key(0.9, "Nesterov momentum of SGD.", _share())
+    optimizer: str = _key("sgd", "SGD with Nesterov momentum, or AdamW.", _one_of("sgd", "adamw"))
+    learning_rate: float = _key(
+        0.1,
+        "Peak for 256 images of batch, with either optimizer; it is scaled by batch_size / 256.",
+        _at_least(0),
+    )
+    momentum: float = _key(0.9, "Nesterov momentum of SGD; the first beta of AdamW.", _share())
+    beta2: float = _key(0.999, "The second beta of AdamW.", _share())
     weight_decay: float = _key(1e-4, "Of weights; biases and norms have none.", _at_least(0))
     warmup_epochs: float = _key(
         1.0,
         "Epochs in which the rate rises linearly; then it falls to zero as a cosine.",
         _at_least(0),
     )
+    layer_decay: float = _key(
+        1.0,
+        "The rate is multiplied by it with each block from the classifier down to the stem.",
+        Valid("above 0, at most 1", lambda value: 0 < value <= 1),
+    )
+    frozen_epochs: int = _key(
+        0, "First epochs, in which the classifier alone is trained.", _at_least(0)
+    )
+    clip_gradients: float = _key(
+        0.0,
+        "Longer gradients are shortened to this norm, over all weights; 0 is off.",
+        _at_least(0),
+    )
+    ema: float = _key(
+        0.0,
+        "Decay of a running average of weights and statistics, which is validated and exported; "
+        "it begins shorter, see docs/recipes.md; 0 is off.",
+        _share(),
+    )
+    patience: int = _key(
+        0,
+        "A single training ends after so many epochs without a new best accuracy, with the "
+        "weights of its last epoch; 0 is off.",
+        _at_least(0),
+    )
     label_smoothing: float = _key(0.0, "Share of a label spread over all classes.", _share())
     mixup: float = _key(0.0, "Alpha of mixup's Beta distribution; 0 is off.", _at_least(0))
+    cutmix: float = _key(
+        0.0,
+        "Alpha of CutMix's; 0 is off. Beside mixup each batch has one of the two, by a coin.",
+        _at_least(0),
+    )
+    progressive_resizing: float = _key(
+        1.0,
+        "Side of training images in the first epoch, of data.image_size, which it grows to over "
+        "four fifths of the epochs; 1 is off.",
+        Valid("above 0, at most 1", lambda value: 0 < value <= 1),
+    )
     precision: str = _key(
         "fp32",
-        "Of training; tf32 is fp32 with shorter products, on a GPU; bf16 and fp16 are mixed.",
-        _one_of(*_PRECISIONS),
+        "Of training; tf32 is fp32 with shorter products, on a GPU; bf16 and fp16 are mixed; auto "
+        "is bf16, fp16 or fp32, what the device has, and is recorded as that.",
+        _one_of(*_PRECISIONS, "auto"),
     )
     channels_last: bool = _key(False, "Train in the memory format NHWC.")
     compile: bool = _key(False, "Train the network as torch.compile makes it.")
+    sync_norm: bool = _key(
+        True, "Of several workers: batch norm sees the images of all, not each worker's own."
+    )
 
 
 @dataclass
@@ -259,6 +344,8 @@ class MeasureConfig:
         "of each 3x3; onnxruntime is ONNX Runtime on a CPU.",
         _one_of("plain", "fast", "onnxruntime"),
     )
+    cuda_graph: bool = _key(False, "Launch the kernels of a pass at once, on a GPU.")
+    cold_l2: bool = _key(False, "Empty the L2 cache before each timed pass, on a GPU.")
     warmup: int = _key(10, "Passes before the first timed one.", _at_least(0))
     repeats: int = _key(150, "Timed passes of the first five rounds.", _at_least(1))
     processes: int = _key(
@@ -284,6 +371,11 @@ class MeasureConfig:
     )
     device: str | None = _key(
         None, "Where; null: cuda where a trial has a GPU, else cpu.", _one_of("cpu", "cuda")
+    )
+    also: list[str] = _key(
+        [],
+        "Modes that are measured beside this one and recorded; the front is of this one alone.",
+        "names of files of measure/, each once, and not this one",
     )
     profile: str | None = _key(
         None,
@@ -320,12 +412,39 @@ class LimitsConfig:
 
 
 @dataclass
+class WithinConfig(LimitsConfig):
+    """Bounds on recorded costs: the front is that of the trials that hold them."""
+
+
+def _weight(of: str) -> Any:
+    return _key(None, f"Weight of {of} at the knee; null: 1.", _at_least(0))
+
+
+@dataclass
+class WeightsConfig:
+    """What multiplies the logarithms of error and costs of which the knee has the least sum."""
+
+    accuracy: float | None = _weight("the error")
+    balanced_accuracy: float | None = _weight("the error of balanced accuracy")
+    macro_f1: float | None = _weight("the error of macro F1")
+    loss: float | None = _weight("the loss")
+    latency_ms: float | None = _weight("the median latency")
+    latency_p95_ms: float | None = _weight("the 95th percentile of latency")
+    images_per_s: float | None = _weight("the time of an image")
+    memory_mib: float | None = _weight("the memory of inference")
+    train_memory_mib: float | None = _weight("the memory of a training step")
+    parameters_m: float | None = _weight("the parameters")
+    gmacs: float | None = _weight("the multiply-accumulates")
+
+
+@dataclass
 class SearchConfig:
     """What varies, what is sought, and how much may be spent on it."""
 
     space: dict[str, Any] = _key(
         {},
-        "What varies: for each key a list of values, or {low, high, log, step}; {…} replaces all.",
+        "What varies: for each key a list of values, or {low, high, log, step}; {choices, when, "
+        "else} where it exists only beside values of others; {…} replaces all.",
         "variant; radix and cardinality_width; radix, cardinality and width; keys of model, data, "
         "train",
     )
@@ -359,6 +478,12 @@ class SearchConfig:
         Valid("above 0 and below 1, or null", lambda value: value is None or 0 < value < 1),
     )
     warm_start: list[str] = _key([], "Earlier runs to learn from.", "folders of runs")
+    first: list[Any] = _key(
+        [],
+        "Candidates that are trained first, in this order.",
+        "of each a variant, a hash, 'key=value key=value' or {KEY: value}, so much as tells it "
+        "from all others; []: those of rows",
+    )
     sampler: MethodConfig = field(default_factory=MethodConfig)
     pruner: MethodConfig = field(default_factory=MethodConfig)
 
@@ -386,10 +511,14 @@ class ResourcesConfig:
     address: str | None = _key(
         None, "Of a running Ray cluster.", "auto, or HOST:PORT; null: this machine"
     )
-    gpus_per_trial: float | None = _key(
+    gpus_per_trial: int | float | str | None = _key(
         None,
         "GPUs of a trial, over all its workers.",
-        "a fraction of one, or a whole number; null: 1 where there is one",
+        "a fraction of one, or a whole number; auto: as many trials share one as the measured "
+        "memory of training lets; null: 1 where there is one",
+    )
+    trials_per_gpu: int = _key(
+        4, "Most trials that share a GPU with gpus_per_trial=auto.", _at_least(1)
     )
     workers_per_trial: int | None = _key(
         None,
@@ -399,12 +528,66 @@ class ResourcesConfig:
     cpus_per_worker: int = _key(1, "CPU cores of each of them.", "at least 1")
 
 
-def _tracking() -> Any:
-    return _key(
+def _of_wandb(longest: int, forbidden: str) -> Callable[[Any], bool]:
+    def holds(value: Any) -> bool:
+        return 0 < len(value) <= longest and not set(value) & set(forbidden)
+
+    return holds
+
+
+@dataclass
+class TrackingConfig:
+    """What is told to Weights & Biases."""
+
+    name: str = _key(
         "offline",
-        "W&B: runs to upload later, an upload as the sweep goes, or nothing.",
-        _one_of("offline", "online", "none"),
+        "W&B: runs to upload later, an upload as the sweep goes, or nothing; or TensorBoard.",
+        _one_of("offline", "online", "none", "tensorboard"),
     )
+    project: str | None = _key(
+        None,
+        "Project of the runs.",
+        Valid(
+            "up to 128 characters without / \\ # ? % :; null: WANDB_PROJECT, else resnest-search",
+            _of_wandb(128, "/\\#?%:"),
+        ),
+    )
+    entity: str | None = _key(
+        None,
+        "Team or user that they belong to.",
+        Valid(
+            "a name without /; null: WANDB_ENTITY, else that of the account", _of_wandb(128, "/")
+        ),
+    )
+    tags: list[str] = _key(
+        [],
+        "Tags of each run.",
+        Valid("1 to 64 characters each; []: those of WANDB_TAGS", _of_wandb(64, "")),
+    )
+    listeners: list[str] = _key(
+        [],
+        "Who else is told of each epoch, each trial and the sweep.",
+        "tensorboard, or module:Class of a tracking.listeners.Listener",
+    )
+
+
+_LATER = ("", "offline", "online", "none", "tensorboard")
+
+
+@dataclass
+class LaterTrackingConfig(TrackingConfig):
+    """Another tracking than the run was begun with."""
+
+    name: str = _key(
+        "",
+        "Runs to upload later, an upload as the sweep goes, or nothing; empty: as recorded.",
+        Valid("offline, online, none, tensorboard", lambda value: value in _LATER),
+    )
+
+
+def _dashboard(default: str | None, otherwise: str = "") -> Any:
+    valid = "a file of dashboards/, the package's or ./dashboards/NAME.yaml"
+    return _key(default, "What is shown of it.", valid + otherwise)
 
 
 def _storage() -> Any:
@@ -422,7 +605,9 @@ def _plan() -> Any:
 
 
 def _verbose() -> Any:
-    return _key(False, "Let Ray, Lightning and the others say what they have to say.")
+    return _key(
+        False, "Show each epoch, and let Ray, Lightning and the others say what they have to say."
+    )
 
 
 @dataclass
@@ -434,10 +619,17 @@ class SweepConfig:
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
+    rows: list[Any] = _key(
+        [],
+        "Candidates that the report compares one after the other, with figures published of them.",
+        "{name: TEXT, of: as in search.first, METRIC: number as tables print it}; names a paper's "
+        "rows",
+    )
     measure: MeasureConfig = field(default_factory=MeasureConfig)
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     trial: TrialConfig = field(default_factory=TrialConfig)
-    tracking: str = _tracking()
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    dashboard: str = _dashboard("sweep")
     storage: str | None = _key(
         None, "Database of the study.", "a URL of Optuna's; null: study.db in the run's folder"
     )
@@ -449,17 +641,43 @@ class SweepConfig:
 
 
 @dataclass
+class RetrainedConfig(SweepConfig):
+    """What is recorded of train source=FOLDER."""
+
+    source: dict[str, Any] = _key({}, "The network that it trains again: sweep, run, trial.")
+
+
+def _select() -> Any:
+    return _key(
+        "knee",
+        "Which network: the knee, or the best by one objective, or a variant.",
+        f"knee, {', '.join(SHARES)}, latency, memory, a variant, or a candidate's hash",
+    )
+
+
+@dataclass
 class TrainCommandConfig:
-    """The train command: one variant, to its full length."""
+    """The train command: one variant, or a network of another run, to its full length."""
 
     variant: str = _key("2s1x64d", "What is trained.", "RsKxWd: radix, cardinality, width")
+    source: str | None = _key(
+        None,
+        "A run whose network is trained again, with its model, data, train and measure.",
+        "the folder of a run; null: variant, on a configuration of its own",
+    )
+    select: str = _select()
+    limits: WithinConfig = field(default_factory=WithinConfig)
+    weights: WeightsConfig = field(default_factory=WeightsConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     measure: MeasureConfig = field(default_factory=MeasureConfig)
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     seed: int = _key(0, "Of weights and batches.", _at_least(0))
-    tracking: str = _tracking()
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    storage: str | None = _key(
+        None, "Where the database of the source's study is now.", "a URL; null: as recorded"
+    )
     run: str | None = _key(
         None, "Where the results go.", "a new folder; null: runs/train/<start time>"
     )
@@ -507,6 +725,8 @@ class ResumeConfig:
     hours: float | None = _key(
         None, "Most wall-clock time of the whole sweep now; null: as recorded.", _above(0)
     )
+    tracking: LaterTrackingConfig = field(default_factory=LaterTrackingConfig)
+    dashboard: str | None = _dashboard(None, "; null: as recorded")
     storage: str | None = _storage()
     verbose: bool = _verbose()
 
@@ -517,6 +737,7 @@ class ReportConfig:
 
     run: str | None = _run()
     measure: ElsewhereConfig = field(default_factory=ElsewhereConfig)
+    dashboard: str | None = _dashboard(None, "; null: as recorded")
     storage: str | None = _storage()
     verbose: bool = _verbose()
 
@@ -526,15 +747,51 @@ class ExportConfig:
     """The export command."""
 
     run: str | None = _run()
-    select: str = _key(
-        "knee",
-        "Which network: the knee, or the best by one objective, or a variant.",
-        "knee, accuracy, latency, memory, a variant, or a candidate's hash",
-    )
+    select: str = _select()
+    limits: WithinConfig = field(default_factory=WithinConfig)
+    weights: WeightsConfig = field(default_factory=WeightsConfig)
     format: list[str] = _key(
-        ["source"], "What is written; source always is.", "source, torch_export, onnx, timm"
+        ["source"],
+        "What is written; source always is.",
+        "source, torch_export, onnx, onnx_int8, timm",
     )
     measure: ElsewhereConfig = field(default_factory=ElsewhereConfig)
+    storage: str | None = _storage()
+    verbose: bool = _verbose()
+
+
+@dataclass
+class FilesConfig:
+    """Images that a trained network is tried on."""
+
+    root: str | None = _key(
+        None,
+        "Folder of class folders, which are matched by name, or with val/ or test/ of these.",
+        "a folder; null: the run's own images",
+    )
+    workers: int = _key(0, "Loader processes.", _at_least(0))
+
+
+@dataclass
+class EvaluateConfig:
+    """The evaluate command: a trained network on images, class by class."""
+
+    run: str | None = _key(None, "The run that is meant.", "its folder, or an exported best/")
+    select: str = _select()
+    limits: WithinConfig = field(default_factory=WithinConfig)
+    weights: WeightsConfig = field(default_factory=WeightsConfig)
+    data: FilesConfig = field(default_factory=FilesConfig)
+    split: str = _key(
+        "validation",
+        "Which images; test counts as a look at the test images.",
+        _one_of("validation", "test"),
+    )
+    device: str | None = _key(
+        None, "What it runs on; null: cuda where there is a GPU.", _one_of("cpu", "cuda")
+    )
+    out: str | None = _key(
+        None, "Where evaluate.json and confusion.csv are written.", "a folder; null: nowhere"
+    )
     storage: str | None = _storage()
     verbose: bool = _verbose()
 
@@ -548,6 +805,18 @@ class CompareConfig:
     out: str | None = _key(
         None, "Where a picture and a table of all are written.", "a folder; null: nowhere"
     )
+    verbose: bool = _verbose()
+
+
+@dataclass
+class DashboardConfig:
+    """The dashboard command: the panels of runs as a saved workspace of W&B's."""
+
+    run: str | None = _run()
+    beside: list[str] = _key([], "Runs that are shown beside it.", "folders of runs")
+    tracking: LaterTrackingConfig = field(default_factory=LaterTrackingConfig)
+    dashboard: str | None = _dashboard(None, "; null: as recorded")
+    storage: str | None = _storage()
     verbose: bool = _verbose()
 
 

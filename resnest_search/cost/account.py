@@ -29,6 +29,7 @@ __all__ = [
     "account_training",
     "gradient_bytes",
     "sgd",
+    "state_bytes",
     "train_step",
 ]
 
@@ -109,6 +110,14 @@ def gradient_bytes(make: Make) -> int:
         return sum(parameter.numel() for parameter in make().parameters()) * 4
 
 
+def state_bytes(make: Make) -> int:
+    """Bytes of a copy of weights and statistics."""
+    with OnPaper():
+        return sum(
+            tensor.numel() * tensor.element_size() for tensor in make().state_dict().values()
+        )
+
+
 def _training(memory: OnPaper, network: nn.Module, shape: Shape, precision: str) -> int:
     """Most bytes of a step of this network, which was made within ``memory``."""
     parameters = list(network.train().parameters())
@@ -124,7 +133,7 @@ def _training(memory: OnPaper, network: nn.Module, shape: Shape, precision: str)
 
 
 def sgd(parameters: Iterable[nn.Parameter]) -> torch.optim.SGD:
-    """The optimizer of the recipe: SGD with Nesterov momentum and weight decay."""
+    """SGD with Nesterov momentum and weight decay, as recipes have it."""
     return torch.optim.SGD(parameters, lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4)
 
 

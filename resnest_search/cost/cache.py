@@ -16,16 +16,20 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from resnest_search.cost.account import Account
 from resnest_search.cost.busy import TROUBLE_PERCENT, Load
 from resnest_search.cost.latency import Timing
+from resnest_search.gauges import GpuState
 
-__all__ = ["Cache", "Known", "Shelf"]
+__all__ = ["FILE", "Cache", "Known", "Shelf"]
 
 _T = TypeVar("_T")
 
+# A file of another form is left to the version that wrote it: raise the number with the tables or
+# with what `Known` is as JSON.
+FILE = "costs-1.db"
 _TABLES = """
 create table if not exists networks (
     measuring integer, key text, known text, primary key (measuring, key)
@@ -57,7 +61,10 @@ class Known:
     def read(cls, text: str) -> Known:
         """What `dataclasses.asdict` made of one, as JSON."""
         facts = json.loads(text)
-        timings = [Timing(tuple(t["samples_ms"]), t["batch"]) for t in facts["timings"]]
+        timings = [
+            Timing(tuple(t["samples_ms"]), t["batch"], tuple(map(_state, t.get("gpu", ()))))
+            for t in facts["timings"]
+        ]
         return cls(
             account=Account(**facts["account"]),
             begun=facts["begun"],
@@ -67,10 +74,15 @@ class Known:
         )
 
     @property
-    def is_of_a_busy_device(self) -> bool:
-        """Whether others kept the device so busy that its latencies are not to be trusted."""
+    def is_doubtful(self) -> bool:
+        """Whether latencies are not to be trusted: the device was kept busy, or throttled."""
         percent = self.load.percent
-        return percent is not None and percent > TROUBLE_PERCENT
+        busy = percent is not None and percent > TROUBLE_PERCENT
+        return busy or any(timing.throttled for timing in self.timings)
+
+
+def _state(facts: dict[str, Any]) -> GpuState:
+    return GpuState(**{**facts, "throttled": tuple(facts["throttled"])})
 
 
 class Cache:
@@ -165,23 +177,26 @@ class Shelf:
         self._cache = cache
         self._keys = keys
         self._told = told
+        self._steps: dict[str, int] = {}  # of this call
         self._measuring = self._of(lambda cache: cache.most(keys.values()), 0)
 
     def step(self, key: Callable[[], str], found: Callable[[], int]) -> int:
         """Bytes of a training step, found once."""
-        known = self._of(lambda cache: cache.step(key()), None)
+        name = key()
+        known = self._steps.get(name) or self._of(lambda cache: cache.step(name), None)
         if known is None:
             known = found()
             bytes_ = known
-            self._of(lambda cache: cache.keep_step(key(), bytes_), None)
+            self._of(lambda cache: cache.keep_step(name, bytes_), None)
+        self._steps[name] = known
         return known
 
     def known(self, key: str) -> Known | None:
-        """What is known of a network; nothing of what was timed on a busy device."""
+        """What is known of a network; nothing that was timed on a busy or throttled device."""
         if key not in self._keys:
             return None
         known = self._of(lambda cache: cache.known(self._measuring, self._keys[key]), None)
-        if known is not None and known.is_of_a_busy_device:
+        if known is not None and known.is_doubtful:
             self._of(lambda cache: cache.forget(self._measuring, self._keys[key]), None)
             return None
         return known

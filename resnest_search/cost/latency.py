@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,8 +19,10 @@ from torch import nn
 
 from resnest_search.configuration.schema import MeasureConfig
 from resnest_search.cost.busy import idlest_cpus
+from resnest_search.cost.machine import state_of
 from resnest_search.cost.precision import as_in_training, dtype_of
 from resnest_search.cost.runtime import Session, as_onnx
+from resnest_search.gauges import GpuState
 from resnest_search.metrics import rounds_error
 from resnest_search.models import ResNeSt
 from resnest_search.models.fast import Choice, choose, fold
@@ -27,6 +31,7 @@ from resnest_search.models.fused import fusible
 __all__ = ["Made", "Rounds", "Timing", "deploy", "made_once", "time_network"]
 
 Made = Choice | Path  # of the form fast, or a file of an ONNX model
+_BEFORE_CAPTURE = 3  # passes, as torch's own examples have
 _TASKS = Path("/proc/self/task")  # one entry a thread of this process
 
 
@@ -37,10 +42,17 @@ class Timing:
     Attributes:
         samples_ms: duration of each pass, in milliseconds, in the order they were made.
         batch: images of each pass.
+        gpu: before the first and after the last of them, where the GPU tells.
     """
 
     samples_ms: tuple[float, ...]
     batch: int
+    gpu: tuple[GpuState, ...] = ()
+
+    @property
+    def throttled(self) -> tuple[str, ...]:
+        """By what the GPU was slowed down before or after."""
+        return tuple(dict.fromkeys(reason for state in self.gpu for reason in state.throttled))
 
     @property
     def n(self) -> int:
@@ -88,6 +100,7 @@ class Rounds:
         draws = [timings[first::apart] for first in range(apart)]
         self._medians = [_middle(timing.median_ms for timing in draw) for draw in draws]
         self._p95s = [_middle(timing.p95_ms for timing in draw) for draw in draws]
+        self._timings = timings
         self._samples = [sample for timing in timings for sample in timing.samples_ms]
 
     @property
@@ -109,6 +122,20 @@ class Rounds:
             "latency_p95_ms": float(np.percentile(self._samples, 95)),
             "images_per_s": 1000.0 * self.batch / median,
         }
+
+    @property
+    def gpu(self) -> dict[str, Any]:
+        """Least and most of what the GPU told of itself, and what throttled it; empty of a CPU."""
+        states = [state for timing in self._timings for state in timing.gpu]
+        if not states:
+            return {}
+        found: dict[str, Any] = {}
+        for name in ("sm_mhz", "celsius", "watts"):
+            values = [v for state in states if (v := getattr(state, name)) is not None]
+            found |= {name: [min(values), max(values)]} if values else {}
+        slowed = [timing.throttled for timing in self._timings if timing.throttled]
+        reasons = list(dict.fromkeys(reason for reasons in slowed for reason in reasons))
+        return found | {"throttled_rounds": len(slowed), "throttled_by": reasons}
 
     @property
     def deviations(self) -> dict[str, float]:
@@ -170,7 +197,42 @@ def deploy(
         network = fold(network, choice, fusible(images.device))
     if mode.compile:
         network = torch.compile(network)  # type: ignore[assignment]
+    if mode.cuda_graph:
+        with torch.cuda.device(images.device), as_in_training(mode.precision):
+            network = _Graph(network, images)
     return network, images
+
+
+class _Graph(nn.Module):
+    """A network's pass over images of one shape, launched at once.
+
+    Captured as torch's documentation of CUDA graphs says: after passes on a stream beside the
+    current one, in which cuDNN tries its algorithms, from images in a place of their own.
+
+    Args:
+        network: in eval mode, on the current GPU.
+        images: ``[B, C, H, W]`` of each pass.
+    """
+
+    def __init__(self, network: nn.Module, images: torch.Tensor) -> None:
+        super().__init__()
+        self._network = network  # its weights are read by the graph
+        self._images = images.clone()
+        beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        beside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(beside), torch.inference_mode():
+            for _ in range(_BEFORE_CAPTURE):
+                network(self._images)
+        torch.cuda.current_stream().wait_stream(beside)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.inference_mode(), torch.cuda.graph(self._graph):
+            self._logits: torch.Tensor = network(self._images)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits ``[B, classes]``, which the next pass overwrites."""
+        self._images.copy_(images)
+        self._graph.replay()
+        return self._logits
 
 
 def made_once(network: ResNeSt, images: torch.Tensor, mode: MeasureConfig) -> Made | None:
@@ -184,7 +246,8 @@ def made_once(network: ResNeSt, images: torch.Tensor, mode: MeasureConfig) -> Ma
         return None
     threads = _threads(mode.threads) if images.device.type == "cpu" else nullcontext()
     with threads, as_in_training(mode.precision):
-        network, images = deploy(network, images, replace(mode, form="plain", compile=False))  # type: ignore[assignment]
+        plain = replace(mode, form="plain", compile=False, cuda_graph=False)
+        network, images = deploy(network, images, plain)  # type: ignore[assignment]
         return choose(network, images)
 
 
@@ -194,8 +257,9 @@ def time_network(
     """Time ``mode.repeats`` forward passes of these ``[B, C, H, W]`` images, one by one.
 
     On the device that holds both. On a GPU a pass is what two CUDA events enclose, with a
-    synchronisation after each, so a small network's time is that of launching its kernels. On a
-    CPU a pass is wall-clock time on ``mode.threads`` threads, pinned to the CPUs that are
+    synchronisation after each, so a small network's time is that of launching its kernels, unless
+    they are launched at once (``mode.cuda_graph``); ``mode.cold_l2`` empties the L2 cache before.
+    On a CPU a pass is wall-clock time on ``mode.threads`` threads, pinned to the CPUs that are
     idlest at the start. Python's garbage collector rests meanwhile; the number of threads
     and the CPUs they may use are restored. The network is changed, see `deploy`.
 
@@ -209,7 +273,7 @@ def time_network(
         )
     network, images = deploy(network, images, mode, made)
     cpu = images.device.type == "cpu"
-    once = _cpu_pass if cpu else _cuda_pass
+    once = _cpu_pass if cpu else partial(_cuda_pass, flush=_twice_l2(images.device, mode.cold_l2))
     device = _threads(mode.threads) if cpu else torch.cuda.device(images.device)
     with device, as_in_training(mode.precision), torch.inference_mode():
         if mode.compile:  # before the pin: the compiler may use every CPU
@@ -217,8 +281,10 @@ def time_network(
         with _pinned(mode.threads) if cpu else nullcontext(), _no_garbage_collection():
             for _ in range(mode.warmup):
                 once(network, images)
+            states = [state_of(images.device)]
             samples = tuple(once(network, images) for _ in range(mode.repeats))
-    return Timing(samples, len(images))
+            states.append(state_of(images.device))
+    return Timing(samples, len(images), tuple(state for state in states if state is not None))
 
 
 def _cpu_pass(network: Callable[[torch.Tensor], object], images: torch.Tensor) -> float:
@@ -227,7 +293,21 @@ def _cpu_pass(network: Callable[[torch.Tensor], object], images: torch.Tensor) -
     return (time.perf_counter_ns() - start) / 1e6
 
 
-def _cuda_pass(network: Callable[[torch.Tensor], object], images: torch.Tensor) -> float:
+def _twice_l2(device: torch.device, cold: bool) -> torch.Tensor | None:
+    """What is written between passes to leave nothing else in a GPU's L2 cache; None for warm."""
+    if not cold:
+        return None
+    size = 2 * torch.cuda.get_device_properties(device).L2_cache_size
+    return torch.empty(size, dtype=torch.uint8, device=device)
+
+
+def _cuda_pass(
+    network: Callable[[torch.Tensor], object],
+    images: torch.Tensor,
+    flush: torch.Tensor | None = None,
+) -> float:
+    if flush is not None:
+        flush.zero_()
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
     torch.cuda.synchronize()
     start.record()

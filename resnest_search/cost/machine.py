@@ -14,9 +14,10 @@ from resnest_search.configuration.schema import MeasureConfig
 from resnest_search.cost.account import MIB
 from resnest_search.cost.busy import cpus_of_process
 from resnest_search.cost.runtime import runtime_version
+from resnest_search.gauges import GpuState, gpu_state, gpu_uuid
 from resnest_search.models.float32 import float32_products
 
-__all__ = ["device_name", "machine", "memory_mib", "resolve_device", "versions"]
+__all__ = ["device_name", "machine", "memory_mib", "resolve_device", "state_of", "versions"]
 
 _DRIVER = Path("/proc/driver/nvidia/version")
 
@@ -50,6 +51,12 @@ def device_name(device: torch.device) -> str:
         lines = []
     models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(models, "") or platform.processor() or platform.machine()
+
+
+def state_of(device: torch.device) -> GpuState | None:
+    """Clock, heat, power and throttling of a GPU now; None where nobody tells, as of a CPU."""
+    uuid = gpu_uuid(device)
+    return None if uuid is None else gpu_state(uuid)
 
 
 def memory_mib(device: torch.device) -> float:

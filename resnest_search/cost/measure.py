@@ -21,6 +21,7 @@ from resnest_search.cost.account import (
     account,
     account_training,
     gradient_bytes,
+    state_bytes,
 )
 from resnest_search.cost.busy import CpuWatch, Load, cores_for, look
 from resnest_search.cost.cache import Known
@@ -52,9 +53,16 @@ Visit = Callable[["CostRequest", Made | None, int], tuple[Timing, Load]]
 
 # Parts of a network that do nothing in a forward pass in eval mode.
 _OF_TRAINING = ("dropout", "dropblock", "zero_init_last_gamma")
-_NAMES = ("name", "image_size", "cache", "profile")  # the size of images is told apart
+# The size of images is told apart; what is measured beside it has a request of its own.
+_NAMES = ("name", "image_size", "cache", "also", "profile")
 _NOT_OF_A_PASS = ("device",)  # a machine's has its own name
 _NOT_OF_A_STEP = ("measure", "model", "gpu_share")
+# Left out of an identity, so that costs are found that were cached before these keys were known.
+_KNOWN_LATER = {
+    **dict.fromkeys(("cuda_graph", "cold_l2", "train_ema"), False),
+    "train_optimizer": "sgd",
+    "train_fused": True,
+}
 
 
 @dataclass(frozen=True)
@@ -69,11 +77,14 @@ class CostRequest:
         image_size: pixels, the side of a training image, and of a measured one where the
             mode names no other.
         measure: the mode of inference.
-        train_batch: images of a training step.
+        train_batch: images that go through the network at once in a training step.
         train_precision: fp32, bf16 or fp16; the latter two are mixed.
         train_channels_last: memory format of a training step.
         train_workers: processes of a trial, each with a step of ``train_batch``; several keep their
             gradients a second time, to sum them.
+        train_optimizer: sgd or adamw; the latter keeps two numbers a weight, the former one.
+        train_ema: whether a running average of the weights is kept beside them.
+        train_fused: split attention is fused on a GPU; beside a synchronised batch norm it is not.
         gpu_share: of a GPU that one of them has.
     """
 
@@ -87,6 +98,9 @@ class CostRequest:
     train_precision: str = "fp32"
     train_channels_last: bool = False
     train_workers: int = 1
+    train_optimizer: str = "sgd"
+    train_ema: bool = False
+    train_fused: bool = True
     gpu_share: float = 1.0
 
     @property
@@ -112,8 +126,7 @@ class CostRequest:
     @property
     def step(self) -> str:
         """Identity of the training step, on any device."""
-        facts = {k: v for k, v in vars(self).items() if k not in _NOT_OF_A_STEP}
-        return _digest(facts | {"model": network_arguments(self.model)})
+        return _digest(_told(self, _NOT_OF_A_STEP) | {"model": network_arguments(self.model)})
 
     def step_on(self, device: torch.device) -> str:
         """Identity of the training step on this machine, for a cache: 16 hexadecimal digits."""
@@ -121,7 +134,7 @@ class CostRequest:
 
     def _timed_facts(self, without: Sequence[str]) -> dict[str, Any]:
         model = network_arguments(self.model)
-        measure = {k: v for k, v in vars(self.measure).items() if k not in without}
+        measure = _told(self.measure, without)
         return {
             "variant": self.variant,
             "model": {k: v for k, v in model.items() if k not in _OF_TRAINING},
@@ -135,7 +148,10 @@ class CostRequest:
         """The training step on one line: ``64 images of 32x32, bf16``."""
         side = self.image_size
         words = [f"{self.train_batch} images of {side}x{side}", self.train_precision]
-        return ", ".join([*words, *(["channels_last"] if self.train_channels_last else [])])
+        words += ["channels_last"] if self.train_channels_last else []
+        words += ["adamw"] if self.train_optimizer == "adamw" else []
+        words += ["ema"] if self.train_ema else []
+        return ", ".join(words)
 
     @property
     def measured_size(self) -> int:
@@ -180,6 +196,8 @@ class Costs:
         half_width: of the latency's interval of 95 %, a share, see `latency.Rounds`; None where
             there was one round.
         begun: of the first round, ISO 8601, UTC.
+        gpu_mib: all memory of the GPU; None on a CPU.
+        gpu: clock, heat, power and throttling of a GPU, see `latency.Rounds`.
         versions: of python and torch, and on a GPU of CUDA and cuDNN.
         form: what `models.fast` chose; empty for the plain form.
         train_mode: of which training step the memory is, as a person reads it.
@@ -197,6 +215,8 @@ class Costs:
     deviations: dict[str, float] = field(default_factory=dict)
     half_width: float | None = None
     begun: str = ""
+    gpu_mib: float | None = None
+    gpu: dict[str, Any] = field(default_factory=dict)
 
     def timed_as(self, other: Costs) -> Costs:
         """The costs of another request of the same network, with this one's training step."""
@@ -344,6 +364,8 @@ class Measurement:
             deviations=rounds.deviations,
             half_width=rounds.half_width if rounds.n > 1 else None,
             begun=self.begun,
+            gpu=rounds.gpu,
+            gpu_mib=memory_mib(self.device) if self.device.type == "cuda" else None,
         )
 
 
@@ -402,13 +424,18 @@ def training_bytes(
 def _training_bytes(request: CostRequest, device: torch.device) -> int:
     shape, precision = request.training_shape, request.train_precision
     found = account_training(request.make, shape, precision)
+    if request.train_optimizer == "adamw":  # its second state; its update needs less than backward
+        found += gradient_bytes(request.make)
     if device.type == "cuda":
         # Training is fused there, which needs less than the account says: the allocator decides.
         with mapped_to_out_of_memory(found / MIB, memory_mib(device) * request.gpu_share):
             layout = request.train_channels_last
-            found = cuda_training(request.make, shape, precision, layout, device)
+            stepped, fused = request.train_optimizer, request.train_fused
+            found = cuda_training(request.make, shape, precision, layout, device, stepped, fused)
     if request.train_workers > 1:
         found += gradient_bytes(request.make)
+    if request.train_ema:
+        found += state_bytes(request.make)
     return found
 
 
@@ -420,6 +447,15 @@ def _fitting(needed_bytes: int, device: torch.device, share: float = 1.0) -> tup
     return limits_mib
 
 
+def _told(section: Any, without: Sequence[str]) -> dict[str, Any]:
+    """The fields that make an identity."""
+    return {
+        k: v
+        for k, v in vars(section).items()
+        if k not in without and (k not in _KNOWN_LATER or v != _KNOWN_LATER[k])
+    }
+
+
 def _digest(facts: dict[str, Any]) -> str:
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -428,6 +464,8 @@ def _digest(facts: dict[str, Any]) -> str:
 def _run_by(mode: MeasureConfig) -> str:
     if mode.form == "onnxruntime":
         return "ONNX Runtime"
+    if mode.cuda_graph:
+        return "CUDA graph"
     return "compiled" if mode.compile else "eager"
 
 
@@ -441,6 +479,7 @@ def mode_text(request: CostRequest, device: torch.device) -> str:
         "channels_last" if mode.channels_last else "contiguous",
         _run_by(mode),
         *(["fast form"] if mode.form == "fast" else []),
+        *(["cold L2"] if mode.cold_l2 else []),
     ]
     if device.type == "cpu":
         words.append(_threads_text(mode.threads))

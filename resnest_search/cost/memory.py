@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 
@@ -61,8 +62,10 @@ def cuda_inference(
 ) -> int:
     """Peak bytes that torch allocates on a GPU for one deployed network and its pass.
 
-    Weights and cuBLAS's and cuDNN's workspaces included; the CUDA context is not.
+    Weights and cuBLAS's and cuDNN's workspaces included; the CUDA context is not. Of a CUDA graph
+    it is that of the same pass without one: a graph keeps for good what its pass took.
     """
+    mode = replace(mode, cuda_graph=False)
 
     def prepare() -> Callable[[], None]:
         network, images = deploy(make().to(device), torch.zeros(shape, device=device), mode, made)
@@ -77,21 +80,28 @@ def cuda_inference(
 
 
 def cuda_training(
-    make: Make, shape: Shape, precision: str, channels_last: bool, device: torch.device
+    make: Make,
+    shape: Shape,
+    precision: str,
+    channels_last: bool,
+    device: torch.device,
+    optimizer: str = "sgd",
+    fused: bool = True,
 ) -> int:
     """Peak bytes that torch allocates on a GPU for one training step that is not the first.
 
-    The step of `account.train_step`, with weights, gradients and momentum in float32, and
-    split attention fused, as `training` runs it.
+    The step of `account.train_step`, with weights, gradients and the optimizer's state in
+    float32, and split attention fused, as `training` runs it where batch norm is not synchronised.
     """
 
     def prepare() -> Callable[[], None]:
         layout = torch.channels_last if channels_last else torch.contiguous_format
-        network = fuse(make()).to(device).train()
+        network = (fuse(make()) if fused else make()).to(device).train()
         network.to(memory_format=layout)
         images = torch.zeros(shape, device=device).to(memory_format=layout)
-        optimizer = sgd(network.parameters())
-        return lambda: train_step(network, optimizer, images, precision)
+        weights = network.parameters()
+        stepped = torch.optim.AdamW(weights) if optimizer == "adamw" else sgd(weights)
+        return lambda: train_step(network, stepped, images, precision)
 
     return cuda_peak(device, precision, prepare)
 

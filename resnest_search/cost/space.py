@@ -27,6 +27,7 @@ ROUNDS = 5  # of fewer the interval is wide, since their deviation is hardly kno
 _DRIFT = 0.05  # of all networks, beyond which rounds of before a kill are of another clock
 _FARTHEST = 0.1  # that an anchor may move, however wide its interval is
 _TELLING_S = 0.5  # of device time, in which a load shows
+_COOLING_S = 5.0  # for a throttled GPU, before its round is made again
 _LOOKS = 5  # at a GPU that others use, a second apart, before a round is made all the same
 _V = TypeVar("_V")
 
@@ -208,7 +209,7 @@ class _Measuring:
         load = before.load if isinstance(before, Measurement) else Load()
         made = before.timed if isinstance(before, Measurement) else 0
         found = _visited(before, share, gpus, by)
-        if isinstance(found, Measurement) and found.timed > made and _is_busy(found.load - load):
+        if isinstance(found, Measurement) and found.timed > made and _is_in_doubt(found, load):
             found.drop(load)
             found = _visited(found, share, gpus, by)
         self._found[key] = self._visits.made(found)
@@ -240,6 +241,17 @@ def _anew(found: Measurement | str) -> Measurement | str:
     if isinstance(found, str):
         return found
     return Measurement(found.request, Known(found.account, form=found.form))
+
+
+def _is_in_doubt(found: Measurement, before: Load) -> bool:
+    """Whether the last round is made again, once: others took the device, or heat slowed it.
+
+    Of a hot one after a rest.
+    """
+    if found.timings[-1].throttled:
+        time.sleep(_COOLING_S)
+        return True
+    return _is_busy(found.load - before)
 
 
 def _is_busy(load: Load) -> bool:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["WHITE", "centred", "decoded"]
+__all__ = ["WHITE", "centred", "decoded", "orientation", "upright"]
 
 WHITE = (255,)
 _ORIENTATION = 0x0112  # of EXIF, 1 to 8
@@ -59,11 +59,20 @@ def decoded(path: str, channels: int = 3, background: Sequence[int] = WHITE) -> 
         with warnings.catch_warnings(), PIL.Image.open(path) as image:
             warnings.simplefilter("ignore")  # about metadata, and about images that are large
             image.load()
-            return _composed(_eight_bits(image), "L" if channels == 1 else "RGB", background)
+            return upright(image, channels, background)
     except MemoryError:
         raise
     except Exception as error:  # a damaged file raises whatever its first wrong byte leads to
         raise ValueError(f"{path!r} cannot be read as an image ({_reason(path, error)})") from error
+
+
+def upright(image: Image, channels: int, background: Sequence[int]) -> Image:
+    """What `decoded` makes of an image that Pillow has loaded.
+
+    Raises:
+        ValueError: the range of its values is not known.
+    """
+    return _composed(_eight_bits(image), "L" if channels == 1 else "RGB", background)
 
 
 def centred(image: Image, shorter: int, crop: int) -> Image:
@@ -101,13 +110,14 @@ def _eight_bits(image: Image) -> Image:
     """The same upright, in a mode of 8 bits a channel, transparency kept."""
     import PIL.Image
 
-    turn = _TURNS.get(_orientation(image))
+    turn = _TURNS.get(orientation(image))
     if image.mode.startswith(("I", "F")):
         image = _scaled(image)
     return image if turn is None else image.transpose(PIL.Image.Transpose[turn])
 
 
-def _orientation(image: Image) -> int:
+def orientation(image: Image) -> int:
+    """Of EXIF, 1 to 8: how an image must be turned; 1 is not at all."""
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # metadata that nobody can read turns nothing

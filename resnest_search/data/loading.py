@@ -1,5 +1,7 @@
 """Batches as the network sees them: fetched, augmented and normalised whole.
 
+Loader processes hand over bytes, a quarter of what floats are; the process that trains normalises.
+
 Letters: B images of a batch, C channels, S side in pixels.
 """
 
@@ -16,17 +18,21 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from resnest_search.data.augment import Augment
+from resnest_search.data.pixels import squashed
 from resnest_search.data.sampling import Batch
-from resnest_search.data.sources import Images
+from resnest_search.data.sources import Images, seeded
 from resnest_search.errors import UserError
 
 __all__ = ["BatchLoader", "ImageBatches", "LabelledBatch", "shared_room"]
 
-LabelledBatch = tuple[Tensor, Tensor]  # float32 (B, C, S, S), int64 (B,)
+LabelledBatch = tuple[Tensor, Tensor]  # uint8 or float32 (B, C, S, S), int64 (B,)
+_CPU = torch.device("cpu")
+_IN_CACHE = 2**18  # values that a core's cache holds between passes over them
+_APART = 0x2545F4914F6CDD1D  # makes the draws of erasing others than those of cropping
 
 
 class ImageBatches(Dataset[LabelledBatch]):
-    """Indexed with a whole `Batch`: one indexing and one augmentation for all of it."""
+    """uint8 images and labels, indexed with a whole `Batch`: one augmentation for all of it."""
 
     def __init__(
         self,
@@ -39,21 +45,36 @@ class ImageBatches(Dataset[LabelledBatch]):
         self.images, self.augment = images, augment
         self.labels = torch.from_numpy(labels)
         # (x / 255 - mean) / std = x * scale + offset, one value per channel: (C, 1, 1)
-        self.scale = (1 / (255 * torch.tensor(std or [1.0])))[:, None, None]
-        self.offset = (-torch.tensor(mean or [0.0]) / torch.tensor(std or [1.0]))[:, None, None]
+        scale = (1 / (255 * torch.tensor(std or [1.0])))[:, None, None]
+        offset = (-torch.tensor(mean or [0.0]) / torch.tensor(std or [1.0]))[:, None, None]
+        self.scaling = scale, offset
 
     def __getitem__(self, batch: Batch) -> LabelledBatch:
-        images = self._pixels(batch).float().mul_(self.scale).add_(self.offset)
-        return images, self.labels[torch.from_numpy(batch.positions)]
+        images, labels = self._pixels(batch), self.labels[torch.from_numpy(batch.positions)]
+        if batch.draws is None or self.augment.erasing is None:
+            return images, labels
+        images = _normalised(images, *self.scaling)  # here, since what is erased becomes the mean
+        seeded(self.augment.erasing, list(images), batch.draws ^ _APART)  # in place
+        return images, labels
+
+    def keep(self, where: str, digest: str | None) -> str:
+        """Keep the images from now on, see `Images.keeping`; returns a line on what went wrong."""
+        self.images, line = self.images.keeping(where, digest, self.augment.per_image is not None)
+        return line
 
     def _pixels(self, batch: Batch) -> Tensor:
         """uint8 (B, C, S, S)"""
+        if not len(batch.positions):  # of no images their size is not known
+            return self.images.fetch(np.zeros(1, np.int64))[:0]
         if batch.draws is None:
             return self.images.fetch(batch.positions)
-        images = self.images.fetch(batch.positions, self.augment.per_image, batch.draws)
-        if self.augment.per_batch is None:
-            return images
-        return self.augment.per_batch(images, batch.draws)
+        cut = self.augment.per_image
+        images = self.images.fetch(batch.positions, cut and cut(batch.side), batch.draws)
+        if self.augment.policy is not None:
+            images = torch.stack(seeded(self.augment.policy, list(images), batch.draws))
+        if self.augment.per_batch is not None:
+            images = self.augment.per_batch(images, batch.draws)
+        return images if batch.side is None else squashed(images, batch.side)
 
 
 class BatchLoader(DataLoader[LabelledBatch]):
@@ -73,6 +94,7 @@ class BatchLoader(DataLoader[LabelledBatch]):
         workers: loader processes.
         shared: whether shared memory has the room, see `shared_room`.
         patience_s: seconds for one batch.
+        device: where batches are normalised, and stay.
     """
 
     def __init__(
@@ -82,8 +104,10 @@ class BatchLoader(DataLoader[LabelledBatch]):
         workers: int,
         shared: bool = True,
         patience_s: float = 600,
+        device: torch.device = _CPU,
     ):
-        self._patience_s = patience_s
+        self._patience_s, self._device = patience_s, device
+        self._batches = dataset
         super().__init__(
             cast(Dataset[LabelledBatch], dataset),
             batch_size=None,
@@ -92,14 +116,15 @@ class BatchLoader(DataLoader[LabelledBatch]):
             timeout=patience_s if workers else 0,
             num_workers=workers,
             persistent_workers=workers > 0,
-            pin_memory=workers > 0 and torch.cuda.is_available(),
+            pin_memory=workers > 0 and device.type == "cuda",
             generator=torch.Generator(),
         )
 
     def __iter__(self) -> Iterator[LabelledBatch]:  # type: ignore[override]
+        scaling = [values.to(self._device) for values in self._batches.scaling]
         try:
             for images, labels in super().__iter__():
-                yield torch.as_tensor(images), torch.as_tensor(labels)
+                yield _normalised(torch.as_tensor(images), *scaling), torch.as_tensor(labels)
         except RuntimeError as error:
             if "timed out" not in str(error):
                 raise
@@ -120,6 +145,25 @@ def shared_room() -> int:
     except OSError:
         return 0
     return state.f_bavail * state.f_frsize
+
+
+def _normalised(images: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+    """uint8 (B, C, S, S) to float32 of the same shape, where scale and offset (C, 1, 1) are.
+
+    What is float32 has been normalised.
+    """
+    if images.dtype == torch.float32:
+        return images.to(scale.device, non_blocking=True)
+    if scale.device.type != "cpu":
+        placed = images.to(scale.device, non_blocking=True)
+        return placed.float().mul_(scale).add_(offset)
+    # numpy asks for large pages: half of the time went into getting small ones.
+    result = torch.from_numpy(np.empty(images.shape, np.float32))
+    step = max(1, _IN_CACHE * len(images) // max(1, images.numel()))
+    for start in range(0, len(images), step):
+        part = slice(start, start + step)
+        result[part].copy_(images[part]).mul_(scale).add_(offset)
+    return result
 
 
 def _unchanged(batch: Any) -> Any:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
@@ -42,19 +44,26 @@ def prepare(config: DataConfig) -> DataConfig:
     return config
 
 
-def build(config: DataConfig, batch_size: int, seed: int, images: str | None = None) -> ImageData:
+def build(
+    config: DataConfig,
+    batch_size: int,
+    seed: int,
+    images: str | None = None,
+    sides: Sequence[int] = (),
+) -> ImageData:
     """The images of one training run.
 
     `batch_size` counts images over all ranks; `seed` governs order and augmentation, while
     the split hangs on `config.split_seed` alone. `images` is the digest of the whole set, on
-    which those of the split then stand; None where nobody has taken it. Raises UserError.
+    which those of the split then stand; None where nobody has taken it. `sides` are those of
+    the training images of each epoch, in pixels; none: all of image_size. Raises UserError.
     """
     if batch_size < 1:
         raise UserError(f"train.batch_size: {batch_size} is less than 1")
     config = _both_or_neither(config)
     listing = list_images(config) if config.name in FOLDERS else None
     config = resolve(config, listing) if listing else prepare(config)
-    return ImageData(config, _load(config, listing), batch_size, seed, images)
+    return ImageData(config, _load(config, listing), batch_size, seed, images, sides)
 
 
 def _load(config: DataConfig, listing: Listing | None) -> Sources:
@@ -98,6 +107,7 @@ class ImageData:
             `describe()["sources"]` names. "train" and "test" are the data set's own parts in
             its published order (digits has only "train"), "validation" is val/ of folders;
             folders count in the order of torchvision's ImageFolder.
+        device: where loaders normalise their batches, the CPU unless it is set before.
     """
 
     def __init__(
@@ -107,10 +117,12 @@ class ImageData:
         batch_size: int,
         seed: int,
         images: str | None = None,
+        sides: Sequence[int] = (),
     ):
-        self._images = images
+        self._images, self._sides = images, sides
         self.config, self.batch_size, self.seed = config, batch_size, seed
-        self.rank, self.world = 0, 1
+        self.rank, self.world, self.parts = 0, 1, 1
+        self.device = torch.device("cpu")
         self.class_names = sources.class_names
         self.classes = len(sources.class_names)
         self.channels, self.image_size = config.channels, config.image_size
@@ -121,7 +133,8 @@ class ImageData:
         self.test_indices = split.test
         validation = None if split.counts.validation_held_out else sources.validation
         self._validated: Source = validation or sources.train
-        recipe = augment(config.augment, config.image_size)
+        self._train_source = sources.train
+        recipe = augment(config)
         self._train = self._open(sources.train, split.train, recipe)
         self._validation = self._open(self._validated, split.validation)
         self._test_source = sources.test or sources.train
@@ -134,7 +147,8 @@ class ImageData:
     @property
     def batch_taken(self) -> int:
         """Images of a training batch over all ranks: no more than there are to train on."""
-        return min(self.batch_size, self.train_count) // self.world * self.world
+        shares = self.world * self.parts
+        return min(self.batch_size, self.train_count) // shares * shares
 
     @property
     def validation_count(self) -> int:
@@ -146,25 +160,36 @@ class ImageData:
         """Images for the one measurement at the end, over all ranks; 0 where there are none."""
         return len(self.test_indices)
 
-    def shard(self, rank: int, world: int) -> None:
-        """From now on, loaders give this rank's part (0 <= rank < world).
+    def shard(self, rank: int, world: int, parts: int = 1) -> None:
+        """From now on, loaders give this rank's part (0 <= rank < world), in so many parts.
 
-        Training batches hold batch_size / world images each, of one global order; the images
-        of validation and test are dealt out once each, without padding. Raises UserError if
-        the batch cannot be shared equally.
+        Training batches hold batch_size / (world * parts) images each, of one global order; the
+        images of validation and test are dealt out once each, without padding. Raises UserError
+        if the batch cannot be shared equally.
         """
         if not 0 <= rank < world:
             raise ValueError(f"rank {rank} is not in 0..{world - 1}")
-        EpochSampler(self.train_count, self.batch_size, self.seed, rank, world)  # refuse now
-        self.rank, self.world = rank, world
+        self._order(rank, world, parts)  # refuse now
+        self.rank, self.world, self.parts = rank, world, parts
 
     def train_dataloader(self) -> BatchLoader:
         """Shuffled, augmented batches of the epoch that its sampler is told."""
-        sampler = EpochSampler(self.train_count, self.batch_size, self.seed, self.rank, self.world)
-        return self._loader(self._train, sampler)
+        _ = self.uncached
+        return self._loader(self._train, self._order(self.rank, self.world, self.parts))
+
+    def _order(self, rank: int, world: int, parts: int) -> EpochSampler:
+        return EpochSampler(
+            self.train_count, self.batch_size, self.seed, rank, world, parts, self._sides
+        )
+
+    @property
+    def _share(self) -> int:
+        """Images of a batch of this rank, at most."""
+        return -(-self.batch_size // (self.world * self.parts))
 
     def val_dataloader(self) -> BatchLoader:
         """Validation images in order, without augmentation."""
+        _ = self.uncached
         return self._evaluation(self._validation, self.validation_count)
 
     def test_dataloader(self) -> BatchLoader:
@@ -174,8 +199,8 @@ class ImageData:
     @cached_property
     def squeezed(self) -> str:
         """Why batches of loader processes come through pipes; empty where they do not."""
-        share = -(-self.batch_size // self.world)
-        batch = share * self.channels * self.image_size**2 * 4  # bytes, float32
+        a_value = 4 if self.config.erasing else 1  # bytes
+        batch = self._share * self.channels * self.image_size**2 * a_value
         needed = _LOADERS * self.config.workers * _PREFETCHED * batch
         room = shared_room()
         if _TRIALS * needed <= room:
@@ -186,6 +211,18 @@ class ImageData:
             "which is slower"
         )
 
+    @cached_property
+    def uncached(self) -> str:
+        """What went wrong with `data.cache`, else empty.
+
+        Asking, as the first loader does, keeps the images of training and validation.
+        """
+        if self.config.cache == "none":
+            return ""
+        parts = (self._train, self._validation)
+        lines = [batches.keep(self.config.cache, self._images) for batches in parts]
+        return "; ".join(sorted({line for line in lines if line}))
+
     @property
     def preprocessing(self) -> Preprocessing:
         """From a file to a validation image."""
@@ -195,6 +232,16 @@ class ImageData:
     def validation_files(self, count: int, folder: Path) -> list[Path]:
         """The first validation images as files; those that are none are written to the folder."""
         return self._validated.files(self.validation_indices[:count], folder)
+
+    def files_of(self, part: str) -> list[str]:
+        """Where the images of train, validation or test lie; none of those that are no files."""
+        source, indices = {
+            "train": (self._train_source, self.train_indices),
+            "validation": (self._validated, self.validation_indices),
+            "test": (self._test_source, self.test_indices),
+        }[part]
+        paths = getattr(source, "paths", None)
+        return [paths[index] for index in indices] if paths else []
 
     def describe(self) -> dict[str, Any]:
         """Split and preprocessing in plain values for a JSON file, without any local path."""
@@ -207,6 +254,8 @@ class ImageData:
             "std": list(config.std),
             "preprocessing": self.preprocessing.facts(),
             "augment": config.augment,
+            "policy": config.policy,
+            "erasing": config.erasing,
             "classes": self.classes,
             "class_names": list(self.class_names),
             "counts": {"train": counts.train, "validation": counts.validation, "test": counts.test},
@@ -244,11 +293,10 @@ class ImageData:
         return ImageBatches(images, labels, self.config.mean, self.config.std, recipe or Augment())
 
     def _evaluation(self, batches: ImageBatches, count: int) -> BatchLoader:
-        share = -(-self.batch_size // self.world)
-        sampler = EvaluationSampler(count, share, self.rank, self.world)
+        sampler = EvaluationSampler(count, self._share, self.rank, self.world)
         return self._loader(batches, sampler)
 
     def _loader(self, batches: ImageBatches, sampler: Sampler[Batch]) -> BatchLoader:
-        images = -(-self.batch_size // self.world)
-        patience_s = _PATIENCE_S + _PATIENCE_S_PER_IMAGE * images
-        return BatchLoader(batches, sampler, self.config.workers, not self.squeezed, patience_s)
+        patience_s = _PATIENCE_S + _PATIENCE_S_PER_IMAGE * self._share
+        workers, shared = self.config.workers, not self.squeezed
+        return BatchLoader(batches, sampler, workers, shared, patience_s, self.device)

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from resnest_search.configuration.schema import DataConfig
+from resnest_search.data.classes import class_lines, listed
 from resnest_search.data.decoding import decode
 from resnest_search.data.digest import ImageSet, Progress, image_set, in_parallel
 from resnest_search.data.remembered import recall, remember
@@ -37,12 +38,15 @@ def current_set(config: DataConfig, progress: Progress | None = None) -> ImageSe
     return image_set(config, listing, progress)
 
 
-def read_images(config: DataConfig, progress: Progress) -> tuple[DataConfig, ImageSet]:
+def read_images(
+    config: DataConfig, progress: Progress, balanced: bool = False
+) -> tuple[DataConfig, ImageSet]:
     """Every image that the splits of a resolved configuration use, read once.
 
     Args:
         config: with `check` false, only the digest is taken.
         progress: is told of files done and files in all, unless all of that is remembered.
+        balanced: see `class_lines`.
 
     Returns:
         The configuration, in whose `skip` stands what cannot be read where `unreadable` is skip;
@@ -55,6 +59,10 @@ def read_images(config: DataConfig, progress: Progress) -> tuple[DataConfig, Ima
         found = image_set(config)
         if config.check:
             _load_once(config, found.digest)
+        held, classes = config.val_images, config.classes or 0
+        if held is not None and held < classes:
+            line = f"data.val_images={held}: of {classes} classes some have no validation image"
+            found = replace(found, doubts=(*found.doubts, line))
         return config, found
     everything = list_all(config)
     found = image_set(config, everything, progress)
@@ -74,6 +82,11 @@ def read_images(config: DataConfig, progress: Progress) -> tuple[DataConfig, Ima
             )
         known |= set(wanted)
         config = replace(config, skip=[*config.skip, *faults])
+    listing = check_listing(config, everything.without(config.skip))
+    sources = _sources(config, listing)
+    split = split_sources(config, sources)
+    lines = class_lines(config, listing.classes, sources, split, balanced)
+    found = replace(found, doubts=(*found.doubts, *lines))
     if not config.skip:
         return config, found
     line = f"data.skip: {counted(len(config.skip), 'image')} left out, such as {config.skip[0]}"
@@ -92,8 +105,8 @@ def _remarks(listing: Listing) -> list[str]:
         absent = [name for name in listing.classes if name not in found.others]
         if absent:
             lines.append(
-                f"data.root: {part}/ lacks {len(absent)} of {len(listing.classes)} classes, "
-                f"such as {absent[0]}"
+                f"data.root: {part}/ lacks {len(absent)} of {len(listing.classes)} classes: "
+                f"{listed(absent)}"
             )
     return lines
 

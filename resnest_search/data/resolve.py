@@ -124,6 +124,16 @@ def _check_values(config: DataConfig) -> None:
             f"data.background: {background}; valid: one grey from 0 to 255, or one value per "
             f"channel (data.channels={config.channels})"
         )
+    if config.shrink is not None and config.shrink < config.image_size:
+        raise UserError(
+            f"data.shrink: {config.shrink} is less than data.image_size={config.image_size}; "
+            "valid: that or more, or null"
+        )
+    if config.augment == "autoaugment" and config.policy not in ("none", "autoaugment"):
+        raise UserError(
+            f"data.policy={config.policy}: data.augment=autoaugment has its own; valid: "
+            "autoaugment, or data.augment=resized_crop"
+        )
     if config.download and config.name not in _LOCATE:
         raise UserError(
             f"data.download: true, but {config.name} cannot be downloaded; "

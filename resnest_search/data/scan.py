@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from resnest_search.errors import UserError
 
-__all__ = ["IMAGE_SUFFIXES", "Listing", "Part", "class_folders", "scan"]
+__all__ = ["IMAGE_SUFFIXES", "Listing", "Part", "class_folders", "scan", "scan_known"]
 
 # What torchvision.datasets.ImageFolder takes for an image.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -84,6 +84,22 @@ def scan(root: str, parts: Iterable[str]) -> Listing:
             )
         found[part] = _part(root, part, names[part], classes, set(blocked))
     return Listing(root, classes, found)
+
+
+def scan_known(folder: str, classes: Sequence[str]) -> tuple[Part, list[str]]:
+    """The images of class folders right under a folder, and the names of those of no class.
+
+    Labels are places in ``classes``, by name; ``paths`` are below the folder. See `scan` for what
+    counts.
+
+    Raises:
+        UserError: a folder cannot be listed, or two classes are one folder.
+    """
+    there = class_folders(folder)
+    names = [name for name in there if name in classes]
+    seen = set(_blocked(folder, {"": names}))
+    part = _part(folder, "", names, list(classes), seen)
+    return part, [name for name in there if name not in classes]
 
 
 def class_folders(folder: str | Path) -> list[str]:

@@ -37,6 +37,16 @@ class Images(Protocol):
         randomness seeded with its number in `draws`."""
         ...
 
+    def keeping(self, where: str, digest: str | None, whole: bool) -> tuple[Images, str]:
+        """The same images decoded once, and a line on what went wrong.
+
+        Args:
+            where: ``ram`` or ``disk``, see `keeping.keep`.
+            digest: of the whole set, where it is known.
+            whole: whether a transform needs all pixels, not what evaluation sees.
+        """
+        ...
+
 
 class Source(Protocol):
     """Labelled images, from which splits are cut."""
@@ -111,6 +121,10 @@ class MemoryImages:
         if transform is None or draws is None:
             return batch
         return torch.stack(seeded(transform, list(batch), draws))
+
+    def keeping(self, where: str, digest: str | None, whole: bool) -> tuple[MemoryImages, str]:
+        """See `Images.keeping`: they are in memory."""
+        return self, ""
 
 
 def seeded(transform: ImageTransform, images: list[Any], draws: NDArray[np.int64]) -> list[Any]:

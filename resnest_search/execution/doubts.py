@@ -8,14 +8,28 @@ from collections.abc import Mapping
 from resnest_search.study.costing import Costing
 from resnest_search.words import counted
 
-__all__ = ["age_line", "busy_warnings", "cost_doubts", "width_warnings"]
+__all__ = ["age_line", "busy_warnings", "cost_doubts", "throttle_warnings", "width_warnings"]
 
 _AGES = (("day", 86_400), ("hour", 3_600), ("minute", 60))
 
 
 def cost_doubts(costings: Mapping[str, Costing], asked: float | None) -> list[str]:
     """What makes latencies doubtful that were to be known to ± so many percent."""
-    return [*busy_warnings(costings), *width_warnings(costings, asked)]
+    lines = [
+        *busy_warnings(costings),
+        *throttle_warnings(costings),
+        *width_warnings(costings, asked),
+    ]
+    for name in dict.fromkeys(name for costing in costings.values() for name in costing.also):
+        found = {key: one for key, c in costings.items() if (one := c.beside(name)) is not None}
+        failed = [one.failure for one in found.values() if one.failure]
+        if failed:
+            lines.append(
+                f"{name}: {len(failed)} of {len(found)} networks are without costs: {failed[0]}"
+            )
+        known = {key: one for key, one in found.items() if not one.failure}
+        lines += [f"{name}: {line}" for line in cost_doubts(known, asked)]
+    return lines
 
 
 def busy_warnings(costings: Mapping[str, Costing]) -> list[str]:
@@ -30,6 +44,21 @@ def busy_warnings(costings: Mapping[str, Costing]) -> list[str]:
         f"Other work kept the device up to {max(busy):.0f} % busy while {len(busy)} of "
         f"{len(shares)} networks were timed: do not trust their latencies; measure on an idle "
         "machine."
+    ]
+
+
+def throttle_warnings(costings: Mapping[str, Costing]) -> list[str]:
+    """A line where a GPU was slowed down while it was measured."""
+    told = [(costing.details or {}).get("gpu") or {} for costing in costings.values()]
+    slowed = [gpu for gpu in told if gpu.get("throttled_rounds")]
+    if not slowed:
+        return []
+    reasons = dict.fromkeys(reason for gpu in slowed for reason in gpu["throttled_by"])
+    heat = max((gpu["celsius"][1] for gpu in slowed if "celsius" in gpu), default=None)
+    at = "" if heat is None else f", at up to {heat:.0f} °C"
+    return [
+        f"The GPU was throttled ({', '.join(reasons)}{at}) while {len(slowed)} of {len(told)} "
+        "networks were timed: do not trust their latencies; let it cool, and measure again."
     ]
 
 

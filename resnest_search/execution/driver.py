@@ -19,8 +19,9 @@ from ray import tune
 
 from resnest_search import stopping
 from resnest_search.configuration.schema import ResourcesConfig
+from resnest_search.data.sharing import release
 from resnest_search.errors import UserError
-from resnest_search.execution.resources import Allotment, Machine, allot, this_machine
+from resnest_search.execution.resources import Allotment, Machine, allot, on_nodes, this_machine
 from resnest_search.execution.scratch import make_ray_folder
 from resnest_search.execution.trainable import TrialTrainable
 from resnest_search.execution.tune_bridge import StrategyScheduler, StrategySearcher
@@ -70,9 +71,9 @@ def cluster(config: ResourcesConfig, verbose: bool) -> Iterator[Allotment]:
         _start(machine, {**options, "_temp_dir": sessions})
     else:
         _connect(config.address, options)
-        resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        machine = Machine(int(resources.get("CPU", 0)), int(resources.get("GPU", 0)))
-        allotment = allot(config, machine)
+        nodes = [_machine(node) for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        machine = Machine(sum(node.cpus for node in nodes), sum(node.gpus for node in nodes))
+        allotment = on_nodes(allot(config, machine), nodes)
     try:
         stopping.watch()
         yield allotment
@@ -81,8 +82,13 @@ def cluster(config: ResourcesConfig, verbose: bool) -> Iterator[Allotment]:
             if sessions:
                 _end_helpers()
             ray.shutdown()
+            release()
             if sessions:
                 shutil.rmtree(sessions, ignore_errors=True)
+
+
+def _machine(node: dict[str, Any]) -> Machine:
+    return Machine(*(int(node["Resources"].get(kind, 0)) for kind in ("CPU", "GPU")))
 
 
 def run_trials(
@@ -107,13 +113,17 @@ def run_trials(
     # All workers start at once. One after the other, each that starts while a trial ends is
     # dropped for the worker that has become free, and short trials never get the second.
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(allotment.slots)
+    searcher = StrategySearcher(strategy, allotment, make_run, observer)
+
+    def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        bundles = allotment.bundles_of(alone=config.get("alone", False))
+        return tune.PlacementGroupFactory(bundles, strategy="PACK")
+
     tuner = tune.Tuner(
-        tune.with_resources(
-            trainable, tune.PlacementGroupFactory(allotment.bundles, strategy="PACK")
-        ),
+        tune.with_resources(trainable, resources),
         tune_config=tune.TuneConfig(
-            search_alg=StrategySearcher(strategy, allotment, make_run, observer),
-            scheduler=StrategyScheduler(strategy, observer),
+            search_alg=searcher,
+            scheduler=StrategyScheduler(strategy, observer, allotment, searcher.heard),
             num_samples=-1,
             reuse_actors=True,
             trial_dirname_creator=lambda trial: str(trial.trial_id),

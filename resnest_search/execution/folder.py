@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import errno
 import fcntl
+import hashlib
 import itertools
 import os
 from collections.abc import Iterator
@@ -12,12 +13,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from resnest_search.errors import UserError
+from resnest_search.files import write_atomically
 from resnest_search.words import command
 
-__all__ = ["check_new_folder", "existing_folder", "is_held", "locked", "new_folder", "run_folders"]
+__all__ = [
+    "check_new_folder",
+    "default_folder",
+    "elsewhere_folder",
+    "existing_folder",
+    "is_held",
+    "locked",
+    "new_folder",
+    "run_folders",
+]
 
 _LOCK = "driver.lock"
 _DEEPEST = "wandb/offline-run-20260101_000000-12345678/files/config.yaml"  # below a run
+_SOURCE = ".source"  # in a folder below elsewhere: a digest of where its costs are from
 _LONGEST = 512  # bytes of a path that SQLite opens
 _ROOM_BYTES = 2**20  # less than the smallest run leaves behind
 _STUDIES = ("study.db", "storage.json")  # itself, or where it lies
@@ -70,13 +82,18 @@ def new_folder(chosen: str | None, name: str) -> Path:
         UserError: it is there already and not empty, or cannot be made.
     """
     check_new_folder(chosen)
-    stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    folder = Path(chosen) if chosen else _first_free(Path("runs") / name / stamp)
+    folder = Path(chosen) if chosen else default_folder(name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"run={folder}: cannot be made: {error.strerror}") from error
     return folder.resolve()
+
+
+def default_folder(name: str) -> Path:
+    """Where a run goes that is given no folder: runs/<name>/<time>, which is not there yet."""
+    stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    return _first_free(Path("runs") / name / stamp)
 
 
 def _first_free(folder: Path) -> Path:
@@ -85,23 +102,47 @@ def _first_free(folder: Path) -> Path:
     return next(place for place in itertools.chain([folder], numbered) if not place.exists())
 
 
-def existing_folder(chosen: str | None) -> Path:
-    """The folder of a recorded run.
+def elsewhere_folder(run: Path, name: str, source: str) -> Path:
+    """Where a run is told with costs from elsewhere: elsewhere/<name>, the same for one source.
+
+    Another source of that name, such as a profile of the same file name in another folder, has a
+    number behind it. The source itself is not written down, a path being nobody's business.
+
+    Args:
+        run: the run's folder.
+        name: what the profile or the mode is called.
+        source: where the costs are from: the profile's whole path, or the mode.
+    """
+    mark = hashlib.sha256(source.encode(errors="surrogateescape")).hexdigest()
+    first = run / "elsewhere" / name
+    numbered = (first.with_name(f"{name}-{number}") for number in itertools.count(2))
+    for place in itertools.chain([first], numbered):
+        note = place / _SOURCE
+        # One of an earlier version has no mark: whoever comes first takes it over.
+        if not note.is_file() or note.read_text() == mark:
+            place.mkdir(parents=True, exist_ok=True)
+            write_atomically(note, mark)
+            return place
+    raise AssertionError("numbers do not end")
+
+
+def existing_folder(chosen: str | None, key: str = "run") -> Path:
+    """The folder of a recorded run, which this key names.
 
     Raises:
         UserError: none was named, or it is none of a run.
     """
     if not chosen:
         raise UserError(
-            "run: none named; write run=<folder>, for example run=runs/radix_card/<time>"
+            f"{key}: none named; write {key}=<folder>, for example {key}=runs/radix_card/<time>"
         )
     folder = Path(chosen)
     if not folder.is_dir():
         raise UserError(
-            f"run={folder}: is no folder; valid: the folder of a run, with its study.db"
+            f"{key}={folder}: is no folder; valid: the folder of a run, with its study.db"
         )
     if not _holds_a_study(folder):
-        raise UserError(f"run={folder}: is no folder of a run: it has no study.db")
+        raise UserError(f"{key}={folder}: is no folder of a run: it has no study.db")
     return folder.resolve()
 
 

@@ -10,6 +10,7 @@ from resnest_search.data import resolve
 from resnest_search.data.digest import ImageSet, Progress, difference
 from resnest_search.data.resolve import FOLDERS
 from resnest_search.errors import UserError
+from resnest_search.metrics import SHARES
 from resnest_search.space import Space
 from resnest_search.study.study import SweepStudy
 
@@ -32,7 +33,8 @@ def find_images(
     varied = any("data.train_images" in candidate.others for candidate in space.candidates or ())
     if varied or space.candidates is None:  # then any image may be one to train on
         data = dataclasses.replace(data, train_images=None)
-    data, found = read_images(data, progress)
+    means = {*SHARES} - {"accuracy"}  # over classes
+    data, found = read_images(data, progress, not means.isdisjoint(config.search.objectives))
     data = resolve(dataclasses.replace(data, train_images=config.data.train_images))
     return dataclasses.replace(config, data=data), found
 
@@ -42,10 +44,13 @@ def noted_images(images: ImageSet) -> tuple[str, dict[str, Any]]:
     return _NOTE, {"digest": images.digest, "groups": images.groups}
 
 
-def check_unchanged(config: SweepConfig, study: SweepStudy, progress: Progress) -> str:
+def check_unchanged(
+    config: SweepConfig, study: SweepStudy, progress: Progress, otherwise: str = "a new sweep"
+) -> str:
     """Compare the images with those that a sweep began with; returns a line worth saying, or "".
 
     Of a study without their digest, what its trials answered names the validation images.
+    ``otherwise`` is what to do with others.
 
     Raises:
         UserError: they are others.
@@ -60,7 +65,7 @@ def check_unchanged(config: SweepConfig, study: SweepStudy, progress: Progress) 
         if known and not any(validation_digest(config.data).startswith(one) for one in known):
             raise UserError(
                 f"data.root: {config.data.root!r}: the validation images are not those that the "
-                "sweep began with; valid: those images, or a new sweep"
+                f"sweep began with; valid: those images, or {otherwise}"
             )
         return "The study has no digest of its images, so that their content cannot be compared."
     found = current_set(config.data, progress)
@@ -68,7 +73,7 @@ def check_unchanged(config: SweepConfig, study: SweepStudy, progress: Progress) 
         return ""
     raise UserError(
         f"data.root: {config.data.root!r}: not the images that the sweep began with, "
-        f"{difference(noted['groups'], found.groups)}; valid: those images, or a new sweep"
+        f"{difference(noted['groups'], found.groups)}; valid: those images, or {otherwise}"
     )
 
 

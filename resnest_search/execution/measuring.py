@@ -16,12 +16,13 @@ import signal
 import sqlite3
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnest_search.configuration.checks import (
+    check_images,
     check_measure,
     check_measured_on,
     check_model,
@@ -39,6 +40,7 @@ from resnest_search.configuration.schema import (
 )
 from resnest_search.data.resolve import train_count
 from resnest_search.errors import UserError
+from resnest_search.execution.precision import profiled_precision
 from resnest_search.execution.resources import this_machine
 from resnest_search.files import cache_folder
 from resnest_search.space import Candidate, Space, configured
@@ -56,8 +58,10 @@ __all__ = [
     "Measure",
     "Progress",
     "alone",
+    "check_beside",
     "check_profiled",
     "costing_of",
+    "costings_of",
     "locally",
     "measure_space",
     "profile_variant",
@@ -79,10 +83,16 @@ def measure_space(
 
     Measured on the kind of device that a trial gets, unless ``measure.device`` names another. A
     training step is of no more images than there are to train on, as in training.
+
+    Raises:
+        UserError: these are too few for the parts that batches are to come in.
     """
     device = {"gpu": "cuda", "cpu": "cpu"}[allotment.accelerator]
     mode = dataclasses.replace(config.measure, device=config.measure.device or device)
     images = train_count(config.data)
+    for candidate in [*space.settings()] or space.networks[:1]:
+        if images is not None:
+            check_images(configured(config, candidate)[2], images, allotment.workers)
     asked = {
         candidate.network: dataclasses.replace(
             request_of(config, candidate, mode, images, allotment.workers),
@@ -90,8 +100,59 @@ def measure_space(
         )
         for candidate in space.networks
     }
-    found = measure(list(asked.values()))
-    return {network: costing_of(one) for network, one in zip(asked, found, strict=True)}
+    return costings_of(asked, measure)
+
+
+def costings_of(asked: Mapping[str, CostRequest], measure: Measure) -> dict[str, Costing]:
+    """What requests cost, and beside that in the modes of ``measure.also``, in one measuring.
+
+    Args:
+        asked: requests of one mode, by what they are called.
+        measure: measures them.
+    """
+    from resnest_search.configuration.compose import measured_beside  # not where networks are timed
+
+    if not asked:
+        return {}
+    modes = measured_beside(next(iter(asked.values())).measure)
+    every = [
+        request if mode is None else dataclasses.replace(request, measure=mode)
+        for mode in (None, *modes)
+        for request in asked.values()
+    ]
+    found = iter([costing_of(one) for one in measure(every)])
+    costings = {name: next(found) for name in asked}
+    also: dict[str, dict[str, Any]] = {name: {} for name in asked}
+    for mode in modes:
+        for name in asked:
+            beside = dataclasses.asdict(next(found))
+            also[name][mode.name] = {**beside, "asked": dataclasses.asdict(mode)}
+    return {name: _with_beside(costing, also[name]) for name, costing in costings.items()}
+
+
+def _with_beside(costing: Costing, also: dict[str, Any]) -> Costing:
+    if not also or costing.failure:
+        return costing
+    return dataclasses.replace(costing, details={**(costing.details or {}), "also": also})
+
+
+def check_beside(measure: MeasureConfig, has_gpu: bool | None = None) -> None:
+    """Raises UserError where a mode of ``measure.also`` is none, or cannot be measured.
+
+    Args:
+        measure: the mode beside which they are measured.
+        has_gpu: as of `check_measured_on`; None where the device is not known yet.
+    """
+    from resnest_search.configuration.compose import measured_beside
+
+    for mode in measured_beside(measure):
+        try:
+            check_measure(mode)
+            if has_gpu is not None:
+                check_measured_on(mode, has_gpu)
+        except UserError as error:
+            words = ",".join(measure.also)
+            raise UserError(f"measure.also=[{words}]: {mode.name}: {error}") from None
 
 
 def check_profiled(config: ProfileConfig | SpaceProfileConfig) -> None:
@@ -99,7 +160,9 @@ def check_profiled(config: ProfileConfig | SpaceProfileConfig) -> None:
     check_model(config.model)
     check_train(config.train)
     check_measure(config.measure)
-    check_measured_on(config.measure, has_gpu=bool(this_machine().gpus))
+    has_gpu = bool(this_machine().gpus)
+    check_measured_on(config.measure, has_gpu)
+    check_beside(config.measure, has_gpu)
     if config.measure.profile:
         raise UserError(f"measure.profile={config.measure.profile}: profile measures; valid: null")
     if config.data.classes is None:
@@ -113,10 +176,12 @@ def profile_variant(config: ProfileConfig) -> Costing:
         UserError: it is impossible, or cannot be measured.
     """
     check_profiled(config)
+    device = config.measure.device or ("cuda" if this_machine().gpus else "cpu")
     variant = parse_variant(config.variant, config.model)
     data = config.data
-    request = _cost_request(variant, config.model, data, config.train, config.measure)
-    costing = costing_of(locally([request])[0])
+    train = profiled_precision(config.train, device)
+    request = _cost_request(variant, config.model, data, train, config.measure)
+    costing = costings_of({config.variant: request}, locally)[config.variant]
     if costing.failure:
         raise UserError(f"variant={variant}: {costing.failure}")
     return costing
@@ -238,7 +303,8 @@ def request_of(
     size = train.batch_size if images is None else min(train.batch_size, images)
     share = dataclasses.replace(train, batch_size=math.ceil(size / workers))
     request = _cost_request(candidate.built, model, data, share, mode)
-    return dataclasses.replace(request, train_workers=workers)
+    fused = workers == 1 or not train.sync_norm
+    return dataclasses.replace(request, train_workers=workers, train_fused=fused)
 
 
 def _cost_request(
@@ -259,9 +325,11 @@ def _cost_request(
         classes=data.classes,
         image_size=data.image_size,
         measure=measure,
-        train_batch=train.batch_size,
+        train_batch=math.ceil(train.batch_size / train.accumulate),
         train_precision=train.precision,
         train_channels_last=train.channels_last,
+        train_optimizer=train.optimizer,
+        train_ema=train.ema > 0,
     )
 
 
@@ -279,8 +347,8 @@ def costing_of(result: Costs | str) -> Costing:
         "train_mode": result.train_mode,
         "measured": result.begun,
     }
-    if result.form:
-        details["form"] = result.form
+    known = {"form": result.form, "gpu_mib": result.gpu_mib, "gpu": result.gpu}
+    details |= {name: value for name, value in known.items() if value}
     return Costing(result.values, result.device, result.mode, details=details)
 
 
@@ -347,11 +415,11 @@ def _cache(word: str) -> Cache | None:
     """The cache that ``measure.cache`` names; a line where it cannot be used."""
     if word == "none":
         return None
-    from resnest_search.cost.cache import Cache
+    from resnest_search.cost.cache import FILE, Cache
 
     folder = cache_folder() if word == "auto" else Path(word)
     try:
-        return Cache(folder / "costs.db")
+        return Cache(folder / FILE)
     except (OSError, sqlite3.Error) as error:
         print(
             f"resnest-search: measure.cache={word}: {folder} cannot be used ({error}): "

@@ -14,7 +14,7 @@ from resnest_search.space import Candidate, Space, configured
 __all__ = ["bill"]
 
 _MIB = 2**20
-_KEPT = 8  # bytes of a checkpoint for each parameter: float32, and its momentum
+_FLOAT = 4  # bytes of a parameter, and of each number that an optimizer keeps for it
 
 
 def bill(config: SweepConfig, space: Space) -> list[str]:
@@ -75,8 +75,9 @@ def _measuring(config: SweepConfig, space: Space) -> str:
         return "none: costs are those of the table"
     if config.measure.profile:
         return f"none: costs are those of {config.measure.profile}"
-    passes = config.measure.repeats
-    return f"{_count(space.timed, 'network')} before the first epoch, {passes} timed passes of each"
+    passes, modes = config.measure.repeats, 1 + len(config.measure.also)
+    each = f"of each in {modes} modes" if modes > 1 else "of each"
+    return f"{_count(space.timed, 'network')} before the first epoch, {passes} timed passes {each}"
 
 
 def _hours(config: SweepConfig, space: Space, trials: int | None) -> str:
@@ -117,7 +118,7 @@ def _disk(config: SweepConfig, space: Space, trials: int | None) -> str:
     sizes = _checkpoints(config, space)
     small, large = min(sizes) / _MIB, max(sizes) / _MIB
     each = f"{small:.3g}" if f"{small:.3g}" == f"{large:.3g}" else f"{small:.3g} to {large:.3g}"
-    each += " MiB of weights and momentum"
+    each += " MiB of weights and what their optimizer keeps"
     if trials is None:
         return f"a checkpoint of {each} a trial; {room}"
     trials *= 1 + config.search.repeats
@@ -134,8 +135,8 @@ def _checkpoints(config: SweepConfig, space: Space) -> list[int]:
     found: dict[tuple[str, str], int] = {}
     sizes = []
     for candidate in space.candidates or space.networks:
-        model, _, _ = configured(config, candidate)
-        key = (candidate.in_words, repr(model))
+        model, _, train = configured(config, candidate)
+        key = (candidate.in_words, repr((model, train.optimizer, train.ema)))
         if key not in found:
             found[key] = _checkpoint(config, candidate)
         sizes.append(found[key])
@@ -143,18 +144,24 @@ def _checkpoints(config: SweepConfig, space: Space) -> list[int]:
 
 
 def _checkpoint(config: SweepConfig, candidate: Candidate) -> int:
-    """Bytes of weights, momentum and running statistics; the network is never allocated."""
+    """Bytes of weights, running statistics, their averages and the optimizer's numbers.
+
+    The network is never allocated.
+    """
     import torch
 
     from resnest_search.models import build
 
-    model, data, _ = configured(config, candidate)
+    model, data, train = configured(config, candidate)
     with torch.device("meta"):
         network = build(
             candidate.built, model, in_channels=data.channels, num_classes=data.classes or 1
         )
-    kept = sum(_KEPT * parameter.numel() for parameter in network.parameters())
-    return kept + sum(b.numel() * b.element_size() for b in network.buffers())
+    weights = _FLOAT * sum(parameter.numel() for parameter in network.parameters())
+    statistics = sum(b.numel() * b.element_size() for b in network.buffers())
+    states = 2 if train.optimizer == "adamw" else 1
+    averages = 1 if train.ema else 0
+    return weights * (1 + states + averages) + statistics * (1 + averages)
 
 
 def _count(number: int, what: str) -> str:

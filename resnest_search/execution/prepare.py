@@ -18,31 +18,33 @@ from resnest_search.data.resolve import FOLDERS, list_images
 from resnest_search.data.scan import Listing
 from resnest_search.errors import UserError
 from resnest_search.execution.folder import check_new_folder
-from resnest_search.execution.measuring import check_profiled
+from resnest_search.execution.measuring import check_beside, check_profiled
+from resnest_search.execution.precision import resolved_precision
 from resnest_search.execution.pretrained import absolute_pretrained, check_pretrained
 from resnest_search.execution.profiles import Profile, space_by_profile
-from resnest_search.execution.resources import allot, this_machine
+from resnest_search.execution.resources import allot, this_machine, workers_of
 from resnest_search.execution.scratch import socket_folder
-from resnest_search.search import find_earlier
+from resnest_search.search import find_earlier, first_candidates, rows_of, with_rows_first
 from resnest_search.search.pruners import build_pruner
 from resnest_search.search.samplers import build_sampler
 from resnest_search.search.situation import Goal
 from resnest_search.simulation.simulator import space_of
 from resnest_search.simulation.table import Table
-from resnest_search.space import Candidate, Space, configured
+from resnest_search.space import Candidate, Space, configured, dotted
 from resnest_search.study.storage import check_storage
 from resnest_search.study.study import directions_of, reported_of
 
 __all__ = [
+    "check_trained_on",
     "config_of_trials",
+    "ill_suited",
     "in_virtual_time",
-    "made_for_digits",
     "prepare",
     "prepare_profile",
 ]
 
 _SHOWN = 12  # variants that a message lists
-_OF_GPUS = {"fp16": "a CPU would train in bf16", "tf32": "a CPU would train in fp32"}
+_OF_FRESH_WEIGHTS = {"sgd": 0.1, "adamw": 1e-3}  # rates of 256 images, from which on they are
 
 
 def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
@@ -55,19 +57,21 @@ def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
     checks.check_model(config.model)
     checks.check_train(config.train)
     checks.check_measure(config.measure)
+    check_beside(config.measure)
     checks.check_trial(config.trial)
     table = None
     if config.trial.name == "table":
         config, table = _with_table(config)
     checks.check_search(config.search, replayed=table is not None)
     checks.check_keys(config)
-    config = config_of_trials(config)
+    config = resolved_precision(config_of_trials(config))
     check_new_folder(config.run)
     config = dataclasses.replace(config, storage=check_storage(config.storage))
     if config.resources.address is None and not in_virtual_time(config):
         allot(config.resources, this_machine())
         socket_folder()
-        _check_device(config, config.train)
+        _check_device(config)
+        _check_recipe(config, config.train)
     reported = reported_of(config.search.objectives)
     build_pruner(
         config.search.pruner,
@@ -76,6 +80,7 @@ def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
         epochs=config.search.epochs,
     )
     space = space_of(config, table)
+    _check_patience(config, space)
     build_sampler(
         config.search.sampler,
         space,
@@ -97,7 +102,23 @@ def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
         if config.measure.profile:
             space_by_profile(config, space)
     find_earlier(config, space)  # a folder that is none of a run is refused before any work
-    return config, space
+    rows_of(space, config.rows)
+    first = with_rows_first(config.search.first, config.rows)
+    first_candidates(space, first)
+    return dataclasses.replace(
+        config, search=dataclasses.replace(config.search, first=first)
+    ), space
+
+
+def _check_patience(config: SweepConfig, space: Space) -> None:
+    """Raises UserError where candidates would be compared at different epochs."""
+    patience = config.train.patience
+    several = space.candidates is None or len(space.candidates) > 1
+    if patience and (several or config.search.repeats):
+        raise UserError(
+            f"train.patience={patience}: ends a single training; a sweep compares candidates at "
+            "the same epoch, and its pruner stops them; valid: 0, or train variant=…"
+        )
 
 
 def prepare_profile(config: SpaceProfileConfig) -> Space:
@@ -120,8 +141,44 @@ def prepare_profile(config: SpaceProfileConfig) -> Space:
     return Space(config.search.space, config.model)
 
 
-def made_for_digits(config: SweepConfig) -> list[str]:
-    """A line for who brings images of his own to the network and the recipe of the digits."""
+def ill_suited(config: SweepConfig) -> list[str]:
+    """Lines for who brings images or weights to a network or a recipe that is for others, or keys
+    to images that they are not for."""
+    if config.trial.name == "table":  # which trains nothing
+        return []
+    found = [*_made_for_digits(config), *_made_for_other_weights(config)]
+    return [*found, *_of_folders_alone(config)]
+
+
+def _of_folders_alone(config: SweepConfig) -> list[str]:
+    """Keys of image files where there are none."""
+    if config.data.name in FOLDERS:
+        return []
+    asked = {"cache": config.data.cache, "shrink": config.data.shrink}
+    words = [f"data.{key}={value}" for key, value in asked.items() if value not in ("none", None)]
+    where = f"data={config.data.name}, whose images are small and in memory"
+    return [f"{' '.join(words)}: without effect on {where}"] if words else []
+
+
+def _made_for_other_weights(config: SweepConfig) -> list[str]:
+    """Where a recipe of fresh weights meets trained ones, or one of trained weights fresh ones."""
+    train, varied = config.train, dotted(config.search.space).keys()
+    varies = {"model.pretrained", "train.learning_rate", "train.frozen_epochs"} & varied
+    if varies:
+        return []
+    tuned = train.frozen_epochs > 0 or train.layer_decay < 1
+    if config.model.pretrained is None:
+        made = f"train={train.name}: made for model.pretrained=FILE, and weights are fresh here"
+        return [f"{made}; rather train=quick, small_images or paper"] if tuned else []
+    if tuned or train.learning_rate < _OF_FRESH_WEIGHTS[train.optimizer]:
+        return []
+    return [
+        f"train.learning_rate={train.learning_rate:g} for 256 images is of fresh weights, and "
+        "spoils those of model.pretrained; rather train=finetune"
+    ]
+
+
+def _made_for_digits(config: SweepConfig) -> list[str]:
     parts = {"model": config.model.name, "train": config.train.name}
     tiny = [f"{group}={name}" for group, name in parts.items() if name == "tiny"]
     if not tiny or config.data.name == "digits":
@@ -143,7 +200,12 @@ def _with_profile(config: SweepConfig) -> SweepConfig:
     word = config.measure.profile
     if not word:
         return config
-    mode = Profile.read(word).measure
+    mode, asked = Profile.read(word).measure, config.measure.also
+    if asked and asked != mode.also:
+        raise UserError(
+            f"measure.also=[{','.join(asked)}]: measure.profile={word} has its own modes; "
+            f"valid: [{','.join(mode.also)}]"
+        )
     return dataclasses.replace(config, measure=dataclasses.replace(mode, profile=word))
 
 
@@ -188,14 +250,15 @@ def _within_table(config: SweepConfig, space: Space, table: Table) -> tuple[Swee
     """The sweep over those of its variants that the table has, with a line on the others.
 
     Raises:
-        UserError: it has none of them.
+        UserError: it has none of them, or does not record a key.
     """
     if not config.search.space:
         return config, space
+    table.check_keys(space)
     asked = list(dict.fromkeys(c.in_words for c in space.candidates or ()))
     recorded = [candidate.name for candidate in table.candidates]
     known = [name for name in asked if name in recorded]
-    if len(known) == len(asked) or any("." in key for key in space.distributions):
+    if len(known) == len(asked):
         return config, space
     if not known:
         shown = ", ".join(recorded[:_SHOWN])
@@ -225,7 +288,7 @@ def _check_candidates(config: SweepConfig, space: Space, listing: Listing | None
             try:
                 _check_section(section, listing)
                 if isinstance(section, TrainConfig):
-                    _check_device(config, section)
+                    _check_recipe(config, section)
             except UserError as error:
                 raise UserError(_of_space(str(error), candidate)) from None
 
@@ -249,16 +312,36 @@ def _of_space(message: str, candidate: Candidate) -> str:
     return f"search.space: with {varied}: {message}"
 
 
-def _check_device(config: SweepConfig, train: TrainConfig) -> None:
-    """Raises UserError where this machine would train or measure in another precision."""
-    if config.resources.address is not None:
-        return
-    is_cpu = allot(config.resources, this_machine()).accelerator == "cpu"
+def _check_device(config: SweepConfig) -> None:
+    """Raises UserError where this machine cannot measure as is asked."""
     if not config.measure.profile:
-        checks.check_measured_on(config.measure, has_gpu=not is_cpu)
-    if is_cpu and train.precision in _OF_GPUS:
-        why = _OF_GPUS[train.precision]
-        raise UserError(f"train.precision={train.precision}: {why}; valid: fp32, bf16")
+        has_gpu = allot(config.resources, this_machine()).accelerator == "gpu"
+        checks.check_measured_on(config.measure, has_gpu)
+        check_beside(config.measure, has_gpu)
+
+
+def _check_recipe(config: SweepConfig, train: TrainConfig) -> None:
+    """Raises UserError where this machine cannot train as is asked."""
+    if config.resources.address is None:
+        allotment = allot(config.resources, this_machine())
+        checks.check_trained_on(train, allotment.accelerator == "gpu", allotment.workers)
+
+
+def check_trained_on(config: SweepConfig, space: Space, has_gpu: bool) -> None:
+    """What `prepare` cannot know of a cluster: whether its trials can train as is asked.
+
+    Raises:
+        UserError: a candidate would be trained in another precision, or cannot share its batches.
+    """
+    workers = workers_of(config.resources, has_gpu)
+    for candidate in [*space.settings()] or space.networks[:1]:
+        *_, train = configured(config, candidate)
+        try:
+            checks.check_trained_on(train, has_gpu, workers)
+        except UserError as error:
+            if str(error).partition("=")[0] not in candidate.others:
+                raise
+            raise UserError(_of_space(str(error), candidate)) from None
 
 
 def in_virtual_time(config: SweepConfig) -> bool:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from resnest_search.conditions import mapped
 from resnest_search.configuration.schema import SweepConfig
 from resnest_search.errors import UserError
 from resnest_search.space import Space, configured
@@ -22,15 +23,19 @@ _KEY = "model.pretrained"
 def absolute_pretrained(config: SweepConfig) -> SweepConfig:
     """The configuration with its files of weights made absolute: workers start elsewhere."""
     model = dataclasses.replace(config.model, pretrained=_absolute(config.model.pretrained))
-    space = dict(config.search.space)
-    if isinstance(space.get(_KEY), list):
-        space[_KEY] = [_absolute(path) for path in space[_KEY]]
-    nested = space.get("model")
-    if isinstance(nested, dict) and isinstance(nested.get("pretrained"), list):
-        paths = [_absolute(path) for path in nested["pretrained"]]
-        space["model"] = {**nested, "pretrained": paths}
-    search = dataclasses.replace(config.search, space=space)
-    return dataclasses.replace(config, model=model, search=search)
+    space = mapped(config.search.space, _KEY, _absolute)
+    first = [_named(entry) for entry in config.search.first]
+    search = dataclasses.replace(config.search, space=space, first=first)
+    rows = [_of_row(row) for row in config.rows]
+    return dataclasses.replace(config, model=model, search=search, rows=rows)
+
+
+def _of_row(row: Any) -> Any:
+    return {name: _named(of) for name, of in row.items()} if isinstance(row, dict) else row
+
+
+def _named(entry: Any) -> Any:
+    return mapped(entry, _KEY, _absolute) if isinstance(entry, dict) else entry
 
 
 def check_pretrained(config: SweepConfig, space: Space) -> None:

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ from resnest_search.configuration.checks import check_measured_on
 from resnest_search.configuration.schema import DataConfig, MeasureConfig, SweepConfig
 from resnest_search.data.resolve import train_count
 from resnest_search.errors import UserError
-from resnest_search.execution.measuring import Progress, costing_of, locally, request_of
+from resnest_search.execution.measuring import Progress, costings_of, locally, request_of
+from resnest_search.execution.precision import profiled_precision
 from resnest_search.execution.resources import this_machine, workers_of
 from resnest_search.files import write_atomically
 from resnest_search.metrics import COSTS, TRAINED
@@ -159,15 +161,18 @@ def profiled(
     check_measured_on(config.measure, has_gpu=has_gpu)
     device = config.measure.device or ("cuda" if has_gpu else "cpu")
     mode = dataclasses.replace(config.measure, device=device)
+    config = dataclasses.replace(config, train=profiled_precision(config.train, device))
     workers = workers_of(config.resources, device == "cuda")
     images = _train_images(config.data)
-    asked = [request_of(config, c, mode, images, workers) for c in candidates.values()]
+    asked = {
+        called: request_of(config, one, mode, images, workers) for called, one in candidates.items()
+    }
     entries, failures = [], []
-    for called, request, found in zip(candidates, asked, locally(asked, progress), strict=True):
-        costing = costing_of(found)
+    for called, costing in costings_of(asked, partial(locally, progress=progress)).items():
         if costing.failure:
             failures.append(f"{called}: {costing.failure}")
         else:
+            request = asked[called]
             entries.append(Entry(called, request.structure, request.step, costing))
     if not entries:
         raise UserError(failures[0] if failures else "no network to measure")

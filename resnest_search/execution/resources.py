@@ -7,14 +7,29 @@ import math
 import os
 import re
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from resnest_search.configuration.schema import ResourcesConfig
 from resnest_search.errors import UserError
+from resnest_search.study.record import per_gpu
 
-__all__ = ["Allotment", "Machine", "allot", "this_machine", "workers_of"]
+__all__ = [
+    "AUTO",
+    "Allotment",
+    "Machine",
+    "allot",
+    "mixed_precision",
+    "on_nodes",
+    "this_machine",
+    "workers_of",
+]
+
+_MAJOR = 75  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
+_GPUS = "valid: a fraction of one GPU, a whole number"
+AUTO = "auto"  # of resources.gpus_per_trial, until costs are measured: see `packing`
 
 
 @dataclass(frozen=True)
@@ -40,6 +55,17 @@ class Allotment:
         return "gpu" if self.gpus_per_worker else "cpu"
 
     @property
+    def per_gpu(self) -> int:
+        """Slots that share a GPU; 1 where none is shared."""
+        return per_gpu(self.gpus_per_worker)
+
+    def bundles_of(self, alone: bool) -> list[dict[str, float]]:
+        """Ray's resources of each worker of a trial that may have to be alone on its GPU."""
+        if alone and self.per_gpu > 1:
+            return [{**self.bundles[0], "GPU": 1.0}]
+        return self.bundles
+
+    @property
     def bundles(self) -> list[dict[str, float]]:
         """Ray's resources of each worker."""
         bundle: dict[str, float] = {"CPU": self.cpus_per_worker}
@@ -51,6 +77,35 @@ class Allotment:
 def this_machine() -> Machine:
     """CPUs that this process may use, and the GPUs that torch sees."""
     return Machine(min(len(os.sched_getaffinity(0)), _cpu_quota()), _visible_gpus())
+
+
+def mixed_precision(accelerator: str) -> str:
+    """What ``train.precision=auto`` comes to on this machine.
+
+    On GPUs the fastest that all of them have matrix units for: bf16 from compute capability 8.0
+    on, fp16 with 7.x, else fp32. On a CPU fp32, which every CPU counts in.
+    """
+    if accelerator == "cpu":
+        return "fp32"
+    oldest = min(_major_capabilities(), default=0)
+    return "bf16" if oldest >= 8 else "fp16" if oldest == 7 else "fp32"
+
+
+def _major_capabilities() -> list[int]:
+    """Of each visible GPU, from the driver, so that this process holds no context on one."""
+    if _built_for() != "cuda":
+        import torch
+
+        count = torch.cuda.device_count()
+        return [torch.cuda.get_device_capability(number)[0] for number in range(count)]
+    driver = ctypes.CDLL("libcuda.so.1")
+    driver.cuInit(0)
+    found = []
+    for number in range(_visible_gpus()):
+        major = ctypes.c_int(0)
+        driver.cuDeviceGetAttribute(ctypes.byref(major), _MAJOR, number)
+        found.append(major.value)
+    return found
 
 
 def _visible_gpus() -> int:
@@ -131,9 +186,27 @@ def allot(config: ResourcesConfig, machine: Machine) -> Allotment:
         )
     slots = machine.cpus // cpus
     if gpus:
-        per_gpu = math.floor(1 / gpus + 1e-9)
-        slots = min(slots, machine.gpus * per_gpu if gpus < 1 else machine.gpus // int(gpus))
+        slots = min(slots, machine.gpus * per_gpu(gpus) // max(1, int(gpus)))
     return Allotment(workers, config.cpus_per_worker, gpus_per_worker, slots)
+
+
+def on_nodes(allotment: Allotment, nodes: Sequence[Machine]) -> Allotment:
+    """What fits a cluster, of which each worker lies on one node: Ray would wait for ever.
+
+    Raises:
+        UserError: its nodes have no room for all workers of a trial.
+    """
+    cpus, gpus = allotment.cpus_per_worker, allotment.gpus_per_worker
+    places = sum(
+        min(node.cpus // cpus, node.gpus * per_gpu(gpus)) if gpus else node.cpus // cpus
+        for node in nodes
+    )
+    if places < allotment.workers:
+        raise UserError(
+            f"resources.cpus_per_worker={cpus}: the nodes of the cluster have room for {places} "
+            f"such workers, and a trial has {allotment.workers}; valid: fewer CPUs, or workers"
+        )
+    return replace(allotment, slots=min(allotment.slots, places // allotment.workers))
 
 
 def workers_of(config: ResourcesConfig, has_gpu: bool) -> int:
@@ -142,14 +215,17 @@ def workers_of(config: ResourcesConfig, has_gpu: bool) -> int:
 
 
 def _gpus_of(config: ResourcesConfig, has_gpu: bool) -> float:
-    return float(has_gpu) if config.gpus_per_trial is None else config.gpus_per_trial
+    given = config.gpus_per_trial
+    if given is None or given == AUTO:
+        return float(has_gpu)
+    if isinstance(given, str):
+        raise UserError(f"resources.gpus_per_trial={given}: {_GPUS}, or {AUTO}")
+    return float(given)
 
 
 def _check_numbers(config: ResourcesConfig, gpus: float) -> None:
     if not (0 <= gpus <= 1 or float(gpus).is_integer()) or gpus < 0:
-        raise UserError(
-            f"resources.gpus_per_trial={gpus:g}: valid: a fraction of one GPU, or a whole number"
-        )
+        raise UserError(f"resources.gpus_per_trial={gpus:g}: {_GPUS}, or {AUTO}")
     for name in ("workers_per_trial", "cpus_per_worker"):
         value = getattr(config, name)
         if value is not None and value < 1:

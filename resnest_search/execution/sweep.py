@@ -16,13 +16,22 @@ import yaml
 
 from resnest_search.configuration import checks
 from resnest_search.configuration.compose import from_record, to_record
-from resnest_search.configuration.schema import ResumeConfig, SweepConfig
+from resnest_search.configuration.schema import (
+    LaterTrackingConfig,
+    ResumeConfig,
+    SweepConfig,
+    TrackingConfig,
+)
 from resnest_search.data.digest import ImageSet
 from resnest_search.errors import UserError
 from resnest_search.execution.doubts import cost_doubts
 from resnest_search.execution.images import check_unchanged, noted_images
 from resnest_search.execution.measuring import Progress, locally, measure_space, remotely
-from resnest_search.execution.prepare import config_of_trials, in_virtual_time
+from resnest_search.execution.prepare import (
+    check_trained_on,
+    config_of_trials,
+    in_virtual_time,
+)
 from resnest_search.execution.profiles import space_by_profile
 from resnest_search.execution.resources import Allotment, allot, this_machine
 from resnest_search.files import write_atomically
@@ -52,6 +61,7 @@ __all__ = [
     "reopen",
     "table_costs",
     "timed",
+    "tracked_now",
 ]
 
 
@@ -75,11 +85,13 @@ def create(
     typed: str,
     images: ImageSet | None = None,
     spent_s: float = 0.0,
+    packing: str = "",
 ) -> SweepRun:
     """Enter a new sweep, measured and found feasible, into a new study.
 
     ``images`` are those that it learns from, None where a table is replayed. ``spent_s`` are the
-    seconds that reading and measuring took: they count as the sweep's own.
+    seconds that reading and measuring took: they count as the sweep's own. ``packing`` says how
+    many trials share a GPU, where the measured memory decided that.
 
     Raises:
         UserError: sampler or pruner do not suit the space.
@@ -94,6 +106,7 @@ def create(
     note_sweep(study, config, space, costings, typed, doubts, unsure)
     _start_warm(study, config, space, folder, costings, images)
     study.note("seconds", round(spent_s, 1))
+    study.note("packing", packing)
     note_start(study)
     _write_config(folder, config)
     return _assemble(folder, config, space, study, costings)
@@ -146,6 +159,9 @@ def reopen(folder: Path, bounds: ResumeConfig, progress: Progress | None = None)
         if (value := getattr(bounds, name)) is not None
     }
     config.search = dataclasses.replace(config.search, **given)
+    config.tracking = tracked_now(config.tracking, bounds.tracking)
+    if bounds.dashboard is not None:
+        config.dashboard = bounds.dashboard
     replayed = config.trial.name == "table"
     checks.check_search(config.search, replayed)
     if given or not notes.get("finished", False):  # else nothing is trained any more
@@ -166,6 +182,12 @@ def reopen(folder: Path, bounds: ResumeConfig, progress: Progress | None = None)
     return _assemble(folder, config, space, study, costings)
 
 
+def tracked_now(recorded: TrackingConfig, now: LaterTrackingConfig) -> TrackingConfig:
+    """What is tracked from now on: as recorded, but for what is given."""
+    given = {key: value for key, value in dataclasses.asdict(now).items() if value}
+    return dataclasses.replace(recorded, **given)
+
+
 def measured(config: SweepConfig, space: Space, progress: Progress) -> dict[str, Costing]:
     """The costs of the space where the sweep will run, with the limits that they break.
 
@@ -183,6 +205,7 @@ def measured(config: SweepConfig, space: Space, progress: Progress) -> dict[str,
         if config.measure.cache != "none":
             print("Measured anew, and kept for no later sweep: the nodes of a cluster may differ.")
         with cluster(config.resources, config.verbose) as allotment:
+            check_trained_on(config, space, has_gpu=allotment.accelerator == "gpu")
             found = measure_space(config, space, allotment, remotely(allotment))
     costings = within_limits(found, config.search.limits)
     check_limits(costings, config.search.limits)
@@ -221,6 +244,7 @@ def make_run(run: SweepRun, allotment: Allotment) -> Callable[[Assignment], Run]
             accelerator=allotment.accelerator,
             threads=allotment.cpus_per_worker,
             images=images,
+            gpu_share=1.0 if assignment.alone else min(1.0, allotment.gpus_per_worker or 1.0),
         )
 
     return make

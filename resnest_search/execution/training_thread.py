@@ -14,7 +14,9 @@ from resnest_search.files import is_full
 from resnest_search.study.record import Epoch
 from resnest_search.training import Report, Run
 
-__all__ = ["Message", "TrainingThread", "WorkerLost", "failure_reason"]
+__all__ = ["OUT_OF_MEMORY", "Message", "TrainingThread", "WorkerLost", "failure_reason"]
+
+OUT_OF_MEMORY = "out of memory: "  # begins the reason of a failure that another place may mend
 
 
 @dataclass(frozen=True)
@@ -90,5 +92,5 @@ def failure_reason(error: BaseException) -> str:
     text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     allocation = "allocate memory" in text or "out of memory" in text.lower()
     if allocation or isinstance(error, MemoryError):
-        return f"out of memory: {text}"
+        return f"{OUT_OF_MEMORY}{text}"
     return text

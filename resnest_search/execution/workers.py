@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import socket
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import ray
 import torch
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from torch import distributed
 
 from resnest_search.execution.resources import Allotment
 from resnest_search.execution.training_thread import WorkerLost
@@ -19,7 +20,9 @@ from resnest_search.training import Report, Run, fit
 
 __all__ = ["Workers"]
 
+_Store: Any = distributed.TCPStore  # type: ignore[attr-defined]
 _GRACE_S = 5.0
+_MEETING_S = 300.0  # for a process to start and import, on a busy machine
 
 
 @dataclass
@@ -69,8 +72,17 @@ class _Environment(ClusterEnvironment):
 class _Peer:
     """A further worker of a trial; its failure shows in the first one's collectives."""
 
+    def ready(self) -> None:
+        """Answers once its process has started."""
+
     def train(self, run: Run, environment: _Environment) -> None:
-        _train(run, lambda curve, note: True, environment)
+        store = _Store(
+            environment.address,
+            environment.port,
+            is_master=False,
+            timeout=timedelta(seconds=_MEETING_S),
+        )
+        _train(run, lambda curve, note: True, environment, store)
 
 
 class Workers:
@@ -84,30 +96,47 @@ class Workers:
         self._peers: list[Any] = []
 
     def train(self, run: Run, report: Report) -> None:
-        """``training.fit`` over all workers; returns when every one has ended."""
+        """``training.fit`` over all workers; returns when every one has ended.
+
+        Raises:
+            WorkerLost: one has died, or does not start.
+        """
         world = self._allotment.workers
         if world == 1:
-            _train(run, report, None)
+            _train(run, report)
             return
-        self._peers = self._peers or [self._start(rank) for rank in range(1, world)]
+        self._meet(world)
         address = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-        port = _free_port()
-        environments = [_Environment(address, port, rank, world) for rank in range(world)]
+        # A port of the system's choice, taken from now on: trials side by side get one each.
+        store = _Store(address, 0, is_master=True, wait_for_workers=False)
+        environments = [_Environment(address, store.port, rank, world) for rank in range(world)]
         pending = [
             peer.train.remote(run, environment)
             for peer, environment in zip(self._peers, environments[1:], strict=True)
         ]
         try:
-            if _train(run, report, environments[0]):
+            if _train(run, report, environments[0], store):
                 ray.get(pending)
             else:
                 self._dismiss()  # they wait for a first worker that will not come
         except Exception as error:
-            lost = any(_is_lost(task) for task in pending)
+            failures = [_failure(task) for task in pending]
             self._dismiss()  # they may wait in a collective that nobody will join
-            if lost:
+            if any(isinstance(failure, ray.exceptions.RayActorError) for failure in failures):
                 raise WorkerLost("a further worker of the trial was lost") from error
+            causes = [failure for failure in failures if failure and not _of_connection(failure)]
+            if causes and _of_connection(error):
+                raise causes[0] from error  # whose end is all that this one has seen
             raise
+
+    def _meet(self, world: int) -> None:
+        """Have all peers, alive: in a collective one that never came would be waited for."""
+        self._peers = self._peers or [self._start(rank) for rank in range(1, world)]
+        try:
+            ray.get([peer.ready.remote() for peer in self._peers], timeout=_MEETING_S)
+        except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as error:
+            self._dismiss()
+            raise WorkerLost("a further worker of the trial does not answer") from error
 
     def _start(self, rank: int) -> Any:
         bundle = self._allotment.bundles[rank]
@@ -132,32 +161,58 @@ class Workers:
         self._peers = []
 
 
-def _is_lost(task: Any) -> bool:
-    """Whether a peer's process has died, which shows a moment after its collectives fail."""
+def _failure(task: Any) -> Exception | None:
+    """Why a peer's training failed, which shows a moment after its collectives do."""
     try:
         ray.get(task, timeout=_GRACE_S)
-    except ray.exceptions.RayActorError:
-        return True
-    except Exception:  # its own error, or it is still at work
-        return False
-    return False
+    except ray.exceptions.GetTimeoutError:  # it is still at work
+        return None
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause
+        return cause if isinstance(cause, Exception) else error
+    except Exception as error:
+        return error
+    return None
 
 
-def _train(run: Run, report: Report, environment: _Environment | None) -> bool:
-    world = environment.world if environment else 1
+def _of_connection(error: Exception) -> bool:
+    """Whether a collective says that another process has gone."""
+    return isinstance(error, distributed.DistError) or "gloo" in str(error)
+
+
+def _train(
+    run: Run, report: Report, environment: _Environment | None = None, store: Any = None
+) -> bool:
     try:
-        return fit(run, report, environment, world)
+        if environment is None:
+            return fit(run, report)
+        _join(environment, run.accelerator, store)
+        return fit(run, report, environment, environment.world)
     finally:
-        if environment is not None and torch.distributed.is_initialized():
+        if environment is not None and distributed.is_initialized():
             with contextlib.suppress(RuntimeError):  # a peer that died has closed it already
-                torch.distributed.destroy_process_group()
+                distributed.destroy_process_group()
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _join(environment: _Environment, accelerator: str, store: Any) -> None:
+    """Make the process group, before anything that may fail in one process alone.
+
+    So that from here on whoever fails closes it, which the others notice.
+    """
+    store.set(f"here {environment.rank}", "")
+    everyone = [f"here {rank}" for rank in range(environment.world)]
+    try:
+        store.wait(everyone, timedelta(seconds=_MEETING_S))
+    except distributed.DistError as error:
+        raise WorkerLost("a worker of the trial does not come to its meeting point") from error
+    gpu = accelerator == "gpu"
+    distributed.init_process_group(
+        "nccl" if gpu else "gloo",
+        store=store,
+        rank=environment.rank,
+        world_size=environment.world,
+        device_id=torch.device("cuda", 0) if gpu else None,  # each sees only its own
+    )

@@ -7,16 +7,18 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import yaml
 from torch import Tensor, nn
 
 from resnest_search import __version__
-from resnest_search.configuration.compose import from_record
-from resnest_search.configuration.schema import DataConfig, ModelConfig
+from resnest_search.configuration.schema import ModelConfig
+from resnest_search.cost.runtime import Session
 from resnest_search.data import ImageData
 from resnest_search.data import build as build_data
 from resnest_search.errors import UserError
@@ -27,21 +29,21 @@ from resnest_search.export.formats import (
     named_formats,
     refuse_where_none_is_left,
 )
+from resnest_search.export.formats.onnx_int8 import CALIBRATED
 from resnest_search.export.looks import Look, take_look
 from resnest_search.export.readme import readme
-from resnest_search.export.select import described, select_trial
 from resnest_search.export.standalone import facts_digest
 from resnest_search.files import write_atomically
 from resnest_search.models.build import build as build_network
 from resnest_search.models.build import network_arguments
-from resnest_search.redact import public_text
-from resnest_search.space import Space, configured
+from resnest_search.redact import public_config, public_text
 from resnest_search.study.record import Sweep, TrialRecord
+from resnest_search.study.select import configured_as, described, select_trial
 from resnest_search.study.study import SweepStudy
 from resnest_search.training import load_weights
 from resnest_search.variant import Variant
 
-__all__ = ["Export", "export_best"]
+__all__ = ["Export", "export_best", "trained_network"]
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def export_best(
             damaged, or model.py is not the trained network.
     """
     trial = select_trial(sweep, select)
-    model, data_config = _configs(sweep, trial)
+    model, data_config, _ = configured_as(sweep, trial)
     arguments = {"variant": trial.variant, **network_arguments(model)}
     chosen, refused = named_formats(formats, arguments)
     data = build_data(data_config, BATCH, trial.seed, sweep.images)
@@ -95,6 +97,9 @@ def export_best(
         refused |= failed
         refuse_where_none_is_left(formats, refused)
         shutil.rmtree(given)
+        for format in chosen:
+            if format.name in checked and not format.exact:
+                checked[format.name]["validation"] = _own_score(work / format.file, data)
         written = [format for format in chosen if format.name in checked]
         test, look = _tested(study or SweepStudy.open(target.parent), trial, winner, data)
         found = {"validation": validation, "test": test, "test_look": look}
@@ -121,6 +126,34 @@ def export_best(
     return Export(lines, refused)
 
 
+def _own_score(file: Path, data: ImageData) -> dict[str, Any]:
+    """Of a file of ONNX on all validation images."""
+    return dataclasses.asdict(evaluate(Session(file, 1), data.val_dataloader()))
+
+
+def _calibration(data: ImageData) -> Iterator[Tensor]:
+    """Training images, as they are trained on, up to `CALIBRATED` of them."""
+    left = CALIBRATED
+    for images, _ in data.train_dataloader():
+        yield images[:left].contiguous()
+        left -= len(images)
+        if left <= 0:
+            return
+
+
+def trained_network(sweep: Sweep, trial: TrialRecord) -> nn.Module:
+    """The network of a complete trial with its trained weights, on the CPU and in eval mode.
+
+    It takes images (batch, channels, height, width), as validation prepares them, and gives logits
+    (batch, classes). No image is read for it.
+
+    Raises:
+        UserError: the checkpoint is gone or damaged.
+    """
+    model, data, _ = configured_as(sweep, trial)
+    return _trained(sweep, trial, model, data.channels, data.classes or 0)
+
+
 def _in_sweep(sweep: Sweep, trial: TrialRecord) -> list[str]:
     """The latency that it was chosen by, beside those of the check."""
     if "latency_ms" not in trial.costs:
@@ -142,14 +175,6 @@ def _tested(
     return score, take_look(study, trial, winner.network)
 
 
-def _configs(sweep: Sweep, trial: TrialRecord) -> tuple[ModelConfig, DataConfig]:
-    config = from_record(sweep.config)
-    space = Space(config.search.space, config.model)
-    candidate = space.candidate(space.labels(trial.parameters))
-    model, data, _ = configured(config, candidate)
-    return model, data
-
-
 def _winner(
     sweep: Sweep, trial: TrialRecord, model: ModelConfig, data: ImageData, formats: Sequence[Format]
 ) -> Winner:
@@ -162,17 +187,20 @@ def _winner(
     return Winner(
         title=f"ResNeSt {trial.variant}, exported by resnest-search {__version__}.",
         arguments=arguments,
-        network=_trained(sweep, trial, model, data),
+        network=_trained(sweep, trial, model, data.channels, data.classes),
         preprocessing=data.preprocessing,
         class_names=tuple(data.class_names),
         formats=tuple(format.name for format in formats),
+        calibration=partial(_calibration, data),
     )
 
 
-def _trained(sweep: Sweep, trial: TrialRecord, model: ModelConfig, data: ImageData) -> nn.Module:
+def _trained(
+    sweep: Sweep, trial: TrialRecord, model: ModelConfig, channels: int, classes: int
+) -> nn.Module:
     folder = Path(sweep.folder) / "trials" / str(trial.number)
     network = build_network(
-        Variant.parse(trial.variant), model, in_channels=data.channels, num_classes=data.classes
+        Variant.parse(trial.variant), model, in_channels=channels, num_classes=classes
     )
     try:
         network.load_state_dict(load_weights(folder))
@@ -248,8 +276,8 @@ def _facts(
 ) -> dict[str, Any]:
     return {
         "variant": trial.variant,
-        "parameters": trial.parameters,
-        "model": dataclasses.asdict(model),
+        "parameters": public_config(trial.parameters),
+        "model": public_config(dataclasses.asdict(model)),
         "selected_as": select,
         "chosen_as": described(sweep, select),
         "sweep": sweep.name,
@@ -277,6 +305,8 @@ def _uncertainty(sweep: Sweep, trial: TrialRecord) -> dict[str, Any] | None:
         "seeds": trial.seeds,
         "mean_accuracy": trial.mean_accuracy,
         "mean_error": trial.mean_error,
+        "means": trial.means,
+        "errors": trial.errors,
         "rivals": [
             {"variant": other.variant, "trial": other.number, "candidate": other.candidate}
             for other in rivals
@@ -296,4 +326,19 @@ def _write_facts(folder: Path, facts: dict[str, Any], formats: Sequence[Format])
     facts = json.loads(json.dumps(facts))  # as somebody reads them who compares the digest
     facts["digest"] = facts_digest(facts)
     write_atomically(folder / "model.json", json.dumps(facts, indent=2) + "\n")
+    write_atomically(folder / "model.yaml", _group_file(facts))
     write_atomically(folder / "README.md", readme(facts, formats))
+
+
+def _group_file(facts: dict[str, Any]) -> str:
+    """The network around the variant as a file of the group ``model``.
+
+    Without a name it is called as the file is; which weights it began with is no part of it.
+    """
+    keys = {name: value for name, value in facts["model"].items() if name != "name"}
+    keys["pretrained"] = None
+    first = (
+        f"# The network around {facts['variant']}: copied to ./model/NAME.yaml it is "
+        f"model=NAME, beside variant={facts['variant']}."
+    )
+    return f"{first}\n{yaml.safe_dump(keys, sort_keys=False, default_flow_style=None)}"

@@ -11,6 +11,7 @@ package either, the watch of the CPU, is loaded from its file.
 
 from __future__ import annotations
 
+import functools
 import importlib.abc
 import importlib.util
 import json
@@ -109,14 +110,14 @@ def load_timm(folder: Path, threads: int) -> Loaded:
     return Loaded(with_torch(network, threads), metadata, read)
 
 
-def load_onnx(folder: Path, threads: int) -> Loaded:
-    """``model.onnx``."""
+def load_onnx(folder: Path, threads: int, file: str = "model.onnx") -> Loaded:
+    """``model.onnx``, or another file of ONNX."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     session = onnxruntime.InferenceSession(
-        str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"]
+        str(folder / file), options, providers=["CPUExecutionProvider"]
     )
 
     def run(images: Array) -> Array:
@@ -131,6 +132,7 @@ LOADERS: dict[str, Callable[[Path, int], Loaded]] = {
     "source": load_source,
     "torch_export": load_torch_export,
     "onnx": load_onnx,
+    "onnx_int8": functools.partial(load_onnx, file="model.int8.onnx"),
     "timm": load_timm,
 }
 

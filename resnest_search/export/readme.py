@@ -20,6 +20,8 @@ _ABOUT = {
     "`class_names.json` and `preprocessing.json` as `extra_files`.",
     "onnx": "`model.onnx` runs without torch: input `images`, output `logits`, any batch; "
     "`class_names` and `preprocessing` are JSON in its metadata.",
+    "onnx_int8": "`model.int8.onnx` is the same in 8 bits, calibrated on training images: another "
+    "network, with an accuracy of its own.",
     "timm": "`timm/` is a folder for the `create_model` of timm 1.0.26 or later, with class "
     "names and the transform of validation.",
 }
@@ -41,7 +43,8 @@ Validation accuracy {Score(**facts["validation"])}.
 {_tested(facts["test"], facts["test_look"])}
 {_chosen(facts["uncertainty"])}
 `model.json` holds every figure with its device and mode, and the SHA-256 of every file.
-Damaged and exchanged files are refused with one line.
+Damaged and exchanged files are refused with one line. `model.yaml` is the network around the
+variant: copied to `./model/NAME.yaml`, it is `model=NAME` for resnest-search.
 
 {_files(data["preprocessing"])}
 
@@ -110,10 +113,13 @@ def _percent(share: float) -> str:
 
 
 def _section(format: Format, facts: dict[str, Any], shape: str) -> str:
+    own = ""
+    if "validation" in facts:
+        own = f" Its validation accuracy is {Score(**facts['validation'])}."
     return f"""\
 ## {facts["file"]}
 
-{_ABOUT[format.name]} Compared with the trained network on {facts["images"]} validation images:
+{_ABOUT[format.name]}{own} Compared with the trained network on {facts["images"]} validation images:
 max difference {facts["max_difference"]:.2g}, top-1 agreement {facts["top1_agreement"]:.2%}.
 Latency {facts["latency_ms"]:.3g} ms, p95 {facts["latency_p95_ms"]:.3g} ms, on {facts["device"]}:
 {facts["mode"]}{doubt(facts)}.

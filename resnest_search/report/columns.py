@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from resnest_search.metrics import TRAINED, metric_of
+from resnest_search.metrics import SHARES, TRAINED, metric_of
 from resnest_search.report.reading import (
     STATES,
     chosen,
     extra_parameters,
     front,
     full_epochs,
+    interval_text,
     is_wide,
     knee,
     metric_text,
@@ -24,12 +26,15 @@ from resnest_search.report.reading import (
 )
 from resnest_search.study.record import COMPLETE, Sweep, TrialRecord, value_text
 
-__all__ = ["Column", "columns"]
+__all__ = ["GAP", "Column", "columns", "fitting"]
 
 # A narrow terminal loses these first; the page and the CSV keep them. The first two objectives, and
 # what tells rows apart, it never loses, or last.
 _SPARED = {
+    "beside": 1,
     "gmacs": 1,
+    "macro_f1": 1,
+    "balanced_accuracy": 1,
     "images_per_s": 2,
     "parameters_m": 3,
     "memory_mib": 4,
@@ -43,6 +48,8 @@ _SPARED = {
     "parameter": 60,
 }
 _ALWAYS = 2  # objectives
+GAP = 2  # between the columns of a terminal
+_C = TypeVar("_C", bound=Any)  # has a `spared`, as `Column` has
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,17 @@ class Column:
     spared: int = 0  # the least positive is left out first where room lacks; 0 never is
 
 
+def fitting(columns: Iterable[_C], width: Callable[[_C], int], room: int) -> list[_C]:
+    """The columns for which there is room, each with a gap; what is spared first goes first."""
+    chosen = list(columns)
+    while sum(width(column) + GAP for column in chosen) > room:
+        spared = [column for column in chosen if column.spared]
+        if not spared:
+            break
+        chosen.remove(min(spared, key=lambda column: column.spared))
+    return chosen
+
+
 def columns(sweep: Sweep) -> list[Column]:
     """The columns of this sweep's table, left to right."""
     return [
@@ -66,6 +84,7 @@ def columns(sweep: Sweep) -> list[Column]:
         *(_parameter(key) for key in extra_parameters(sweep)),
         *_seed(sweep),
         *(column for name in shown(sweep) for column in _metric(sweep, name)),
+        *(_beside(*mode) for mode in sweep.modes_beside.items()),
         _epochs(full_epochs(sweep)),
         Column("state", "state, and why", state_text, _state_order, number=False),
     ]
@@ -136,7 +155,7 @@ def _seeds(sweep: Sweep) -> list[Column]:
     def text(trial: TrialRecord) -> str:
         return str(trial.seeds) if trial.repeat_of is None and trial.state == COMPLETE else ""
 
-    meaning = "seeds that the accuracy is the mean of"
+    meaning = "seeds that what is trained is the mean of"
     return [Column("seeds", meaning, text, lambda t: t.seeds, spared=_SPARED["seeds"])]
 
 
@@ -155,11 +174,14 @@ def _membership(sweep: Sweep) -> list[Column]:
 
 
 def _metric(sweep: Sweep, name: str) -> list[Column]:
-    """A metric; beside the accuracy, of how many seeds it is, and what noise leaves open."""
+    """A metric; beside the share that is sought, else the accuracy, of how many seeds it is, and
+    what noise leaves open.
+    """
     metric = metric_of(name)
     meaning = metric_title(sweep, name)
-    if name == "accuracy":
-        meaning = "validation accuracy ± standard error, %"
+    share = sweep.reported if sweep.reported in SHARES else "accuracy"
+    if name == share:
+        meaning = f"{meaning.removesuffix(', %')} ± standard error, %"
     if name in TRAINED:
         meaning += "; in parentheses: unfinished"
     if name == "latency_ms" and any(trial.half_width is not None for trial in sweep.trials):
@@ -171,7 +193,25 @@ def _metric(sweep: Sweep, name: str) -> list[Column]:
         lambda t: stated(t, name),
         spared=_spared(sweep, name),
     )
-    return [column, *_seeds(sweep), *_membership(sweep)] if name == "accuracy" else [column]
+    return [column, *_seeds(sweep), *_membership(sweep)] if name == share else [column]
+
+
+def _beside(name: str, how: str) -> Column:
+    """The latency in a mode that no objective is of."""
+    key = f"{name}.latency_ms"
+
+    def text(trial: TrialRecord) -> str:
+        costs = trial.costs_beside
+        if key not in costs:
+            return "–"
+        high = costs.get(f"{name}.latency_high_ms")
+        half = None if high is None else high / costs[key] - 1
+        return interval_text(costs[key], half)
+
+    meaning = f"latency, ms (median) in the mode {name}, recorded beside the objectives: {how}"
+    return Column(
+        f"{name} ms", meaning, text, lambda t: t.costs_beside.get(key), spared=_SPARED["beside"]
+    )
 
 
 def _marked(sweep: Sweep, trial: TrialRecord, name: str) -> str:

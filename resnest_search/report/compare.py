@@ -1,4 +1,4 @@
-"""Several sweeps side by side, as tables, as a picture and as a CSV file."""
+"""Several sweeps side by side, as tables and as a CSV file."""
 
 from __future__ import annotations
 
@@ -7,134 +7,112 @@ from pathlib import Path
 
 from rich.table import Table
 
-from resnest_search.metrics import TRAINED, metric_of
+from resnest_search.metrics import metric_of
 from resnest_search.report.reading import metric_text, ordered
-from resnest_search.report.svg import INK, LINES, new_figure
 from resnest_search.report.table import write_rows
 from resnest_search.study.compare import Comparison
-from resnest_search.study.record import COMPLETE, Sweep, TrialRecord, value_text
+from resnest_search.study.record import COMPLETE, value_text
 from resnest_search.words import counted
 
-__all__ = ["comparison_csv", "draw_comparison", "told"]
+__all__ = [
+    "Rows",
+    "comparison_csv",
+    "differences",
+    "keys",
+    "letters",
+    "shared",
+    "standings",
+    "told",
+]
 
 _MOST = 25  # rows of a table
-_DPI = 150
+
+
+Rows = tuple[list[str], list[list[str]]]  # heads and cells
 
 
 def told(found: Comparison) -> Iterator[str | Table]:
     """What is printed: how the runs stand, what they share, what differs between them."""
-    yield _standings(found)
-    for letter, standing in zip(_letters(found), found.standings, strict=True):
-        if standing.apart is None:
-            continue
-        low, high = (100 * end for end in standing.apart)
-        verdict = "noise does not tell them apart" if low <= 0 <= high else "beyond noise"
-        yield (
-            f"{letter} against A: {low:+.1f} to {high:+.1f} points of hypervolume in 95 % of "
-            f"cases, {verdict}."
-        )
-        yield f"  on its front, not on A's: {', '.join(standing.come) or 'none'}"
-        yield f"  on A's front, not on its: {', '.join(standing.gone) or 'none'}"
+    yield _table(standings(found))
+    yield from differences(found)
     yield ""
-    if found.shared:
-        yield _shared(found)
+    heads, rows = shared(found)
+    if rows:
+        more = [[f"… and {len(rows) - _MOST} more"]] if len(rows) > _MOST else []
+        yield _table((heads, rows[:_MOST] + more))
         yield ""
     if found.keys:
-        yield _keys(found)
+        yield _table(keys(found))
 
 
-def _standings(found: Comparison) -> Table:
-    table = _table("", "run", "state", "complete", "front", "epochs", "hypervolume, %")
-    for letter, standing in zip(_letters(found), found.standings, strict=True):
+def standings(found: Comparison) -> Rows:
+    """How each run stands."""
+    heads = ["", "run", "state", "complete", "front", "epochs", "hypervolume, %"]
+    rows = []
+    for letter, standing in zip(letters(found), found.standings, strict=True):
         sweep = standing.sweep
         complete = sum(t.state == COMPLETE and t.repeat_of is None for t in sweep.trials)
         state = "finished" if sweep.finished else "not finished"
         numbers = (complete, len(sweep.front), sweep.epochs, f"{100 * standing.hypervolume:.1f}")
-        table.add_row(letter, sweep.folder, state, *map(str, numbers))
-    return table
+        rows.append([letter, sweep.folder, state, *map(str, numbers)])
+    return heads, rows
 
 
-def _shared(found: Comparison) -> Table:
+def differences(found: Comparison) -> Iterator[str]:
+    """Of each run but the first: how far apart, and what came and went."""
+    for letter, standing in zip(letters(found)[1:], found.standings[1:], strict=True):
+        if standing.apart is None:
+            share = 100 * (standing.hypervolume - found.standings[0].hypervolume)
+            text = f"{share:+.1f} points of hypervolume; of what is sought the noise is not known."
+        else:
+            low, high = (100 * end for end in standing.apart)
+            verdict = "noise does not tell them apart" if low <= 0 <= high else "beyond noise"
+            text = f"{low:+.1f} to {high:+.1f} points of hypervolume in 95 % of cases, {verdict}."
+        yield f"{letter} against A: {text}"
+        yield f"  on its front, not on A's: {', '.join(standing.come) or 'none'}"
+        yield f"  on A's front, not on its: {', '.join(standing.gone) or 'none'}"
+
+
+def shared(found: Comparison) -> Rows:
     """Objectives of candidates that all have; a star where one is on its run's front."""
-    letters = _letters(found)
-    heads = [f"{letter} {metric_of(n).label}" for n in found.objectives for letter in letters]
-    table = _table(f"{counted(len(found.shared), 'candidate')} in all", *heads)
-    for difference in found.shared[:_MOST]:
-        cells = [
-            f"{metric_text(trial, name)}{'★' if trial.on_front else ' '}"
-            for name in found.objectives
-            for trial in difference.trials
+    heads = [
+        f"{letter} {metric_of(n).label}" for n in found.objectives for letter in letters(found)
+    ]
+    rows = [
+        [
+            difference.name,
+            *(
+                f"{metric_text(trial, name)}{'★' if trial.on_front else ' '}"
+                for name in found.objectives
+                for trial in difference.trials
+            ),
         ]
-        table.add_row(difference.name, *cells)
-    if len(found.shared) > _MOST:
-        table.add_row(f"… and {len(found.shared) - _MOST} more")
-    return table
+        for difference in found.shared
+    ]
+    return [f"{counted(len(rows), 'candidate')} in all", *heads], rows
 
 
-def _keys(found: Comparison) -> Table:
-    table = _table("what differs", *_letters(found))
-    for key, values in found.keys.items():
-        table.add_row(key, *map(value_text, values))
-    return table
+def keys(found: Comparison) -> Rows:
+    """Configuration that differs."""
+    rows = [[key, *map(value_text, values)] for key, values in found.keys.items()]
+    return ["what differs", *letters(found)], rows
 
 
-def _table(*heads: str) -> Table:
+def _table(content: Rows) -> Table:
     table = Table(box=None, pad_edge=False)
-    for number, head in enumerate(heads):
+    for number, head in enumerate(content[0]):
         table.add_column(head, justify="right" if number > 1 else "left", overflow="fold")
+    for row in content[1]:
+        table.add_row(*row)
     return table
 
 
-def _letters(found: Comparison) -> list[str]:
+def letters(found: Comparison) -> list[str]:
     """A, B, C and so on, and numbers beyond Z."""
     return [
         chr(ord("A") + number) if number < 26 else str(number + 1)
         for number in range(len(found.standings))
     ]
-
-
-def draw_comparison(found: Comparison, path: Path) -> None:
-    """Fronts filled, other complete trials pale, a panel for each cost, as a PNG."""
-    trained = next((name for name in found.objectives if name in TRAINED), found.objectives[0])
-    costs = [name for name in found.objectives if name != trained] or [trained]
-    figure, axes = new_figure()
-    axes.remove()
-    figure.set_size_inches(5.2 * len(costs), 4.6)
-    panels = figure.subplots(1, len(costs), squeeze=False)[0]
-    for panel, cost in zip(panels, costs, strict=True):
-        for number, (letter, standing) in enumerate(
-            zip(_letters(found), found.standings, strict=True)
-        ):
-            color, marker = LINES[number % len(LINES)], "os^Dvp"[number % 6]
-            x, y = _points(standing.sweep, cost, trained, on_front=False)
-            panel.plot(x, y, marker, color=color, alpha=0.25, markersize=5)
-            x, y = _points(standing.sweep, cost, trained, on_front=True)
-            panel.plot(x, y, marker, color=color, label=letter, markersize=6)
-        panel.set_xlabel(metric_of(cost).title, color=INK)
-        panel.set_ylabel(metric_of(trained).title, color=INK)
-        panel.grid(alpha=0.3)
-        panel.spines[["top", "right"]].set_visible(False)
-    names = [f"{a} {s.sweep.folder}" for a, s in zip(_letters(found), found.standings, strict=True)]
-    panels[0].legend(frameon=False)
-    figure.suptitle("\n".join(names), fontsize=8, color=INK)
-    figure.savefig(path, dpi=_DPI)
-
-
-def _points(sweep: Sweep, x: str, y: str, on_front: bool) -> tuple[list[float], list[float]]:
-    """Two metrics of complete trials that stand for their candidates, in the order of the first."""
-    trials = [t for t in sweep.trials if t.state == COMPLETE and t.repeat_of is None]
-    chosen = [t for t in trials if t.on_front == on_front]
-    pairs = [(_shown(trial, x), _shown(trial, y)) for trial in chosen]
-    known = sorted((a, b) for a, b in pairs if a is not None and b is not None)
-    return [a for a, _ in known], [b for _, b in known]
-
-
-def _shown(trial: TrialRecord, name: str) -> float | None:
-    """In the unit that the metric's title says."""
-    if name == "accuracy":
-        value = trial.accuracy if trial.mean_accuracy is None else trial.mean_accuracy
-        return None if value is None else 100 * value
-    return trial.metric(name)
 
 
 def comparison_csv(found: Comparison, path: Path) -> None:
@@ -144,5 +122,5 @@ def comparison_csv(found: Comparison, path: Path) -> None:
         OSError: the file cannot be written.
     """
     sweeps = [standing.sweep for standing in found.standings]
-    named = ({"run": a, "folder": s.folder} for a, s in zip(_letters(found), sweeps, strict=True))
+    named = ({"run": a, "folder": s.folder} for a, s in zip(letters(found), sweeps, strict=True))
     write_rows(path, [(n, s, ordered(s)) for n, s in zip(named, sweeps, strict=True)])

@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from html import escape
-from importlib import resources
 from pathlib import Path
 
 import yaml
 
-from resnest_search import __version__
 from resnest_search.files import write_atomically
-from resnest_search.panels import Panel, drawn, read_panels
-from resnest_search.redact import public_config, public_text
+from resnest_search.panels import Panel, drawn, panels_of
+from resnest_search.redact import public_config
 from resnest_search.report.columns import Column, columns
-from resnest_search.report.curves import curves_svg
-from resnest_search.report.plots import front_svg, scatter_svg
+from resnest_search.report.figures import figure_of
+from resnest_search.report.page import chart, document, marking_cell, plain
 from resnest_search.report.reading import (
+    counts,
     knee,
     on_front,
     ordered,
-    progress,
+    under_way,
 )
-from resnest_search.report.svg import ACCENT, FRONT, GRID, INK, MUTED, PAPER
+from resnest_search.report.rows import row_cells
 from resnest_search.report.verdict import verdict
 from resnest_search.study.record import Sweep, TrialRecord
 
 __all__ = ["write_report"]
 
-# drawn colours -> the page's own, which follow the reader's light or dark scheme
-_THEME = {
-    INK: "var(--ink)",
-    MUTED: "var(--muted)",
-    GRID: "var(--grid)",
-    PAPER: "var(--paper)",
-    FRONT: "var(--front)",
-    ACCENT: "var(--accent)",
-}
+_LIVE_S = 30  # between two drawings of a sweep under way
 _HOW_TO_READ = {
     "★": "On the Pareto front: no complete trial is at least as good in every objective and "
     "better in one. Only complete trials can be on it.",
@@ -47,7 +39,8 @@ _HOW_TO_READ = {
     "±": "Standard error of the accuracy: half the width of Wilson's interval, for n validation "
     "images √(p (1 − p) / n + 1 / 4n²) / (1 + 1 / n), which is never 0; the deviation "
     "between seeds is in it, and the accuracy is the mean over its seeds, where some candidate was "
-    "trained with several.",
+    "trained with several. Of balanced accuracy it is that of the mean of the classes' accuracies, "
+    "of macro F1 the deviation of draws of the validation images.",
     "front %": "Probability of being on the front: its share of 1,000 draws of the validation "
     "images with replacement, the same ones for all candidates, and, where it was measured, of "
     "the noise between seeds. Draws show neither 0 nor 100 %. Costs count as exact.",
@@ -56,71 +49,58 @@ _HOW_TO_READ = {
     "( )": "Accuracy of a training that did not end. A pruned trial is unfinished: its accuracy "
     "is that of its last epoch, not comparable with a finished one's, and it is never on the "
     "front.",
-    "–": "Not measured.",
+    "–": "Not measured; of what varies: null, or a key that does not exist beside the others.",
     "latency": "Belongs to the device and the mode named above, not to the variant alone.",
 }
 
 
 def write_report(sweep: Sweep, path: str | Path, panels: Sequence[Panel] | None = None) -> None:
-    """Write the page: the question, its answer, and the panels of dashboards/sweep.yaml.
+    """Write the page: the question, its answer, and the panels of its dashboard.
 
     Args:
         sweep: as it stands, finished or not.
         path: of the file; replaced in one step.
-        panels: others than the shipped ones.
+        panels: others than those.
 
     Raises:
-        UserError: the shipped specification is broken.
+        UserError: the specification is missing or wrong.
         OSError: the file cannot be written.
     """
-    panels = drawn(read_panels() if panels is None else panels, sweep)
+    panels = drawn(panels_of(sweep) if panels is None else panels, sweep)
     sections = "".join(
         _section(panel, sweep, f"panel{number}") for number, panel in enumerate(panels, start=1)
     )
-    write_atomically(
-        path,
-        f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{_text(sweep.name)}: {_text(sweep.question)}</title>
-<style>
-{_shipped("page.css")}</style>
-</head>
-<body>
-{_head(sweep)}
-{sections}
-{_how_to_read()}
-<footer>Written by resnest-search {_text(__version__)}.</footer>
-<script>
-{_shipped("page.js")}</script>
-</body>
-</html>
-""",
-    )
-
-
-def _text(text: str) -> str:
-    return escape(public_text(text))
-
-
-def _shipped(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+    main = f"{_bar(sweep)}\n{sections}\n{_how_to_read()}"
+    reload_s = _LIVE_S if _is_live(sweep) else 0
+    title = f"{sweep.name}: {sweep.question}"
+    write_atomically(path, document(title, _head(sweep), main, reload_s))
 
 
 def _head(sweep: Sweep) -> str:
-    said = "".join(f"<p>{_text(line)}</p>" for line in verdict(sweep))
-    doubts = "".join(f'<p class="doubt">{_text(line)}</p>\n' for line in sweep.doubts)
-    facts = [progress(sweep), _end(sweep)]
+    said = "".join(f"<p>{plain(line)}</p>" for line in verdict(sweep))
+    doubts = "".join(f'<p class="doubt">{plain(line)}</p>\n' for line in sweep.doubts)
+    facts = [under_way(sweep), _end(sweep)]
     if sweep.started:
         facts.append(f"started {sweep.started}")
+    live, where = "", _where(sweep)
+    if _is_live(sweep):
+        now = datetime.now().astimezone()
+        live = (
+            f'<p class="live" data-drawn="{now.timestamp():.0f}">'
+            f"Under way: drawn at {now:%Y-%m-%d %H:%M:%S %Z}. "
+            f"The page is loaded anew every {_LIVE_S} s.</p>\n"
+        )
     return f"""<header>
-<p class="name">sweep {_text(sweep.name)}</p>
-<h1>{_text(sweep.question or sweep.name)}</h1>
+<p class="name">sweep {plain(sweep.name)}</p>
+<h1>{plain(sweep.question or sweep.name)}</h1>
 <div class="verdict">{said}</div>
-{doubts}<p class="status">{_text(" · ".join(facts))}<br>{_text(_where(sweep.trials))}</p>
+{doubts}{live}<p class="status">{plain(" · ".join(facts))}<br>{plain(where)}</p>
 </header>"""
+
+
+def _is_live(sweep: Sweep) -> bool:
+    """Whether it is drawn anew as it goes; with costs from elsewhere it is drawn once."""
+    return not (sweep.finished or sweep.interrupted or sweep.costs_of)
 
 
 def _end(sweep: Sweep) -> str:
@@ -129,8 +109,9 @@ def _end(sweep: Sweep) -> str:
     return "interrupted" if sweep.interrupted else "not finished"
 
 
-def _where(trials: Sequence[TrialRecord]) -> str:
+def _where(sweep: Sweep) -> str:
     """Devices, modes and versions, each once: more than one means that rows do not compare."""
+    trials = sweep.trials
     versions = (f"{name} {number}" for t in trials for name, number in t.versions.items())
     facts = [
         ("devices", "device", [t.device for t in trials]),
@@ -142,80 +123,153 @@ def _where(trials: Sequence[TrialRecord]) -> str:
         found = [value for value in dict.fromkeys(values) if value]
         if found:
             lines.append(f"{several if len(found) > 1 else one}: {'; '.join(found)}")
+    lines += [sweep.packing] if sweep.packing else []
+    lines += [f"beside it, {name}: {how}" for name, how in sweep.modes_beside.items()]
     return " · ".join(lines)
 
 
 def _section(panel: Panel, sweep: Sweep, name: str) -> str:
-    note = f'<p class="note">{_text(panel.note)}</p>' if panel.note else ""
-    return (
-        f"<section>\n<h2>{_text(panel.title)}</h2>\n{note}{_body(panel, sweep, name)}\n</section>\n"
-    )
+    """Empty where there is nothing to show."""
+    body = _body(panel, sweep, name)
+    note = f'<p class="note">{plain(panel.note)}</p>' if panel.note else ""
+    head = f'<h2 id="{name}-title">{plain(panel.title)}</h2>'
+    return f"<section>\n{head}\n{note}{body}\n</section>\n" if body else ""
 
 
 def _body(panel: Panel, sweep: Sweep, name: str) -> str:
     if panel.kind == "table":
         return _table(sweep)
+    if panel.kind == "rows":
+        return _rows(sweep)
     if panel.kind == "config":
         return _config(sweep)
-    if panel.kind == "curves":
-        svg = curves_svg(sweep, panel.y, name=name)
-    elif panel.kind == "front":
-        svg = front_svg(sweep, panel.x, panel.y, panel.size, name=name)
-    else:
-        svg = scatter_svg(sweep, panel.x, panel.y, panel.size, name=name)
-    return f'<figure role="img" aria-label="{_text(panel.title)}">{_inline(svg)}</figure>'
+    figure = figure_of(panel, sweep)
+    if figure is None:
+        return ""
+    return chart(figure, name, panel.title)
 
 
-def _inline(svg: str) -> str:
-    """Without the namespaces, which HTML implies, and in the page's colours."""
-    for namespace in ("xmlns", "xmlns:xlink"):
-        start = svg.find(f' {namespace}="')
-        if start >= 0:
-            end = svg.index('"', start + len(namespace) + 3)
-            svg = svg[:start] + svg[end + 1 :]
-    for painted, own in _THEME.items():
-        svg = svg.replace(painted, own)
-    return svg
+def _bar(sweep: Sweep) -> str:
+    """Filters by state and radix, and what is marked; nothing where there are no trials."""
+    if not sweep.trials:
+        return ""
+    states = list(counts(sweep))
+    radices = sorted({str(r) for t in sweep.trials if (r := _radix(t)) != ""})
+    fields = [("state", states), ("radix", radices)]
+    sets = "".join(_choices(key, values) for key, values in fields if len(values) > 1)
+    return (
+        f'<div id="bar"><form id="filters">{sets}</form>'
+        '<span id="said" role="status"></span>'
+        '<button type="button" id="clear" hidden>Show all, unmark</button></div>'
+    )
+
+
+def _choices(key: str, values: Sequence[str]) -> str:
+    boxes = "".join(
+        f'<label><input type="checkbox" checked autocomplete="off" value="{key} {plain(value)}"> '
+        f"{plain(value)}</label>"
+        for value in values
+    )
+    return f"<fieldset><legend>{key}</legend>{boxes}</fieldset>"
+
+
+def _radix(trial: TrialRecord) -> str:
+    return str(trial.dimensions.get("radix", ""))
 
 
 def _table(sweep: Sweep) -> str:
     chosen = columns(sweep)
     best = knee(sweep)
+    place = {id(trial): number for number, trial in enumerate(sweep.trials)}
     heads = "".join(
-        f'<th scope="col"{_class(c)} title="{_text(c.meaning)}">{_text(c.head)}</th>'
+        f'<th scope="col"{_class(c)} title="{plain(c.meaning)}">'
+        f'<button type="button">{plain(c.head)}</button></th>'
         for c in chosen
     )
-    rows = "".join(_row(trial, chosen, trial is best) for trial in ordered(sweep))
+    rows = "".join(_row(trial, chosen, trial is best, place[id(trial)]) for trial in ordered(sweep))
+    boxes = "".join(
+        f'<label><input type="checkbox" checked autocomplete="off" value="{plain(c.head)}"> '
+        f"{plain(c.head)}</label>"
+        for c in chosen
+    )
     return (
-        f'<div class="scroll"><table class="sortable"><thead><tr>{heads}</tr></thead>\n'
+        '<p class="note">A click on a head sorts by it, a click on a row marks it in every '
+        "chart.</p>\n"
+        f'<div class="tools"><details><summary>Columns</summary><div id="columns">{boxes}</div>'
+        '</details><button type="button" id="csv">Save what is shown as CSV</button></div>\n'
+        '<div class="scroll" tabindex="0" role="region" aria-label="trials">'
+        f'<table class="sortable"><thead><tr>{heads}</tr></thead>\n'
         f"<tbody>\n{rows}</tbody></table></div>\n"
-        '<p class="note">A click on a head sorts by it.</p>'
     )
 
 
-def _row(trial: TrialRecord, chosen: Sequence[Column], at_knee: bool) -> str:
+def _rows(sweep: Sweep) -> str:
+    """The named rows in their order, which no click changes."""
+    columns, rows = row_cells(sweep)
+    heads = "".join(
+        f'<th scope="col"{_numeric(c.number)} title="{plain(c.meaning)}">{plain(c.head)}</th>'
+        for c in columns
+    )
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f"<td{_numeric(c.number)}>{plain(text)}</td>"
+            for c, text in zip(columns, cells, strict=True)
+        )
+        + "</tr>\n"
+        for cells in rows
+    )
+    return (
+        '<div class="scroll" tabindex="0" role="region" aria-label="rows">'
+        f"<table><thead><tr>{heads}</tr></thead>\n<tbody>\n{body}</tbody></table></div>\n"
+    )
+
+
+def _row(trial: TrialRecord, chosen: Sequence[Column], at_knee: bool, place: int) -> str:
     marks = [trial.state, *["front"] * on_front(trial), *["knee"] * at_knee]
     cells = "".join(
-        f'<td{_class(c)} data-value="{_value(c, trial)}">{_text(c.text(trial))}</td>'
-        for c in chosen
+        f'<td{_class(c)} data-value="{_value(c, trial)}">{_cell(c, trial)}</td>' for c in chosen
     )
-    return f'<tr class="{_text(" ".join(marks))}">{cells}</tr>\n'
+    # a key that stays with the trial while others come, unlike its place
+    key = trial.candidate if trial.number < 0 else trial.number
+    data = {"trial": place, "key": key, "state": trial.state}
+    data |= {"radix": _radix(trial), "name": trial.name}
+    attributes = "".join(f' data-{key}="{plain(str(value))}"' for key, value in data.items())
+    return f'<tr class="{plain(" ".join(marks))}"{attributes}>{cells}</tr>\n'
+
+
+def _cell(column: Column, trial: TrialRecord) -> str:
+    """Its text; of the number a button, so that a row can be marked by keyboard."""
+    text = _written(column, trial)(column.text(trial))
+    if column.head != "#":
+        return text
+    return marking_cell(text, trial.name)
 
 
 def _class(column: Column) -> str:
-    return ' class="number"' if column.number else ""
+    return _numeric(column.number)
+
+
+def _numeric(number: bool) -> str:
+    return ' class="number"' if number else ""
 
 
 def _value(column: Column, trial: TrialRecord) -> str:
     value = column.value(trial)
-    return "" if value is None else _text(str(value))
+    return "" if value is None else _written(column, trial)(str(value))
+
+
+def _written(column: Column, trial: TrialRecord) -> Callable[[str], str]:
+    """No number has a secret, and thousands of them are written."""
+    is_number = column.number and not isinstance(column.value(trial), str)
+    return escape if is_number else plain
 
 
 def _config(sweep: Sweep) -> str:
     text = yaml.safe_dump(public_config(sweep.config), sort_keys=False, allow_unicode=True)
-    return f"<details><summary>Resolved configuration</summary><pre>{_text(text)}</pre></details>"
+    return f"<details><summary>Resolved configuration</summary><pre>{plain(text)}</pre></details>"
 
 
 def _how_to_read() -> str:
-    entries = "".join(f"<dt>{_text(k)}</dt><dd>{_text(v)}</dd>\n" for k, v in _HOW_TO_READ.items())
+    entries = "".join(f"<dt>{plain(k)}</dt><dd>{plain(v)}</dd>\n" for k, v in _HOW_TO_READ.items())
     return f"<section>\n<h2>How to read this</h2>\n<dl>\n{entries}</dl>\n</section>"

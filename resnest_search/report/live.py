@@ -13,16 +13,15 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from resnest_search.metrics import metric_of
+from resnest_search.metrics import SHARES, metric_of
 from resnest_search.report.reading import (
-    accuracy_text,
     duration,
     front,
     full_epochs,
     metric_text,
     on_front,
-    progress,
     state_text,
+    under_way,
 )
 from resnest_search.study.record import OPEN, RUNNING, Sweep, TrialRecord
 from resnest_search.words import counted
@@ -43,6 +42,7 @@ class LiveTable:
         name: of the sweep.
         console: where to; standard output by default.
         progress_every: seconds between progress lines where there is no terminal.
+        every_epoch: whether each epoch is a line, too.
         clock: seconds, monotonic.
     """
 
@@ -51,11 +51,14 @@ class LiveTable:
         name: str,
         console: Console | None = None,
         progress_every: float = 10.0,
+        every_epoch: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._name = name
         self._console = console or Console()
         self._every = progress_every
+        self._every_epoch = every_epoch
+        self._told: dict[int, int] = {}  # epochs of each trial that were a line
         self._clock = clock
         self._said = clock()
         self._over: set[tuple[int, str]] = set()
@@ -85,6 +88,8 @@ class LiveTable:
 
     def update(self, sweep: Sweep) -> None:
         """Show the sweep as it stands."""
+        if self._every_epoch:
+            self._epochs(sweep)
         if self._live:
             self._live.update(self._table(sweep), refresh=True)
         elif not self._console.is_terminal:
@@ -106,7 +111,19 @@ class LiveTable:
         parts: list[RenderableType] = [Text(self._name, style="bold"), table]
         if hidden := len(sweep.trials) - len(rows):
             parts.append(Text(f"… and {hidden} more", style="dim"))
-        return Group(*parts, Text(progress(sweep), no_wrap=True, overflow="ellipsis"))
+        return Group(*parts, Text(under_way(sweep), no_wrap=True, overflow="ellipsis"))
+
+    def _epochs(self, sweep: Sweep) -> None:
+        full = full_epochs(sweep)
+        for trial in sweep.trials:
+            for epoch in trial.curve[self._told.get(trial.number, 0) :]:
+                of = f"/{full}" if full else ""
+                names = dict.fromkeys(["accuracy", sweep.reported, "loss"])
+                values = [(name, getattr(epoch, name)) for name in names]
+                shown = [metric_of(n).say(value) for n, value in values if value is not None]
+                parts = [f"trial {trial.number}", trial.name, f"epoch {epoch.epoch}{of}", *shown]
+                self.message(" · ".join([*parts, duration(epoch.seconds)]))
+            self._told[trial.number] = len(trial.curve)
 
     def _lines(self, sweep: Sweep) -> None:
         ended = [t for t in sweep.trials if t.state not in OPEN and _key(t) not in self._over]
@@ -119,7 +136,7 @@ class LiveTable:
         self._over.update(_key(trial) for trial in ended)
         if self._clock() - self._said >= self._every:
             self._said = self._clock()
-            self.message(f"{self._name}: {progress(sweep)}")
+            self.message(f"{self._name}: {under_way(sweep)}")
 
 
 @contextmanager
@@ -214,8 +231,8 @@ def _line(trial: TrialRecord, full: int | None, names: list[str]) -> str:
     for name in names:
         if trial.metric(name) is None:
             continue
-        if name == "accuracy":
-            parts.append(f"accuracy {accuracy_text(trial)} %")
+        if name in SHARES:
+            parts.append(f"{metric_of(name).noun} {metric_text(trial, name)} %")
         else:
             parts.append(f"{metric_text(trial, name)} {metric_of(name).unit}")
     return " · ".join([*parts, "★ on the front so far"] if on_front(trial) else parts)

@@ -8,11 +8,12 @@ from pathlib import Path
 from rich.table import Table
 
 from resnest_search.metrics import COSTS, around, metric_of
+from resnest_search.report.colors import FRONT, INK
+from resnest_search.report.picture import new_figure
 from resnest_search.report.reading import interval_text
-from resnest_search.report.svg import FRONT, INK, new_figure
 from resnest_search.study.costing import Costing
 
-__all__ = ["draw_profile", "profile_table", "space_table"]
+__all__ = ["draw_profile", "latency_text", "profile_table", "space_table"]
 
 _OF_A_SPACE = ("latency_ms", "memory_mib", "train_memory_mib", "parameters_m", "gmacs")
 _ROW = 0.28  # inches of a network in a picture
@@ -46,11 +47,22 @@ def space_table(costings: Mapping[str, Costing]) -> Table:
     table.add_column("network", no_wrap=True)
     for name in _OF_A_SPACE:
         table.add_column(metric_of(name).label, justify="right", no_wrap=True)
+    modes = dict.fromkeys(name for costing in costings.values() for name in costing.also)
+    for mode in modes:
+        table.add_column(f"{mode} ms", justify="right", no_wrap=True)
     for called, costing in _by_latency(costings):
         latency = interval_text(costing.costs["latency_ms"], costing.half_width)
         others = [metric_of(name).show(costing.costs[name]) for name in _OF_A_SPACE[1:]]
-        table.add_row(called, latency, *others)
+        beside = [latency_text(costing.beside(mode)) for mode in modes]
+        table.add_row(called, latency, *others, *beside)
     return table
+
+
+def latency_text(costing: Costing | None) -> str:
+    """A latency with its interval; a dash where none was measured."""
+    if costing is None or "latency_ms" not in costing.costs:
+        return "–"
+    return interval_text(costing.costs["latency_ms"], costing.half_width)
 
 
 def draw_profile(costings: Mapping[str, Costing], place: str, path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from resnest_search.metrics import TRAINED, around, metric_of
+from resnest_search.metrics import SHARES, TRAINED, around, metric_of
 from resnest_search.study.record import (
     COMPLETE,
     FAILED,
@@ -22,7 +22,6 @@ from resnest_search.variant import Variant
 __all__ = [
     "LIKELY",
     "STATES",
-    "accuracy_text",
     "chosen",
     "counts",
     "duration",
@@ -40,10 +39,14 @@ __all__ = [
     "ordered",
     "percent",
     "progress",
+    "share_text",
     "shown",
+    "spent",
     "state_text",
     "stated",
-    "stated_accuracy",
+    "stated_share",
+    "time_left",
+    "under_way",
 ]
 
 _EVEN = 0.2  # a share, up to which both ends of an interval are about as far
@@ -84,12 +87,22 @@ def ordered(sweep: Sweep) -> list[TrialRecord]:
 def shown(sweep: Sweep) -> list[str]:
     """Names of the metrics that are shown: the objectives in their order, then what else is known.
 
-    Where no cost is known of any trial, as in a sweep that has none, all are named.
+    Where no cost is known of any trial, as in a sweep that has none, all are named. Means over
+    classes stand there where one is sought, or tells something else than accuracy does.
     """
     known = {name for trial in sweep.trials for name in trial.costs}
     others = [n for n in (*_BESIDE, *sweep.own_costs) if n in known or not known]
     first = [name for name in sweep.objectives if name in TRAINED or name in known or not known]
-    return list(dict.fromkeys([*first, "accuracy", *others]))
+    means = [name for name in SHARES[1:] if any(_is_apart(t, name) for t in sweep.trials)]
+    return list(dict.fromkeys([*first, "accuracy", *means, *others]))
+
+
+def _is_apart(trial: TrialRecord, name: str) -> bool:
+    """Whether a share is further from the accuracy, at the end, than its standard error."""
+    share, accuracy, error = trial.metric(name), trial.accuracy, trial.accuracy_error
+    if trial.state != COMPLETE or share is None or accuracy is None or error is None:
+        return False
+    return abs(share - accuracy) > error
 
 
 def finite(value: float | None) -> float | None:
@@ -133,29 +146,32 @@ def extra_parameters(sweep: Sweep) -> list[str]:
     return sorted({key for trial in sweep.trials for key in trial.extras})
 
 
-def stated_accuracy(trial: TrialRecord) -> tuple[float | None, float | None]:
-    """Accuracy and its standard error; the mean over all seeds where the trial stands for them."""
-    if trial.mean_accuracy is None or trial.repeat_of is not None:
-        return trial.accuracy, trial.accuracy_error
-    if trial.seeds == 1 and trial.mean_error is None:
-        return trial.accuracy, trial.accuracy_error
-    return trial.mean_accuracy, trial.mean_error
+def stated_share(trial: TrialRecord, name: str) -> tuple[float | None, float | None]:
+    """One of `metrics.SHARES` with its standard error, None where that is not known.
+
+    Where the trial stands for all seeds of its candidate it is the mean over them.
+    """
+    mean, error = trial.means.get(name), trial.errors.get(name)
+    is_own = trial.repeat_of is not None or (trial.seeds == 1 and error is None)
+    if mean is None or is_own:
+        return trial.metric(name), trial.accuracy_error if name == "accuracy" else None
+    return mean, error
 
 
-def accuracy_text(trial: TrialRecord) -> str:
-    """Accuracy ± standard error in %; in parentheses where training did not end."""
-    accuracy, error = stated_accuracy(trial)
-    if accuracy is None:
+def share_text(trial: TrialRecord, name: str = "accuracy") -> str:
+    """A share ± standard error in %; in parentheses where training did not end."""
+    share, error = stated_share(trial, name)
+    if share is None:
         return "–"
-    text = metric_of("accuracy").show(accuracy)
+    text = metric_of(name).show(share)
     if error is not None:
-        text += f" ± {metric_of('accuracy').show(error)}"
+        text += f" ± {metric_of(name).show(error)}"
     return text if trial.state == COMPLETE else f"({text})"
 
 
 def stated(trial: TrialRecord, name: str) -> float | None:
-    """A metric of the trial: of the accuracy the mean over its seeds, where it stands for them."""
-    return finite(stated_accuracy(trial)[0] if name == "accuracy" else trial.metric(name))
+    """A metric of the trial: of a share the mean over its seeds, where it stands for them."""
+    return finite(stated_share(trial, name)[0] if name in SHARES else trial.metric(name))
 
 
 def is_wide(sweep: Sweep, trial: TrialRecord) -> bool:
@@ -182,8 +198,8 @@ def interval_text(value: float, half_width: float | None) -> str:
 
 def metric_text(trial: TrialRecord, name: str) -> str:
     """A metric in a cell; a trained one in parentheses where training did not end."""
-    if name == "accuracy":
-        return accuracy_text(trial)
+    if name in SHARES:
+        return share_text(trial, name)
     if name == "latency_ms" and name in trial.costs:
         return interval_text(trial.costs[name], trial.half_width)
     text = metric_of(name).show(trial.metric(name))
@@ -209,7 +225,8 @@ def state_text(trial: TrialRecord) -> str:
         text += f" after epoch {trial.epochs}" if trial.epochs else " before an epoch ended"
     if trial.state == COMPLETE and trial.repeat_of is not None:
         text += f", repeats {trial.repeat_of}"
-    if trial.reason and trial.state != COMPLETE:
+    early = any(epoch.ended for epoch in trial.curve[-1:])
+    if trial.reason and (trial.state != COMPLETE or early):
         text += f": {trial.reason}"
     return " ".join(text.split())
 
@@ -223,8 +240,39 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
+def time_left(sweep: Sweep) -> float | None:
+    """Seconds that a sweep under way still takes at most, if epochs go on as they did.
+
+    All that its budget still allows is counted, at the mean wall-clock time of an epoch since the
+    first one began: what gets paused or pruned makes it less. None before the first epoch, after
+    the end, and in virtual time.
+    """
+    begun = [t.curve[0].at - t.curve[0].seconds for t in sweep.trials if t.curve and t.curve[0].at]
+    if sweep.finished or sweep.interrupted or not begun or not sweep.drivers:
+        return None
+    each = max(0.0, sweep.seconds - min(begun)) / sweep.epochs
+    left = max(0, sweep.budget - sweep.epochs) * each
+    search = sweep.config.get("search")
+    hours = search.get("hours") if isinstance(search, dict) else None
+    return min(left, max(0.0, 3600 * hours - sweep.seconds)) if hours else left
+
+
+def under_way(sweep: Sweep) -> str:
+    """The progress of a sweep, and how long it still takes at most, where that is known."""
+    left = time_left(sweep)
+    return progress(sweep) + (f" · up to about {duration(left)} left at this pace" if left else "")
+
+
 def progress(sweep: Sweep) -> str:
     """Counts by state, epochs spent of the budget, and time, on one line."""
     states = ", ".join(f"{number} {state}" for state, number in counts(sweep).items())
-    budget = f" of {sweep.budget}" if sweep.budget else ""
-    return f"{states or 'no trials'} · {sweep.epochs}{budget} epochs · {duration(sweep.seconds)}"
+    return f"{states or 'no trials'} · {spent(sweep)} · {duration(sweep.seconds)}"
+
+
+def spent(sweep: Sweep) -> str:
+    """Epochs spent of the budget; a resume may name one that is smaller than what was spent."""
+    if not sweep.budget:
+        return f"{sweep.epochs} epochs"
+    if sweep.epochs > sweep.budget:
+        return f"{sweep.epochs} epochs, beyond the budget of {sweep.budget}"
+    return f"{sweep.epochs} of {sweep.budget} epochs"

@@ -16,9 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from resnest_search.files import write_atomically
-from resnest_search.metrics import COSTS, accuracy_interval, around
+from resnest_search.metrics import COSTS, SHARES, accuracy_interval, around
 from resnest_search.redact import public_text
-from resnest_search.report.columns import Column, columns
+from resnest_search.report.columns import GAP, Column, columns, fitting
 from resnest_search.report.reading import (
     front,
     full_epochs,
@@ -27,6 +27,7 @@ from resnest_search.report.reading import (
     ordered,
     progress,
 )
+from resnest_search.report.rows import RowsTable, row_records
 from resnest_search.report.verdict import choice, ended, noise, time_spent, unfinished
 from resnest_search.study.record import COMPLETE, Sweep, TrialRecord
 from resnest_search.study.storage import own_place
@@ -39,6 +40,8 @@ __all__ = [
     "closing",
     "front_csv",
     "print_closing",
+    "rows_csv",
+    "table_rows",
     "trials_csv",
     "write_rows",
 ]
@@ -66,6 +69,12 @@ CSV_COLUMNS: tuple[str, ...] = (
     "seeds",  # complete trials of the candidate
     "mean_accuracy",  # fraction, over them; only where complete
     "mean_error",  # fraction, of the images and, where it was measured, between seeds
+    "balanced_accuracy",  # as accuracy and mean_accuracy, and the error of the mean where it is
+    "mean_balanced_accuracy",  # an objective
+    "mean_balanced_accuracy_error",
+    "macro_f1",
+    "mean_macro_f1",
+    "mean_macro_f1_error",
     "repeat_of",  # number of the trial that stands for the candidate
     "membership",  # probability of being on the front
     "knee_share",  # probability of being its knee
@@ -76,6 +85,7 @@ CSV_COLUMNS: tuple[str, ...] = (
     "latency_high_ms",
     "latency_rounds",
     "seconds",
+    "training_joules",
     "device",
     "mode",
     "train_mode",  # of train_memory_mib
@@ -83,7 +93,6 @@ CSV_COLUMNS: tuple[str, ...] = (
 )
 _OF_CANDIDATE = (
     "seeds",
-    "mean_accuracy",
     "mean_error",
     "repeat_of",
     "membership",
@@ -135,15 +144,11 @@ class TrialTable:
 
     def _fitting(self, width: int) -> tuple[list[Column], int]:
         """The columns that fit, and the room that is left for the last of them."""
-        chosen = columns(self.sweep)
-        gap = 2  # between columns
-        least = min(_LEAST_STATE, self._width(chosen[-1]))
-        while True:
-            room = width - sum(self._width(column) + gap for column in chosen[:-1])
-            spared = [column for column in chosen if column.spared]
-            if room >= least or not spared:
-                return chosen, max(room, _LEAST_STATE)
-            chosen.remove(min(spared, key=lambda column: column.spared))
+        *others, state = columns(self.sweep)
+        least = min(_LEAST_STATE, self._width(state))
+        chosen = fitting(others, self._width, width - least)
+        room = width - sum(self._width(column) + GAP for column in chosen)
+        return [*chosen, state], max(room, _LEAST_STATE)
 
 
 def _style(trial: TrialRecord) -> str:
@@ -173,6 +178,16 @@ def front_csv(sweep: Sweep, path: str | Path) -> None:
     write_rows(path, [({}, sweep, front(sweep))])
 
 
+def rows_csv(sweep: Sweep, path: str | Path) -> None:
+    """Write the rows that the sweep's file names, in its order; nothing where it names none.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    if sweep.rows:
+        _write(path, *row_records(sweep))
+
+
 def write_rows(
     path: str | Path, sweeps: Sequence[tuple[Mapping[str, str], Sweep, Iterable[TrialRecord]]]
 ) -> None:
@@ -181,19 +196,33 @@ def write_rows(
     Raises:
         OSError: the file cannot be written.
     """
+    _write(path, *table_rows(sweeps))
+
+
+def _write(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue())
+
+
+def table_rows(
+    sweeps: Sequence[tuple[Mapping[str, str], Sweep, Iterable[TrialRecord]]],
+) -> tuple[list[str], list[dict[str, Any]]]:
+    """The columns and the rows that write_rows writes; what was not measured is absent, or None."""
     after = CSV_COLUMNS.index("latency_rounds") + 1
     called = dict.fromkeys(name for names, _, _ in sweeps for name in names)
     own = dict.fromkeys(name for _, sweep, _ in sweeps for name in sweep.own_costs)
-    columns = [*called, *CSV_COLUMNS[:after], *own, *CSV_COLUMNS[after:]]
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
+    beside = dict.fromkeys(name for _, _, ts in sweeps for t in ts for name in t.costs_beside)
+    columns = [*called, *CSV_COLUMNS[:after], *own, *beside, *CSV_COLUMNS[after:]]
+    rows: list[dict[str, Any]] = []
     for names, sweep, trials in sweeps:
         best, full = knee(sweep), full_epochs(sweep)
         for trial in trials:
             of_sweep = {**names, "full_epochs": full, "knee": _flag(trial is best)}
-            writer.writerow(_row(trial) | of_sweep)
-    write_atomically(path, text.getvalue())
+            rows.append(_row(trial) | of_sweep)
+    return columns, rows
 
 
 def _row(trial: TrialRecord) -> dict[str, Any]:
@@ -209,15 +238,19 @@ def _row(trial: TrialRecord) -> dict[str, Any]:
         "pruned_at": trial.pruned_at,
         "epochs": trial.epochs,
         "on_front": _flag(on_front(trial)),
-        "accuracy": trial.accuracy,
         "accuracy_error": trial.accuracy_error,
         **_interval(trial),
         **{name: getattr(trial, name) for name in _OF_CANDIDATE},
+        **{name: trial.metric(name) for name in SHARES},
+        **{f"mean_{name}": trial.means.get(name) for name in SHARES},
+        **{f"mean_{name}_error": trial.errors.get(name) for name in SHARES[1:]},
         "loss": trial.metric("loss"),
         "validation_images": trial.validation_images or None,
         **trial.costs,
         **_latency_interval(trial),
+        **trial.costs_beside,
         "seconds": trial.seconds,
+        "training_joules": trial.joules,
         "device": trial.device,
         "mode": trial.mode,
         "train_mode": trial.train_mode,
@@ -279,12 +312,14 @@ def print_closing(
 
 
 def _outcome(sweep: Sweep) -> RenderableType:
+    rows: list[RenderableType] = [RowsTable(sweep), Text("")] if sweep.rows else []
     verdict = " ".join(line for line in (choice(sweep), noise(sweep)) if line)
     first = unfinished(sweep)
     return Group(
         *([Text(first, style="bold red"), Text("")] if first else []),
         TrialTable(sweep, _MOST_ROWS),
         Text(""),
+        *rows,
         Text(progress(sweep)),
         *([Text(over)] if (over := ended(sweep)) else []),
         *([Text(went)] if (went := time_spent(sweep)) else []),
@@ -304,6 +339,7 @@ def _files(folder: Path) -> list[tuple[str, str]]:
         "report.html": "report",
         "trials.csv": "every trial",
         "front.csv": "front",
+        "rows.csv": "rows",
         "study.db": "study",
         "best": "exported winner",
         "wandb": "tracked runs",

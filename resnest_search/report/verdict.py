@@ -5,17 +5,18 @@ from __future__ import annotations
 from resnest_search.metrics import accuracy_interval, metric_of
 from resnest_search.report.reading import (
     LIKELY,
-    accuracy_text,
     chosen,
     duration,
     front,
     knee,
     metric_text,
     percent,
+    share_text,
     shown,
+    spent,
 )
 from resnest_search.study.ledger import ledger
-from resnest_search.study.record import PRUNED, Ending, Sweep, TrialRecord
+from resnest_search.study.record import COMPLETE, PRUNED, Ending, Sweep, TrialRecord, per_gpu
 from resnest_search.words import counted
 
 __all__ = ["choice", "ended", "noise", "time_spent", "unfinished", "verdict"]
@@ -29,6 +30,7 @@ def verdict(sweep: Sweep) -> list[str]:
     seen = f"Seen with the costs of {sweep.costs_of}; what was trained is the same."
     lines = (
         *([seen] if sweep.costs_of else []),
+        *_ended_early(sweep),
         *(unfinished(sweep), choice(sweep), noise(sweep), ended(sweep), time_spent(sweep)),
     )
     return [line for line in lines if line]
@@ -38,11 +40,18 @@ def unfinished(sweep: Sweep) -> str:
     """That a sweep was interrupted, or is at work still; nothing where it is finished."""
     if sweep.finished:
         return ""
-    budget = f" of {sweep.budget}" if sweep.budget else ""
-    spent = f"after {sweep.epochs}{budget} epochs"
     if not sweep.interrupted:
-        return f"Not finished: still at work. What follows is where it stands {spent}."
-    return f"Interrupted: not finished. What follows is where it stood {spent}."
+        return f"Not finished: still at work. What follows is where it stands after {spent(sweep)}."
+    return f"Interrupted: not finished. What follows is where it stood after {spent(sweep)}."
+
+
+def _ended_early(sweep: Sweep) -> list[str]:
+    """The single training that did not want all its epochs."""
+    return [
+        f"{trial.name}: {trial.curve[-1].ended}."
+        for trial in sweep.trials
+        if trial.state == COMPLETE and trial.curve and trial.curve[-1].ended
+    ]
 
 
 def ended(sweep: Sweep) -> str:
@@ -100,7 +109,16 @@ def time_spent(sweep: Sweep) -> str:
     shares = [f"{100 * seconds / found.total:.0f} % {what}" for seconds, what in parts]
     slots = counted(max(driver.slots for driver in sweep.drivers), "slot")
     gpus = f", {found.gpu / 3600:.2g} GPU-hours" if found.gpu else ""
-    return f"Of {duration(sweep.seconds)} on {slots}{gpus}: {_listed(shares)}."
+    said = f"Of {duration(sweep.seconds)} on {slots}{gpus}: {_listed(shares)}."
+    if found.joules is not None:
+        said += f" Training took {found.joules / 3.6e6:.3g} kWh."
+    sharing = max(per_gpu(driver.gpus) for driver in sweep.drivers)
+    if sharing > 1:
+        said += (
+            f" Up to {sharing} trials shared a GPU: seconds of training are of a shared one, "
+            "latencies and memory of one that was measured alone."
+        )
+    return said
 
 
 def choice(sweep: Sweep) -> str:
@@ -147,7 +165,7 @@ def _numbers(sweep: Sweep, trial: TrialRecord) -> str:
     parts = []
     for name in shown(sweep):
         if name == "accuracy":
-            parts.append(f"{accuracy_text(trial)} % accuracy{_interval(trial)}")
+            parts.append(f"{share_text(trial)} % accuracy{_interval(trial)}")
         elif trial.metric(name) is not None:
             parts.append(f"{metric_text(trial, name)} {metric_of(name).unit}")
     seeds = f", the mean of {trial.seeds} seeds" if trial.seeds > 1 else ""
@@ -170,7 +188,8 @@ def _alike_text(sweep: Sweep) -> str:
     names = [trial.name for trial in front(sweep) if trial.number in sweep.alike]
     if not names or knee(sweep) is None:
         return ""
-    return f"Noise does not tell its accuracy from that of {_listed(names)}, on average dearer."
+    noun = metric_of(sweep.reported).noun
+    return f"Noise does not tell its {noun} from that of {_listed(names)}, on average dearer."
 
 
 def _rivals_text(sweep: Sweep, best: TrialRecord) -> str:
@@ -206,13 +225,13 @@ def _sources_text(sweep: Sweep, best: TrialRecord) -> str:
         parts.append("between rounds of timing")
     if sweep.seed_deviation is not None:
         repeated = sum(t.seeds > 1 and t.repeat_of is None for t in sweep.trials)
-        deviation = metric_of("accuracy").show(sweep.seed_deviation)
+        deviation = metric_of(sweep.reported).show(sweep.seed_deviation)
         parts.append(f"between seeds ({deviation} %, from {counted(repeated, 'candidate')})")
     unknown = ""
     if sweep.seed_deviation is None:
         unknown = "; that between seeds was not measured"
-    elif "images" not in sweep.noise:
-        unknown = "; that of the validation images is not known"
+    if "images" not in sweep.noise:
+        unknown += "; that of the validation images is not known"
     return f"This is the noise {_listed(parts)}{unknown}."
 
 

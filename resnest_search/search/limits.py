@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from resnest_search.configuration.schema import LimitsConfig
 from resnest_search.errors import UserError
-from resnest_search.metrics import metric_of
+from resnest_search.metrics import broken, excess
 from resnest_search.study.costing import Costing
 
 __all__ = ["check_limits", "within_limits"]
@@ -19,7 +19,7 @@ def within_limits(costings: dict[str, Costing], limits: LimitsConfig) -> dict[st
             costing.device,
             costing.mode,
             costing.failure,
-            _broken(costing, bounds),
+            broken(costing.costs, bounds),
             costing.details,
         )
         for network, costing in costings.items()
@@ -36,23 +36,9 @@ def check_limits(costings: dict[str, Costing], limits: LimitsConfig) -> None:
         raise UserError(f"search.space: none of {len(costings)} networks can be measured: {reason}")
     for name, bound in vars(limits).items():
         values = [costing.costs[name] for costing in measured]
-        if bound is not None and not any(_meets(name, value, bound) for value in values):
+        if bound is not None and all(excess(name, value, bound) > 1 for value in values):
             span = f"{min(values):.4g} to {max(values):.4g}"
             raise UserError(
                 f"search.limits.{name}={bound:g}: no variant meets it; measured here: {span}"
             )
     raise UserError("search.limits: each is met by some variant, but no variant meets all of them")
-
-
-def _broken(costing: Costing, bounds: dict[str, float]) -> str:
-    broken = [
-        f"{name} {costing.costs[name]:.4g} "
-        f"{'below' if metric_of(name).maximize else 'above'} the limit {bound:g}"
-        for name, bound in bounds.items()
-        if name in costing.costs and not _meets(name, costing.costs[name], bound)
-    ]
-    return "; ".join(broken)
-
-
-def _meets(name: str, value: float, bound: float) -> bool:
-    return value >= bound if metric_of(name).maximize else value <= bound

@@ -12,6 +12,7 @@ from resnest_search import __version__
 from resnest_search.configuration.compose import to_record
 from resnest_search.configuration.options import question
 from resnest_search.configuration.schema import SweepConfig
+from resnest_search.search.named import rows_of
 from resnest_search.search.strategy import Strategy
 from resnest_search.space import Space
 from resnest_search.study.costing import Costing
@@ -42,6 +43,7 @@ def note_sweep(
         for network, costing in costings.items():
             study.note(f"costs/{network}", dataclasses.asdict(costing))
     study.note("infeasible", _infeasible(space, costings))
+    study.note("rows", [dataclasses.asdict(row) for row in rows_of(space, config.rows)])
     study.note("warnings", list(warnings))
     study.note("cost_doubts", list(cost_doubts))
 
@@ -94,6 +96,7 @@ def _infeasible(space: Space, costings: dict[str, Costing]) -> list[dict[str, An
             "device": costing.device,
             "mode": costing.mode,
             "half_width": costing.half_width,
+            "also": costing.also,
         }
         for candidate in space.candidates or space.networks
         if (costing := costings[candidate.network]).infeasible

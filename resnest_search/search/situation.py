@@ -39,6 +39,7 @@ class Situation:
             identity in the sweep's order; None where a space has a range.
         allowed: whether a candidate may be proposed.
         costs: measured costs of a candidate, by the names of metrics.
+        working: trials that are being trained, or were when a driver was killed.
         waiting: trials that are paused, or were when an earlier budget ended, and that may
             go on from where they stand.
         promoted: those of them that the pruner would let go on by now, the best first.
@@ -52,6 +53,7 @@ class Situation:
     unused: Mapping[str, Candidate] | None
     allowed: Callable[[Candidate], bool]
     costs: Callable[[Candidate], Mapping[str, float]]
+    working: Sequence[FrozenTrial] = ()
     waiting: Sequence[FrozenTrial] = ()
     promoted: Sequence[FrozenTrial] = ()
     may_start: bool = True

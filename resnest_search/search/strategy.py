@@ -20,6 +20,7 @@ from resnest_search.configuration.schema import SearchConfig
 from resnest_search.metrics import TRAINED
 from resnest_search.search.bounds import Bounds
 from resnest_search.search.ending import lost, saved
+from resnest_search.search.named import first_candidates
 from resnest_search.search.pool import Pool
 from resnest_search.search.pruners import build_pruner
 from resnest_search.search.repeats import wanted_repeat
@@ -61,6 +62,7 @@ class Assignment:
     seed: int
     continues: int | None = None  # the trial whose checkpoint it starts from
     since: float = 0.0  # seconds since the sweep began: when its epoch in flight was begun
+    alone: bool = False  # it shares no device: beside others its memory was not enough
 
 
 class Strategy:
@@ -129,6 +131,7 @@ class Strategy:
         running = [trial for trial in trials if trial.state == TrialState.RUNNING]
         self._paused = {t.number for t in running if paused_because(t)}
         self._interrupted = [t.number for t in running if t.number not in self._paused]
+        self._sent_back: set[int] = set()  # interrupted by `alone`
         self._spent = sum(spent(trial) for trial in trials)
         continued = {trial.user_attrs.get("continues") for trial in trials}
         over = [t for t in trials if t.state == TrialState.PRUNED and t.number not in continued]
@@ -140,6 +143,7 @@ class Strategy:
             for entry in study.notes.get("prior", ())
         ]
         self._pool = Pool(space, costings, {trial.user_attrs["candidate"] for trial in trials})
+        self._first = first_candidates(space, config.first)
         self._exhausted = False
         self._enter_failures()
         self._restate(trials)
@@ -153,6 +157,15 @@ class Strategy:
     def live(self) -> int:
         """How many trials are being trained."""
         return len(self._live)
+
+    @property
+    def next_is_alone(self) -> bool:
+        """Whether the next trial shares its device with none."""
+        return bool(self._interrupted) and self.is_alone(self._interrupted[0])
+
+    def is_alone(self, number: int) -> bool:
+        """Whether a trial shares its device with none: beside others its memory was not enough."""
+        return "alone" in self.study.trial(number).user_attrs
 
     @property
     def started(self) -> int:
@@ -180,6 +193,9 @@ class Strategy:
             if reason and not self._virtual:
                 self._stop(number, self.study.trial(number).last_step or 0, reason)
                 continue
+            if number in self._sent_back:
+                self._sent_back.discard(number)
+                self.study.go_on(number, self._now())
             return self._assignment(number)
         # Nothing is begun with epochs that those at work need to come to their end.
         if self._bounds.met(self._spent + sum(map(self._bounds.left, self._live))):
@@ -215,6 +231,13 @@ class Strategy:
         """End a trial that cannot be trained; without effect on one that is over."""
         if number in self._live:
             self._end(number, TrialState.FAIL, reason)
+
+    def alone(self, number: int, reason: str) -> None:
+        """Let a trial that lacked memory beside others go on next, alone, from its checkpoint."""
+        self.study.set(number, "alone", reason)
+        self._live.discard(number)
+        self._sent_back.add(number)
+        self._interrupted.insert(0, number)
 
     def waits(self, number: int) -> bool:
         """Whether a trial is paused."""
@@ -266,7 +289,7 @@ class Strategy:
         Decided before it is entered, so that epoch and decision are one write: a decision
         once taken stands, whoever has come since.
         """
-        if epoch.epoch >= self._config.epochs:
+        if self._is_last(epoch):
             return None
         trial = self._with(self.study.trial(number), epoch)
         is_repeat = "repeat" in trial.user_attrs  # worth nothing before its end
@@ -279,6 +302,9 @@ class Strategy:
         if reason := self._bounds.reserved(number, others, self._spent):
             return {"kept": False, "reason": reason, "by": "reserve"}
         return decision
+
+    def _is_last(self, epoch: Epoch) -> bool:
+        return epoch.epoch >= self._config.epochs or bool(epoch.ended)
 
     def _judged(self, trial: FrozenTrial) -> dict[str, Any] | None:
         """The decision of pruner and sampler; None where they have none to take."""
@@ -302,7 +328,7 @@ class Strategy:
 
     def _obeyed(self, number: int, epoch: Epoch, decision: Mapping[str, Any] | None) -> bool:
         """Do what was decided on a trial's last epoch; whether it goes on."""
-        if epoch.epoch >= self._config.epochs:
+        if self._is_last(epoch):
             self._complete(number, epoch)
             return False
         if decision is None or decision["kept"]:
@@ -331,7 +357,8 @@ class Strategy:
     def _complete(self, number: int, epoch: Epoch) -> None:
         trial = self.study.trial(number)
         values = [self._objective(trial, name, epoch) for name in self._config.objectives]
-        self._end(number, TrialState.COMPLETE, f"trained all {epoch.epoch} epochs", values)
+        reason = epoch.ended or f"trained all {epoch.epoch} epochs"
+        self._end(number, TrialState.COMPLETE, reason, values)
         if "repeat" in trial.user_attrs:
             candidate = trial.user_attrs["candidate"]
             alike = [t for t in self.study.trials() if t.user_attrs["candidate"] == candidate]
@@ -391,12 +418,18 @@ class Strategy:
         if self._stopped:
             return self._stopped[0]
         situation = self._situation()
+        if situation.may_start and (ahead := self._asked_first()) is not None:
+            return ahead
         if self._enough(situation):
             return None
         step = self._sampler.step(situation)
         if step is None and situation.may_start and self._pool.unused is None:
             self._exhausted = True  # a space with a range in which no draw finds anything new
         return step
+
+    def _asked_first(self) -> Candidate | None:
+        """The next of ``search.first`` that has no trial; what a limit rules out has none."""
+        return next((one for one in self._first if self._pool.allows(one)), None)
 
     def _taken(self, step: Candidate | int | None) -> int | None:
         """Take a step, or repeat what noise leaves in doubt; the trial's number."""
@@ -408,18 +441,22 @@ class Strategy:
         """Where the sweep stands, with one trial as it will be."""
         trials = self.study.trials()
         if ahead is not None:
-            trials = [ahead if t.number == ahead.number else t for t in trials]
+            trials = [*trials]
+            trials[ahead.number] = ahead
         waiting = [trials[number] for number in sorted(self._paused | self._ended)]
-        promoted = self._promoted(waiting)
+        chosen = self._pruner.promotable(self.study.optuna, waiting) if waiting else []
+        promoted = [trials[number] for number in chosen]
         # With a budget nothing is given up before that is spent; what the sampler itself paused
         # it may always take up again.
-        taken = {trial.number for trial in promoted}
-        own = [t for t in waiting if t.number not in taken and _is_of_sampler(t)]
+        taken = set(chosen)
+        left = sorted((self._paused | self._ended) - taken)
+        own = [trials[number] for number in left if _is_of_sampler(trials[number])]
         return Situation(
             trials=trials,
             unused=self._pool.unused,
             allowed=self._pool.allows,
             costs=self._pool.costs,
+            working=[trials[number] for number in sorted(self._live | set(self._interrupted))],
             waiting=[*promoted, *own] if self._config.budget is None else waiting,
             promoted=promoted,
             may_start=self._may_start(),
@@ -433,6 +470,8 @@ class Strategy:
         is_left = situation.may_start or situation.waiting
         if self._stopped or not is_left or not situation.tolerance or self._forecaster is None:
             return ""
+        if situation.may_start and self._asked_first() is not None:
+            return ""
         share = self._forecaster.promised(situation)
         return nothing_left(share) if share < situation.tolerance else ""
 
@@ -444,13 +483,6 @@ class Strategy:
         if ahead is not None:
             at_work -= {ahead.number}
         return self._config.budget - self._spent - sum(map(self._bounds.left, at_work))
-
-    def _promoted(self, waiting: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-        """Those of the waiting that the pruner lets go on by now, the best first."""
-        if not waiting:
-            return []
-        by_number = {trial.number: trial for trial in waiting}
-        return [by_number[n] for n in self._pruner.promotable(self.study.optuna, waiting)]
 
     def _nothing_is_left(self) -> bool:
         if self._bounds.met(self._spent):
@@ -527,7 +559,12 @@ class Strategy:
         facts = trial.user_attrs
         candidate = self._space.candidate(trial.params)
         return Assignment(
-            number, candidate, facts["seed"], facts.get("continues"), last_event(trial)
+            number,
+            candidate,
+            facts["seed"],
+            facts.get("continues"),
+            last_event(trial),
+            alone="alone" in facts,
         )
 
     # Values

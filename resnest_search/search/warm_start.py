@@ -11,7 +11,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from resnest_search.configuration.schema import SweepConfig
+from resnest_search.configuration.checks import in_todays_words
+from resnest_search.configuration.schema import DataConfig, SweepConfig
 from resnest_search.errors import UserError
 from resnest_search.metrics import TRAINED
 from resnest_search.space import Candidate, Space, configured
@@ -23,7 +24,7 @@ __all__ = ["Earlier", "enter_earlier", "find_earlier"]
 
 # Where images lie and how they are loaded leaves a training as it is.
 _NEUTRAL = {"data.root", "data.download", "data.workers", "model.name", "train.name"}
-_NEUTRAL |= {"data.check", "data.unreadable"}
+_NEUTRAL |= {"data.check", "data.unreadable", "data.cache"}
 _ONE_SET = {"digits", "cifar10", "fashion_mnist"}  # hardly other images, wherever they lie
 _UNKNOWN = "its images are not on record"
 
@@ -139,6 +140,7 @@ def _of_folder(
                 trial and dataclasses.replace(trial, differs=trial.differs or _UNKNOWN)
                 for trial in known
             ]
+        known = [trial if trial and _has(trial, config) else None for trial in known]
     finally:
         study.close()
     usable = [trial for trial in known if trial is not None]
@@ -148,13 +150,13 @@ def _of_folder(
 def _earlier(
     config: SweepConfig, space: Space, folder: Path, old: SweepConfig, trial: FrozenTrial
 ) -> Earlier | None:
-    candidate = _matching(space, old, trial)
-    if candidate is None:
-        return None
     # Where it names nothing, all came from a table, the same as this sweep's.
     named = old.search.space
-    was = Space(named, old.model).candidate(trial.params) if named else candidate
-    before = configured(old, was)
+    was = Space(named, old.model).candidate(trial.params) if named else None
+    candidate = _matching(config, space, trial, configured(old, was) if was else None)
+    if candidate is None:
+        return None
+    before = configured(old, was or candidate)
     differs = _difference(before, configured(config, candidate))
     facts = trial.user_attrs
     curve = tuple(dataclasses.replace(epoch, at=None) for epoch in curve_of(trial))
@@ -180,8 +182,14 @@ def _place(root: str | None) -> Path | None:
     return None if root is None else Path(root).resolve()
 
 
-def _matching(space: Space, old: SweepConfig, trial: FrozenTrial) -> Candidate | None:
-    """The candidate of this sweep with the variant, and the other settings, of that trial."""
+def _matching(
+    config: SweepConfig, space: Space, trial: FrozenTrial, before: Sequence[Any] | None
+) -> Candidate | None:
+    """The candidate of this sweep with the variant, and the other settings, of that trial.
+
+    Args:
+        before: the sections of that training; None where a table has no others than this sweep's.
+    """
     facts = trial.user_attrs
     for candidate in space.candidates or ():
         if candidate.identity == facts["candidate"]:
@@ -189,14 +197,21 @@ def _matching(space: Space, old: SweepConfig, trial: FrozenTrial) -> Candidate |
     alike = [c for c in space.candidates or () if c.in_words == facts["variant"]]
     if len(alike) == 1:  # the earlier sweep varied something else besides, or this one does
         return alike[0]
+    if alike and before:  # a key that one of both sweeps varied may not exist in the other
+        same = [c for c in alike if not _difference(before, configured(config, c))]
+        return same[0] if len(same) == 1 else None
     try:
         return space.candidate(trial.params) if space.candidates is None else None
-    except (KeyError, ValueError, StopIteration):
+    except (KeyError, ValueError):
         return None
 
 
 def _difference(before: Sequence[Any], after: Sequence[Any]) -> str:
     """The first setting that differs between two trainings, with both values."""
+    before, after = (
+        [in_todays_words(s) if isinstance(s, DataConfig) else s for s in sections]
+        for sections in (before, after)
+    )
     for section, old, new in zip(("model", "data", "train"), before, after, strict=True):
         for name, value in vars(old).items():
             key, wanted = f"{section}.{name}", getattr(new, name)
@@ -211,6 +226,12 @@ def _line(folder: str, identical: int, similar: Sequence[Earlier], aside: int) -
     parts += [f"{count} as prior only ({why})" for why, count in counts.items()]
     parts += [f"{aside} left aside"] if aside else []
     return f"warm start from {folder}: {', '.join(parts)}"
+
+
+def _has(trial: Earlier, config: SweepConfig) -> bool:
+    """Whether it recorded what is sought: earlier versions knew accuracy and loss alone."""
+    trained = [name for name in config.search.objectives if name in TRAINED]
+    return all(getattr(epoch, name) is not None for epoch in trial.curve for name in trained)
 
 
 def _is_feasible(costing: Costing) -> bool:

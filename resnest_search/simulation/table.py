@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from resnest_search.configuration.schema import LimitsConfig, SearchConfig
 from resnest_search.errors import UserError
-from resnest_search.metrics import COSTS, TRAINED
+from resnest_search.metrics import COSTS, SHARES, TRAINED
 from resnest_search.space import Candidate, Space, candidate_of
 from resnest_search.study.costing import Costing
 from resnest_search.study.record import Epoch
@@ -31,19 +31,22 @@ COLUMNS = (
 PARAMETER, COST = "parameter:", "cost:"  # before the names of a table's own columns
 _VARIANT = ("radix", "cardinality", "width")
 _NEEDED = ("seed", "epoch", "accuracy", "seconds")
-_FURTHER = ("images", "loss", "train_loss", "true_accuracy")
+_FURTHER = ("balanced_accuracy", "macro_f1", "images", "loss", "train_loss", "true_accuracy")
 _LEAST = {"cardinality": 1, "width": 1, "epoch": 1}  # of all others 0
 _WHOLE = (*_VARIANT, "seed", "epoch", "images")
 _LOSSES = ("loss", "train_loss")  # which may be any number, and infinite where a run diverged
-_SHARES = ("accuracy", "true_accuracy")
+_SHARES = (*SHARES, "true_accuracy")
 _NEVER_EMPTY = (*_VARIANT, *_NEEDED, "latency_ms", "memory_mib")
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)  # of a column of the table's own
 # Facts that a trial keeps beside its costs, and columns that trials.csv has: no costs' names.
 _TAKEN = {
+    *("alone", "also", "training_joules"),
     *("accuracy_error", "accuracy_high", "accuracy_low", "bound", "candidate"),
     *("deviations", "latency_half_width", "latency_high_ms", "latency_low_ms", "latency_rounds"),
     *("cardinality_width", "continues", "curve", "device", "diverged", "epochs"),
     *("full_epochs", "inherited", "knee", "knee_share", "latency_passes", "mean_accuracy"),
+    *("mean_balanced_accuracy", "mean_balanced_accuracy_error"),
+    *("mean_macro_f1", "mean_macro_f1_error"),
     *("mean_error", "membership", "mode", "number", "on_front", "own_costs", "parameters"),
     *(
         "paused",
@@ -100,6 +103,8 @@ class _Row:
             train_loss=found.get("train_loss"),
             seconds=found["seconds"],
             images=int(found.get("images", 0)),
+            balanced_accuracy=found.get("balanced_accuracy"),
+            macro_f1=found.get("macro_f1"),
         )
 
     def diverged(self) -> bool:
@@ -181,18 +186,22 @@ class Table:
         """What a benchmark takes for the truth, as a fraction; None where the file has none."""
         return self._true[candidate.identity]
 
-    def costings(self, space: Space) -> dict[str, Costing]:
-        """The costs of each network of a space, by ``Candidate.network``.
-
-        Raises:
-            UserError: the space has a candidate or varies a key that the table lacks.
-        """
+    def check_keys(self, space: Space) -> None:
+        """Raises UserError where the space varies a key of a recipe, of which no table tells."""
         for key in space.distributions:
             if "." in key:
                 raise UserError(
                     f"search.space.{key}: trial=table: {self.path} records no such key; "
                     "valid: radix, cardinality, width, cardinality_width, variant"
                 )
+
+    def costings(self, space: Space) -> dict[str, Costing]:
+        """The costs of each network of a space, by ``Candidate.network``.
+
+        Raises:
+            UserError: the space has a candidate or varies a key that the table lacks.
+        """
+        self.check_keys(space)
         return {
             candidate.network: Costing(self._known(candidate), "recorded", "table")
             for candidate in space.networks

@@ -10,18 +10,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from resnest_search.configuration.compose import from_record, to_record
 from resnest_search.errors import UserError
-from resnest_search.metrics import TRAINED, metric_of
+from resnest_search.metrics import SHARES, TRAINED, metric_of, sought_share
 from resnest_search.pareto import Box
 from resnest_search.study.read import candidate_results
 from resnest_search.study.record import COMPLETE, Sweep, TrialRecord
+from resnest_search.study.redrawn import sheets_of
 from resnest_search.study.transfer import come_and_gone
 from resnest_search.study.uncertainty import DRAWS, CandidateResult, drawn
+from resnest_search.words import flat
 
-__all__ = ["Comparison", "Difference", "Standing", "compare"]
+__all__ = ["Comparison", "Difference", "Standing", "check_alike", "compare"]
 
 _TIMED = ("latency_ms", "latency_p95_ms", "images_per_s", "memory_mib", "train_memory_mib")
-_APART = ("run", "plan", "verbose", "storage", "tracking", "sweep")  # keys that change no result
+_APART = (
+    "run",
+    "plan",
+    "verbose",
+    "storage",
+    "tracking",
+    "dashboard",
+    "sweep",
+)  # keys that change no result
 
 Floats = NDArray[np.float64]
 
@@ -34,7 +45,7 @@ class Standing:
         sweep: as it stands.
         hypervolume: of its front, as a share of that of all fronts together.
         apart: of that hypervolume and the first sweep's, the interval of 95 % of the drawn
-            differences; None for the first one.
+            differences; None for the first one, and where noise is not known of all that is sought.
         come, gone: on its front and not on the first one's, and the other way round, by name.
     """
 
@@ -93,7 +104,7 @@ def compare(sweeps: Sequence[Sweep], *, draws: int = DRAWS, seed: int = 0) -> Co
             complete trial.
     """
     first = sweeps[0]
-    _check(sweeps)
+    check_alike(sweeps)
     results: list[list[CandidateResult]] = [
         [
             dataclasses.replace(result, identity=f"{number} {result.identity}")
@@ -104,11 +115,14 @@ def compare(sweeps: Sequence[Sweep], *, draws: int = DRAWS, seed: int = 0) -> Co
     for sweep, own in zip(sweeps, results, strict=True):
         if not own:
             raise UserError(f"run={sweep.folder}: of none of its trials all costs are known")
-    found, apart = _volumes(results, "accuracy" in first.objectives, draws, seed)
+    found, apart = _volumes(results, not {*SHARES}.isdisjoint(first.objectives), draws, seed)
+    sought = sought_share(first.objectives)
+    is_known = _has_noise(sought, results) if sought else {*TRAINED}.isdisjoint(first.objectives)
     standings = [Standing(first, found[0])]
     for sweep, share, ends in zip(sweeps[1:], found[1:], apart, strict=True):
         come, gone = come_and_gone(first, sweep)
-        standings.append(Standing(sweep, share, ends, tuple(come), tuple(gone)))
+        told = ends if is_known else None
+        standings.append(Standing(sweep, share, told, tuple(come), tuple(gone)))
     return Comparison(first.objectives, tuple(standings), _shared(sweeps), _keys(sweeps))
 
 
@@ -144,6 +158,12 @@ def _volumes(
     return shares(points), list(zip(low, high, strict=True))
 
 
+def _has_noise(share: str, results: Sequence[Sequence[CandidateResult]]) -> bool:
+    """Whether the noise of a share can be drawn: of accuracy always, of others from answers."""
+    every = [result for own in results for result in own]
+    return share == "accuracy" or None not in sheets_of(every)
+
+
 def _drawn_points(accuracies: Floats, costs: Floats, with_accuracy: bool, draws: int) -> Floats:
     """Objectives of every draw, less is better, (draws, candidates, objectives)."""
     bills = np.broadcast_to(costs, (*costs.shape[:2], draws))
@@ -152,7 +172,12 @@ def _drawn_points(accuracies: Floats, costs: Floats, with_accuracy: bool, draws:
     return np.moveaxis(bills, 2, 0)
 
 
-def _check(sweeps: Sequence[Sweep]) -> None:
+def check_alike(sweeps: Sequence[Sweep]) -> None:
+    """That sweeps may be laid side by side.
+
+    Raises:
+        UserError: as `compare`.
+    """
     first = sweeps[0]
     costs = [name for name in first.objectives if name not in TRAINED]
     for sweep in sweeps:
@@ -197,14 +222,14 @@ def _shared(sweeps: Sequence[Sweep]) -> tuple[Difference, ...]:
 
 
 def _value(trial: TrialRecord, name: str) -> float:
-    value = trial.mean_accuracy if name == "accuracy" else trial.metric(name)
+    value = trial.mean(name)
     return float("nan") if value is None else value
 
 
 def _keys(sweeps: Sequence[Sweep]) -> dict[str, tuple[Any, ...]]:
-    flat = [_flat(sweep.config) for sweep in sweeps]
-    keys = sorted(set().union(*flat))
-    values = {key: tuple(own.get(key) for own in flat) for key in keys}
+    every = [flat(_in_todays_keys(sweep.config)) for sweep in sweeps]
+    keys = sorted(set().union(*every))
+    values = {key: tuple(own.get(key) for own in every) for key in keys}
     return {
         key: own
         for key, own in values.items()
@@ -212,9 +237,9 @@ def _keys(sweeps: Sequence[Sweep]) -> dict[str, tuple[Any, ...]]:
     }
 
 
-def _flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in section.items():
-        key = f"{prefix}{name}"
-        flat |= _flat(value, f"{key}.") if isinstance(value, Mapping) else {key: value}
-    return flat
+def _in_todays_keys(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With what an earlier version did not know as it is taken for now; else as recorded."""
+    try:
+        return to_record(from_record(dict(config)))
+    except UserError:  # of a later version
+        return config

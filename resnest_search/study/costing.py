@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,20 @@ class Costing:
         """Half of the interval of 95 % of the latency, a share; None where it is not known."""
         found: float | None = (self.details or {}).get("latency_half_width")
         return found
+
+    @property
+    def also(self) -> dict[str, Any]:
+        """What was found in the modes beside its own, by their names: see ``beside``."""
+        found: dict[str, Any] = (self.details or {}).get("also", {})
+        return found
+
+    def beside(self, name: str) -> Costing | None:
+        """What it costs in a mode that was measured beside its own; None where none was."""
+        found = self.also.get(name)
+        if found is None:
+            return None
+        known = {field.name for field in dataclasses.fields(Costing)}
+        return Costing(**{key: value for key, value in found.items() if key in known})
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -8,10 +8,13 @@ costs.
 
 - The error of an accuracy is ``(wrong + 1) / (images + 2)``, by the rule of succession (Laplace,
   1774): no error is not infinitely better than one.
+  So is that of a balanced accuracy or of a macro F1.
 - A loss counts as an error. Of several trained objectives it is the mean of their logarithms.
 - Of a maximised cost, such as images per second, the inverse counts.
 - A cost of 0, or an infinite one, has no ratio: it counts as half the least, or twice the largest,
   of the others.
+- Weights multiply the logarithms of errors and costs, before the mean is taken: 1 each unless they
+  are given.
 - Members whose accuracies noise does not tell from that one's are told apart by their costs alone:
   the cheapest of them is the knee (``study/uncertainty.py`` says which these are).
 """
@@ -19,12 +22,12 @@ costs.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from resnest_search.metrics import TRAINED
+from resnest_search.metrics import SHARES, TRAINED
 
 __all__ = ["first_in_order", "knee", "log_costs", "log_error"]
 
@@ -42,11 +45,11 @@ def log_error(accuracy: ArrayLike, images: ArrayLike) -> Floats:
     return found
 
 
-def log_costs(costs: ArrayLike) -> Floats:
-    """Mean of the logarithms of costs (n, m), (n,); 0 where there is none.
+def log_costs(costs: ArrayLike, weights: Sequence[float] = ()) -> Floats:
+    """Mean of the logarithms of costs (n, m), each times its weight, (n,); 0 where there is none.
 
     Costs are oriented so that less is better: one that is to be large comes negated, and its
-    inverse counts.
+    inverse counts. Without weights, (m,), each is 1.
     """
     table = np.asarray(costs, dtype=np.float64)
     if not table.shape[1]:
@@ -54,26 +57,35 @@ def log_costs(costs: ArrayLike) -> Floats:
     with np.errstate(divide="ignore"):
         logs = np.log(np.abs(table))
     logs = np.where(np.signbit(table), -logs, logs)
-    found: Floats = _finite(logs).mean(axis=1)
+    found: Floats = (_finite(logs) * (weights or 1.0)).mean(axis=1)
     return found
 
 
-def knee(points: ArrayLike, objectives: Sequence[str], images: ArrayLike = 0) -> int:
+def knee(
+    points: ArrayLike,
+    objectives: Sequence[str],
+    images: ArrayLike = 0,
+    weights: Mapping[str, float] | None = None,
+) -> int:
     """Index of the knee of a front, leaving noise aside; ties go to the first.
 
     Args:
         points: (n, m), n at least 1, oriented so that less is better, without NaN.
         objectives: names of metrics, (m,).
         images: validation images of each member, or of all; 0 where that is not known.
+        weights: of objectives, by name; 1 of those that are not among them.
     """
     table = np.asarray(points, dtype=np.float64)
+    given = weights or {}
     errors = [
-        log_error(-column, images) if name == "accuracy" else log_costs(column[:, None])
+        given.get(name, 1.0)
+        * (log_error(-column, images) if name in SHARES else log_costs(column[:, None]))
         for name, column in zip(objectives, table.T, strict=True)
         if name in TRAINED
     ]
-    costs = table[:, [name not in TRAINED for name in objectives]]
-    total = log_costs(costs)
+    costs = [name for name in objectives if name not in TRAINED]
+    burden = table[:, [name in costs for name in objectives]]
+    total = log_costs(burden, [given.get(name, 1.0) for name in costs])
     return int(np.argmin(total + np.mean(errors, axis=0) if errors else total))
 
 

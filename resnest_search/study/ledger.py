@@ -21,6 +21,7 @@ class Ledger:
             images that are loaded, checkpoints, decisions.
         idle: slots without a trial, and trials that were lost before their first epoch.
         gpu: of GPUs, as many as were held by slots.
+        joules: of all training; None where that of some epoch is not known.
     """
 
     preparing: float
@@ -28,6 +29,7 @@ class Ledger:
     beside: float
     idle: float
     gpu: float
+    joules: float | None = None
 
     @property
     def total(self) -> float:
@@ -49,7 +51,10 @@ def ledger(sweep: Sweep) -> Ledger | None:
     training = sum(trial.seconds for trial in sweep.trials)
     occupied = max(training, sum(trial.occupied for trial in sweep.trials))
     gpu = first.gpus * preparing + sum(slots * gpus * seconds for slots, gpus, seconds in spans)
-    return Ledger(preparing, training, occupied - training, max(0.0, held - occupied), gpu)
+    trained = [trial.joules for trial in sweep.trials if trial.seconds]
+    joules = sum(filter(None, trained)) if trained and None not in trained else None
+    idle = max(0.0, held - occupied)
+    return Ledger(preparing, training, occupied - training, idle, gpu, joules)
 
 
 def _spans(sweep: Sweep) -> Iterator[tuple[int, float, float]]:

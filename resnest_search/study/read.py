@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
-from resnest_search.metrics import COSTS, TRAINED, metric_of
+from resnest_search.metrics import COSTS, SHARES, TRAINED, metric_of, sought_share
 from resnest_search.pareto import non_dominated
 from resnest_search.study.knee import first_in_order, knee
 from resnest_search.study.record import (
@@ -27,6 +27,7 @@ from resnest_search.study.record import (
     Driver,
     Ending,
     Epoch,
+    Row,
     Sweep,
     TrialRecord,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "candidate_results",
     "candidate_values",
     "costs_in",
+    "judged_anew",
     "placed",
     "read_sweep",
     "record_of",
@@ -90,8 +92,10 @@ def read_sweep(
         images=notes.get("images", {}).get("digest"),
         warnings=tuple(notes.get("warnings", ())),
         cost_doubts=tuple(notes.get("cost_doubts", ())),
+        packing=notes.get("packing", ""),
         drivers=tuple(Driver(**driver) for driver in notes.get("drivers", ())),
         ending=_ending(notes),
+        rows=tuple(Row(**row) for row in notes.get("rows", ())),
     )
     return with_uncertainty(sweep) if uncertainty else sweep
 
@@ -118,14 +122,19 @@ def placed(trials: Sequence[TrialRecord], objectives: Sequence[str]) -> list[Tri
 def with_uncertainty(sweep: Sweep) -> Sweep:
     """The sweep with what noise leaves open, and with what is chosen of its front.
 
-    Noise is left aside where none is known, and where accuracy is not the one trained objective:
-    of a loss the noise is not recorded, and without either the front is exact.
+    Noise is left aside where none is known, and where the one trained objective is none of
+    `metrics.SHARES`: of a loss the noise is not recorded, and without any the front is exact.
     """
-    trained = [name for name in sweep.objectives if name in TRAINED]
+    share = sought_share(sweep.objectives)
     results = candidate_results(sweep.trials, sweep.objectives)
-    if trained != ["accuracy"] or not results:
+    if share is None or not results:
         return dataclasses.replace(sweep, chosen=_chosen(sweep))
-    found = estimate(results)
+    costs = [name for name in sweep.objectives if name not in TRAINED]
+    found = estimate(
+        results,
+        error_weight=sweep.weights.get(share, 1.0),
+        cost_weights=[sweep.weights.get(name, 1.0) for name in costs],
+    )
     numbers = {result.identity: result.number for result in results}
     middle = None if found.knee is None else numbers[found.knee]
     sweep = dataclasses.replace(
@@ -134,7 +143,7 @@ def with_uncertainty(sweep: Sweep) -> Sweep:
         alike=tuple(numbers[identity] for identity in found.alike),
     )
     known = {
-        "images": any(result.images for result in results),
+        "images": found.with_images,
         "seeds": found.seed_deviation is not None,
         "costs": any(any(result.log_errors) for result in results),
     }
@@ -142,10 +151,42 @@ def with_uncertainty(sweep: Sweep) -> Sweep:
     if not noise:
         return sweep
     trials = tuple(
-        _judged(trial, found, numbers, with_knee=sweep.knee is not None) for trial in sweep.trials
+        _judged(trial, found, share, numbers, with_knee=sweep.knee is not None)
+        for trial in sweep.trials
     )
     return dataclasses.replace(
         sweep, trials=trials, noise=noise, seed_deviation=found.seed_deviation
+    )
+
+
+def judged_anew(sweep: Sweep, trials: Sequence[TrialRecord], **changes: Any) -> Sweep:
+    """The sweep with other trials or rules: the front, the choice and what noise leaves of both.
+
+    Args:
+        sweep: as it stands.
+        trials: in place of its own; what was ruled out before it was a trial is kept as it is.
+        changes: fields of the sweep that are otherwise, too.
+    """
+    fresh = [_unjudged(trial) for trial in trials if trial.number >= 0]
+    others = [trial for trial in trials if trial.number < 0]
+    judged = (*placed(fresh, sweep.objectives), *others)
+    return with_uncertainty(
+        dataclasses.replace(sweep, trials=judged, chosen=None, alike=(), **changes)
+    )
+
+
+def _unjudged(trial: TrialRecord) -> TrialRecord:
+    """A trial without what its place among the others made of it."""
+    return dataclasses.replace(
+        trial,
+        on_front=False,
+        seeds=1,
+        means={},
+        errors={},
+        repeat_of=None,
+        membership=None,
+        knee_share=None,
+        rivals=(),
     )
 
 
@@ -154,17 +195,20 @@ def candidate_results(
 ) -> list[CandidateResult]:
     """What `uncertainty` asks, of each candidate with a complete trial, by their numbers.
 
-    A candidate of which a cost is not known is on no front, and not among them.
+    A candidate of which an objective is not known is on no front, and not among them. Of several
+    trained objectives that in `metrics.SHARES` which comes first is the uncertain one.
     """
-    costs = [name for name in objectives if name != "accuracy"]
+    share = next((name for name in objectives if name in SHARES), "accuracy")
+    costs = [name for name in objectives if name != share]
     found = [
         CandidateResult(
             identity=group[0].candidate,
             number=group[0].number,
-            costs=tuple(_less_is_better(group[0].metric(name), name) for name in costs),
-            accuracies=tuple(trial.curve[-1].accuracy for trial in group),
+            costs=tuple(_mean(group, name) for name in costs),
+            accuracies=tuple(-_less_is_better(trial.metric(share), share) for trial in group),
             images=group[0].validation_images,
-            correct=tuple(trial.curve[-1].correct for trial in group),
+            metric=share,
+            correct=tuple(_answers(trial.curve[-1], share) for trial in group),
             cost_errors=tuple(group[0].cost_error(name) for name in costs),
             log_errors=tuple(group[0].log_error(name) for name in costs),
             rounds=group[0].latency_rounds,
@@ -172,7 +216,12 @@ def candidate_results(
         for group in _repeats(trials).values()
         if all(trial.curve for trial in group)
     ]
-    return [result for result in found if not any(map(math.isnan, result.costs))]
+    return [r for r in found if not any(map(math.isnan, (*r.costs, *r.accuracies)))]
+
+
+def _answers(epoch: Epoch, share: str) -> str | None:
+    """What tells the noise of a share: which images are right, or what each was taken for."""
+    return epoch.correct if share == "accuracy" else epoch.sheet
 
 
 def candidate_values(
@@ -200,6 +249,7 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
     facts = trial.user_attrs
     curve = tuple(curve_of(trial))
     paused = paused_because(trial)
+    own = curve[int(facts.get("inherited", 0)) :]
     return TrialRecord(
         number=trial.number,
         candidate=facts["candidate"],
@@ -211,7 +261,8 @@ def record_of(trial: FrozenTrial) -> TrialRecord:
         validation_images=curve[-1].images if curve else 0,
         pruned_at=facts.get("pruned_at") if trial.state == TrialState.PRUNED else None,
         seed=facts["seed"],
-        seconds=sum(entry.seconds for entry in curve[int(facts.get("inherited", 0)) :]),
+        seconds=sum(entry.seconds for entry in own),
+        joules=_joules(own),
         occupied=_occupied(facts, curve),
         lost=int("diverged" in facts),
         inherited=int(facts.get("inherited", 0)),
@@ -231,7 +282,14 @@ def costs_in(facts: Mapping[str, Any]) -> dict[str, Any]:
         "latency_rounds": int(facts.get("latency_rounds", 0)),
         "half_width": facts.get("latency_half_width"),
         "deviations": facts.get("deviations", {}),
+        "also": facts.get("also", {}),
     }
+
+
+def _joules(curve: Sequence[Epoch]) -> float | None:
+    """Of epochs, where each is known."""
+    known = [epoch.joules for epoch in curve if epoch.joules is not None]
+    return sum(known) if known and len(known) == len(curve) else None
 
 
 def _occupied(facts: Mapping[str, Any], curve: Sequence[Epoch]) -> float:
@@ -281,7 +339,8 @@ def _front(repeats: Sequence[Sequence[TrialRecord]], objectives: Sequence[str]) 
 def _chosen(sweep: Sweep, middle: int | None = None) -> int | None:
     """Number of the trial that stands for the front: its knee, where there is anything to choose.
 
-    Of a front of one or two members it is what the order of the objectives puts first.
+    Of a front of one or two members it is what the order of the objectives puts first, unless
+    weights say what they are worth.
 
     Args:
         sweep: with its front.
@@ -292,11 +351,11 @@ def _chosen(sweep: Sweep, middle: int | None = None) -> int | None:
     if not members:
         return None
     points = np.array([[_mean(group, name) for name in sweep.objectives] for group in members])
-    if len(members) <= MOST_WITHOUT_KNEE:
+    if len(members) <= MOST_WITHOUT_KNEE and not sweep.weights:
         return members[first_in_order(points)][0].number
     if middle is None:
         images = [group[0].validation_images for group in members]
-        middle = members[knee(points, sweep.objectives, images)][0].number
+        middle = members[knee(points, sweep.objectives, images, sweep.weights)][0].number
     return middle
 
 
@@ -322,23 +381,24 @@ def _placed(trial: TrialRecord, group: Sequence[TrialRecord], members: set[int])
     repeat_of = first if trial.number > first else None
     if trial.state != COMPLETE:
         return dataclasses.replace(trial, repeat_of=repeat_of)
-    mean = -_mean(group, "accuracy")
+    means = {name: -_mean(group, name) for name in SHARES}
     return dataclasses.replace(
         trial,
         on_front=trial.number in members,
         seeds=len(group),
-        mean_accuracy=None if math.isnan(mean) else mean,
+        means={name: mean for name, mean in means.items() if not math.isnan(mean)},
         repeat_of=repeat_of,
     )
 
 
 def _judged(
-    trial: TrialRecord, found: Uncertainty, numbers: dict[str, int], with_knee: bool
+    trial: TrialRecord, found: Uncertainty, name: str, numbers: dict[str, int], with_knee: bool
 ) -> TrialRecord:
-    """The trial with what noise leaves open of its candidate."""
+    """The trial with what noise leaves open of its candidate; ``name`` is the trained objective."""
     if trial.state != COMPLETE or trial.candidate not in numbers:
         return trial
-    trial = dataclasses.replace(trial, mean_error=found.errors[trial.candidate])
+    error = found.errors[trial.candidate]
+    trial = dataclasses.replace(trial, errors={} if error is None else {name: error})
     if trial.number != numbers[trial.candidate]:
         return trial
     return dataclasses.replace(

@@ -6,12 +6,20 @@ Report, tracking and export see these and nothing of Optuna.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from math import inf, isfinite, nan
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from math import floor, inf, isfinite, nan
 from typing import Any
 
-from resnest_search.metrics import METRICS, TRAINED, accuracy_error, metric_of, rounds_error
+from resnest_search.metrics import (
+    METRICS,
+    TRAINED,
+    accuracy_error,
+    around,
+    metric_of,
+    rounds_error,
+)
+from resnest_search.variant import Variant
 
 __all__ = [
     "COMPLETE",
@@ -26,10 +34,13 @@ __all__ = [
     "Driver",
     "Ending",
     "Epoch",
+    "Row",
     "Sweep",
     "TrialRecord",
     "name_of",
+    "per_gpu",
     "value_text",
+    "varied",
 ]
 
 RUNNING = "running"
@@ -42,6 +53,7 @@ INFEASIBLE = "infeasible"
 OPEN = (RUNNING, PAUSED, INTERRUPTED)  # states that are no end
 MOST_WITHOUT_KNEE = 2  # members of a front between whose ends there is nothing
 _FROM_LATENCY = ("latency_ms", "images_per_s")  # of one median
+_OF_ANY_MODE = ("train_memory_mib", "parameters_m", "gmacs")  # the same in each
 _OF_VARIANT = {"radix", "cardinality", "width", "cardinality_width", "variant"}
 _MOST_KEYS, _MOST_OF_KEYS = 3, 24  # that a name without a variant has, and their characters
 
@@ -67,6 +79,15 @@ def name_of(variant: str, parameters: Mapping[str, Any]) -> str:
     return f"{variant} ({extra})" if variant and extra else variant or extra
 
 
+def varied(trials: Iterable[TrialRecord]) -> list[str]:
+    """Dimensions in which trials differ, in the order in which they come."""
+    values: dict[str, set[str]] = {}
+    for trial in trials:
+        for key, value in trial.dimensions.items():
+            values.setdefault(key, set()).add(value_text(value))
+    return [key for key, found in values.items() if len(found) > 1]
+
+
 @dataclass(frozen=True)
 class Epoch:
     """One epoch of a trial, counted from 1; accuracy as a fraction, over all validation images."""
@@ -79,6 +100,14 @@ class Epoch:
     images: int = 0  # validation images that accuracy and loss were taken on
     at: float | None = None  # seconds since the sweep began, when the study learned of it
     correct: str | None = None  # of the last epoch: which images were right, see answers.py
+    learning_rate: float | None = None  # of its last step; None where it was not recorded
+    # The mean over classes, see answers.class_scores; None of earlier versions and most tables
+    balanced_accuracy: float | None = None
+    macro_f1: float | None = None
+    sheet: str | None = None  # of the last epoch: classes and answers, see answers.pack_sheet
+    ended: str = ""  # why the training ends with it before its full length
+    image_size: int | None = None  # of training images, pixels; None where it was not recorded
+    joules: float | None = None  # of what trained it, see gauges; None where that does not tell
 
 
 @dataclass(frozen=True)
@@ -100,6 +129,7 @@ class TrialRecord:
     mode: str = ""  # in which the costs were measured
     versions: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0  # of training
+    joules: float | None = None  # of the same epochs; None: not known of each
     on_front: bool = False
     occupied: float = 0.0  # seconds that it held a slot, from its starts to its last epochs
     inherited: int = 0  # epochs taken over from the trial that it continues
@@ -109,10 +139,13 @@ class TrialRecord:
     latency_rounds: int = 0  # of these passes, or processes that took turns; 0: not known
     half_width: float | None = None  # of the latency's interval of 95 %, a share; None: not known
     deviations: dict[str, float] = field(default_factory=dict)  # of costs' logs, between rounds
+    # What it costs in modes beside its own, by name: a `Costing`, and the mode as ``asked``.
+    also: dict[str, Any] = field(default_factory=dict)
     # Of a candidate that was trained to full length with several seeds
     seeds: int = 1  # of its complete trials
-    mean_accuracy: float | None = None  # over them; of complete trials alone
-    mean_error: float | None = None  # its standard error, from images and, once measured, seeds
+    means: dict[str, float] = field(default_factory=dict)  # of metrics.SHARES, over them
+    # Standard error of the mean that is sought, from images and, once measured, seeds
+    errors: dict[str, float] = field(default_factory=dict)
     repeat_of: int | None = None  # number of the first complete trial, which stands for all
     # What noise leaves open, of the trial that stands for its candidate; see study/uncertainty
     membership: float | None = None  # probability of being on the front
@@ -123,6 +156,15 @@ class TrialRecord:
     def extras(self) -> dict[str, Any]:
         """What the space varied beside the variant, by key, sorted."""
         return {k: v for k, v in sorted(self.parameters.items()) if k not in _OF_VARIANT}
+
+    @property
+    def dimensions(self) -> dict[str, Any]:
+        """What it is, by dimension: radix, cardinality and width of its variant, and the extras."""
+        try:
+            variant = asdict(Variant.parse(self.variant))
+        except ValueError:
+            variant = {}
+        return {**variant, **self.extras}
 
     @property
     def name(self) -> str:
@@ -145,6 +187,20 @@ class TrialRecord:
         found = self.accuracy
         return None if found is None else accuracy_error(found, self.validation_images)
 
+    @property
+    def mean_accuracy(self) -> float | None:
+        """Over the seeds of its candidate; of complete trials alone."""
+        return self.means.get("accuracy")
+
+    @property
+    def mean_error(self) -> float | None:
+        """Standard error of that mean."""
+        return self.errors.get("accuracy")
+
+    def mean(self, name: str) -> float | None:
+        """A metric, of what has a mean over seeds that; None where it is not known."""
+        return self.means.get(name, self.metric(name))
+
     def log_error(self, name: str) -> float:
         """Standard error of a cost's logarithm, between rounds: 0 where exact or not known."""
         deviation = self.deviations.get(name)
@@ -163,13 +219,30 @@ class TrialRecord:
         share = 1.253 * (p95 - median) / 1.645 / self.latency_passes**0.5 / median
         return share * self.costs.get(name, 0.0) if name in _FROM_LATENCY else 0.0
 
+    @property
+    def costs_beside(self) -> dict[str, float]:
+        """What was timed in other modes, as ``onnxruntime.latency_ms``, with its interval."""
+        found: dict[str, float] = {}
+        for mode, costing in self.also.items():
+            costs = {n: v for n, v in costing["costs"].items() if n not in _OF_ANY_MODE}
+            half = (costing.get("details") or {}).get("latency_half_width")
+            if half is not None and "latency_ms" in costs:
+                low, high = around(costs["latency_ms"], half)
+                costs |= {"latency_low_ms": low, "latency_high_ms": high}
+            found |= {f"{mode}.{name}": value for name, value in costs.items()}
+        return found
+
     def metric(self, name: str) -> float | None:
         """A recorded metric by its name in metrics.METRICS; None where it is not known."""
-        if name == "accuracy":
-            return self.accuracy
-        if name == "loss":
-            return self.curve[-1].loss if self.curve else None
-        return self.costs.get(name)
+        if name not in TRAINED:
+            return self.costs.get(name)
+        found: float | None = getattr(self.curve[-1], name) if self.curve else None
+        return found
+
+
+def per_gpu(gpus: float) -> int:
+    """How many share a GPU that have so much of one each; 1 where none is shared."""
+    return floor(1 / gpus + 1e-9) if 0 < gpus < 1 else 1
 
 
 @dataclass(frozen=True)
@@ -208,6 +281,15 @@ class Ending:
 
 
 @dataclass(frozen=True)
+class Row:
+    """A candidate that a sweep's file names, to be read in its order."""
+
+    name: str
+    candidate: str  # its identity
+    published: dict[str, float]  # figures of others, by the names of metrics, in their units
+
+
+@dataclass(frozen=True)
 class Sweep:
     """A sweep as it stands."""
 
@@ -228,13 +310,17 @@ class Sweep:
     command: str = ""  # that started it
     versions: dict[str, str] = field(default_factory=dict)
     costs_of: str = ""  # whose costs these are, where they are not the sweep's own
+    limits: dict[str, float] = field(default_factory=dict)  # that its choice holds, see narrow
+    weights: dict[str, float] = field(default_factory=dict)  # of objectives, in that choice
     images: str | None = None  # digest of the images; None where it was not taken
     warnings: tuple[str, ...] = ()  # of its images; in runs of earlier versions of costs, too
     cost_doubts: tuple[str, ...] = ()  # what makes its costs doubtful
     noise: tuple[str, ...] = ()  # what memberships account for: images, seeds
     seed_deviation: float | None = None  # of accuracy between seeds, pooled over candidates
+    packing: str = ""  # how many trials share a GPU, where measured memory decided that
     drivers: tuple[Driver, ...] = ()  # none in virtual time, and in runs of earlier versions
     ending: Ending | None = None  # None of one at work, and of those of earlier versions
+    rows: tuple[Row, ...] = ()  # in the order of its file
 
     @property
     def epochs(self) -> int:
@@ -260,6 +346,16 @@ class Sweep:
     def own_costs(self) -> list[str]:
         """Names of the costs that a recorded table alone knows, sorted."""
         return sorted({n for trial in self.trials for n in trial.costs if n not in METRICS})
+
+    @property
+    def modes_beside(self) -> dict[str, str]:
+        """Modes that were measured beside that of the objectives: device and mode, by name."""
+        return {
+            name: f"{found['device']}: {found['mode']}"
+            for trial in self.trials
+            for name, found in trial.also.items()
+            if found["costs"]
+        }
 
     @property
     def interrupted(self) -> bool:

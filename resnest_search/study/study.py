@@ -38,9 +38,11 @@ __all__ = [
 ]
 
 _NAME = "sweep"
-# By this Optuna leaves a trial out of `best_trials`: above 0 is infeasible. A further seed of a
-# candidate is none of its own.
-_ANOTHER_SEED = {"constraints": [1.0]}
+# What Optuna and optuna-dashboard know of a trial's constraints: a list, of which anything above 0
+# makes it infeasible and leaves it out of `best_trials`. `Trial.set_constraint` has another form,
+# which optuna-dashboard 0.21 does not read.
+_CONSTRAINTS = "constraints"
+_ANOTHER_SEED = 1.0  # the last of the list: a further seed of a candidate is none of its own
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 # Names of metrics are how a pruner knows its objectives; they have been "experimental" since 3.2.
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -156,14 +158,15 @@ class SweepStudy:
         values: list[float] | None = None,
     ) -> int:
         """Enter a candidate as a trial, all of it in one write; returns its number."""
+        parameters = space.optuna_parameters(candidate)
         template = create_trial(
             state=state,
             values=values,
             intermediate_values=dict(steps or {}),
-            params=space.optuna_parameters(candidate),
-            distributions=dict(space.distributions),
+            params=parameters,
+            distributions={name: space.distributions[name] for name in parameters},
             user_attrs=dict(attributes),
-            system_attrs=_ANOTHER_SEED if "repeat" in attributes else {},
+            system_attrs=self._constraints(attributes),
         )
         trial_id = self._storage.create_new_trial(self._id, template_trial=template)
         return self._storage.get_trial_number_from_id(trial_id)
@@ -185,7 +188,7 @@ class SweepStudy:
             params=old.params,
             distributions=old.distributions,
             user_attrs=facts,
-            system_attrs=_ANOTHER_SEED if "repeat" in facts else {},
+            system_attrs=self._constraints(facts),
             intermediate_values=old.intermediate_values,
         )
         trial_id = self._storage.create_new_trial(self._id, template_trial=template)
@@ -243,8 +246,24 @@ class SweepStudy:
 
     def set_aside(self, number: int) -> None:
         """Let Optuna take a complete trial for no candidate of its own, once."""
-        if not self.trial(number).system_attrs.keys() & _ANOTHER_SEED.keys():
-            amend(self._storage, self._trial_id(number), None, _ANOTHER_SEED)
+        known = self.trial(number).system_attrs.get(_CONSTRAINTS, [])
+        if not any(value > 0 for value in known):
+            marked = {_CONSTRAINTS: [*known, _ANOTHER_SEED]}
+            amend(self._storage, self._trial_id(number), None, marked)
+
+    def _constraints(self, facts: Mapping[str, Any]) -> dict[str, list[float]]:
+        """By how much a trial with these facts is beyond each limit of the search, then its mark.
+
+        In the units of the costs; 0 or less holds the limit. Nothing where there is none.
+        """
+        limits = self.notes.get("config", {}).get("search", {}).get("limits", {})
+        found = [
+            bound - facts[name] if metric_of(name).maximize else facts[name] - bound
+            for name, bound in limits.items()
+            if bound is not None and name in facts
+        ]
+        found += [_ANOTHER_SEED] if "repeat" in facts else []
+        return {_CONSTRAINTS: found} if found else {}
 
     def _trial_id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._id, number)

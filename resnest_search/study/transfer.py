@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from resnest_search.metrics import TRAINED, metric_of
 from resnest_search.study.costing import Costing
-from resnest_search.study.read import costs_in, placed, with_uncertainty
+from resnest_search.study.read import costs_in, judged_anew
 from resnest_search.study.record import COMPLETE, INFEASIBLE, Sweep, TrialRecord
 from resnest_search.words import counted
 
@@ -31,19 +31,13 @@ def transferred(
         cost_doubts: of these costs, in place of the sweep's own.
     """
     trials = [_with_costs(trial, found.get(trial.candidate)) for trial in sweep.trials]
-    fresh = [_unjudged(trial) for trial in trials if trial.number >= 0]
-    others = [trial for trial in trials if trial.number < 0]
-    return with_uncertainty(
-        dataclasses.replace(
-            sweep,
-            trials=(*placed(fresh, sweep.objectives), *others),
-            chosen=None,
-            alike=(),
-            cost_doubts=tuple(cost_doubts),
-            costs_of=costs_of,
-            # What the forecasts said of the front was said of other costs.
-            ending=sweep.ending and dataclasses.replace(sweep.ending, lost=None),
-        )
+    return judged_anew(
+        sweep,
+        trials,
+        cost_doubts=tuple(cost_doubts),
+        costs_of=costs_of,
+        # What the forecasts said of the front was said of other costs.
+        ending=sweep.ending and dataclasses.replace(sweep.ending, lost=None),
     )
 
 
@@ -103,18 +97,3 @@ def _with_costs(trial: TrialRecord, costing: Costing | None) -> TrialRecord:
     if found.infeasible and trial.state == COMPLETE:
         trial = dataclasses.replace(trial, state=INFEASIBLE, reason=found.infeasible)
     return dataclasses.replace(trial, **costs_in(found.facts))
-
-
-def _unjudged(trial: TrialRecord) -> TrialRecord:
-    """Without what other costs made of it."""
-    return dataclasses.replace(
-        trial,
-        on_front=False,
-        seeds=1,
-        mean_accuracy=None,
-        mean_error=None,
-        repeat_of=None,
-        membership=None,
-        knee_share=None,
-        rivals=(),
-    )

@@ -1,11 +1,10 @@
 """How much of a front is noise: which candidates would be on it, and at its knee, another time.
 
-Accuracy has two sources of noise, costs that were timed have one, and all are drawn anew:
+Accuracy has two sources of noise, costs that were timed have one, and all are drawn anew. Where
+balanced accuracy or macro F1 is the trained objective, it takes the place of accuracy in all this.
 
-- **Validation images.** Images are drawn with replacement (Efron, 1979), and for all candidates
-  the same ones, where it is recorded which each of them answered correctly: what is hard for
-  one is hard for most, and differences are surer than the accuracies are. Where only the
-  accuracy and the number of images are known, correct answers are binomial.
+- **Validation images.** The same ones are drawn with replacement for all candidates
+  (`study/redrawn.py`).
 - **Seeds.** The deviation between the seeds of a candidate, pooled over all candidates that
   have several, is normal noise on each: over the square root of its seeds on its mean. Two or
   three seeds are too few to be drawn from: two that happen to agree would look exact. Where no
@@ -29,17 +28,15 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resnest_search.metrics import accuracy_error
 from resnest_search.pareto import non_dominated
-from resnest_search.study.answers import unpack
 from resnest_search.study.knee import log_costs, log_error
+from resnest_search.study.redrawn import CandidateResult, image_error, redrawn, sheets_of
 
 __all__ = ["DRAWS", "CandidateResult", "Uncertainty", "contested", "drawn", "estimate"]
 
@@ -48,43 +45,9 @@ _ALPHA = 0.05  # two-sided: above it two accuracies, or two costs, are not told 
 _Z = 1.96  # standard errors within which two costs without rounds are the same
 _FEW = 50  # candidates, up to which comparing all pairs takes less than a front for each draw
 _FARTHEST = 50.0  # a logarithm of a factor on a cost
-_AT_ONCE = 1_000_000  # images drawn at a time, which bounds the memory
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class CandidateResult:
-    """What is known of a candidate that was trained to full length at least once.
-
-    Attributes:
-        identity: of the candidate.
-        number: of its first complete trial; ties go to the lowest.
-        costs: every objective but accuracy, oriented so that less is better.
-        accuracies: fractions at the last epoch, one for each seed; at least one.
-        images: validation images behind each accuracy; 0 where that is not known.
-        correct: ``record.Epoch.correct`` of each seed's last epoch; empty for None of all.
-        cost_errors: standard error of each cost, which counts for rivals alone; empty for 0.
-        log_errors: standard error of each cost's logarithm, between rounds, which is drawn; empty
-            for 0.
-        rounds: behind each of these; below 2 none is drawn.
-    """
-
-    identity: str
-    number: int
-    costs: tuple[float, ...]
-    accuracies: tuple[float, ...]
-    images: int = 0
-    correct: tuple[str | None, ...] = ()
-    cost_errors: tuple[float, ...] = ()
-    log_errors: tuple[float, ...] = ()
-    rounds: int = 0
-
-    @property
-    def accuracy(self) -> float:
-        """Mean over the seeds."""
-        return math.fsum(self.accuracies) / len(self.accuracies)
 
 
 @dataclass(frozen=True)
@@ -102,6 +65,7 @@ class Uncertainty:
             candidate has two.
         knee: of the front of the mean accuracies; None where there is no candidate.
         alike: on that front, too, and not told from the knee in accuracy, but no cheaper.
+        with_images: whether the noise of the validation images is in all this.
     """
 
     membership: dict[str, float]
@@ -111,10 +75,16 @@ class Uncertainty:
     seed_deviation: float | None
     knee: str | None = None
     alike: tuple[str, ...] = ()
+    with_images: bool = False
 
 
 def estimate(
-    results: Iterable[CandidateResult], *, draws: int = DRAWS, seed: int = 0
+    results: Iterable[CandidateResult],
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+    error_weight: float = 1.0,
+    cost_weights: Sequence[float] = (),
 ) -> Uncertainty:
     """Draw images, seeds and rounds anew, and see what becomes of the front.
 
@@ -124,21 +94,24 @@ def estimate(
         results: one for each candidate, all with the same objectives.
         draws: how many.
         seed: of the draws.
+        error_weight: of log(error) at the knee.
+        cost_weights: of the logarithm of each cost there; empty for 1 of all.
     """
     ordered = sorted(results, key=lambda result: (result.number, result.identity))
     if not ordered:
         return Uncertainty({}, {}, {}, {}, None)
     names = [result.identity for result in ordered]
     costs = np.array([result.costs for result in ordered], dtype=np.float64)
-    sheets = [_Sheet.of(result) for result in ordered]
+    sheets = sheets_of(ordered)
     deviation = _seed_deviation(ordered)
     rng = np.random.default_rng(seed)
-    drawn = _accuracies(ordered, sheets, deviation, draws, rng)
+    pictured = redrawn(ordered, sheets, draws, rng)
+    drawn = _with_seeds(ordered, pictured, deviation, rng)
     factors = _log_factors(ordered, costs, draws, rng)
     members = _members(drawn, costs[..., None] * np.exp(factors))
-    burden = log_costs(costs)[:, None]
-    rule = _Rule(np.array([result.images for result in ordered]), drawn)
-    knees = rule.knees(drawn, burden + _shifts(factors, costs), members)
+    burden = log_costs(costs, cost_weights)[:, None]
+    rule = _Rule(np.array([result.images for result in ordered]), drawn, error_weight)
+    knees = rule.knees(drawn, burden + _shifts(factors, costs, cost_weights), members)
     means = np.array([[result.accuracy] for result in ordered])
     front = _members(means, costs[..., None])
     (middle,) = rule.knees(means, burden, front)
@@ -149,9 +122,15 @@ def estimate(
         knee_share=dict(zip(names, _shares(knees, len(names)), strict=True)),
         rivals=_rivals(ordered, costs, drawn, factors),
         errors={
-            result.identity: _error(result, sheet, deviation)
-            for result, sheet in zip(ordered, sheets, strict=True)
+            result.identity: _error(
+                image_error(result, sheet, row), deviation, len(result.accuracies)
+            )
+            for result, sheet, row in zip(ordered, sheets, pictured, strict=True)
         },
+        with_images=any(
+            result.images and (sheet is not None or result.metric == "accuracy")
+            for result, sheet in zip(ordered, sheets, strict=True)
+        ),
         seed_deviation=deviation,
         knee=names[middle],
         alike=tuple(names[index] for index in alike if index != middle),
@@ -175,8 +154,8 @@ def drawn(
     ordered = sorted(results, key=lambda result: (result.number, result.identity))
     costs = np.array([result.costs for result in ordered], dtype=np.float64)
     rng = np.random.default_rng(seed)
-    sheets = [_Sheet.of(result) for result in ordered]
-    accuracies = _accuracies(ordered, sheets, _seed_deviation(ordered), draws, rng)
+    pictured = redrawn(ordered, sheets_of(ordered), draws, rng)
+    accuracies = _with_seeds(ordered, pictured, _seed_deviation(ordered), rng)
     factors = _log_factors(ordered, costs, draws, rng)
     return [r.identity for r in ordered], accuracies, costs[..., None] * np.exp(factors)
 
@@ -200,29 +179,6 @@ def contested(
     return [result.identity for result in open_]
 
 
-@dataclass(frozen=True)
-class _Sheet:
-    """A candidate's answers, image by image."""
-
-    images: str  # which images, see answers.py
-    right: Floats  # (n,): how many of its seeds are right
-    seeds: int
-
-    @classmethod
-    def of(cls, result: CandidateResult) -> _Sheet | None:
-        """None where an answer sheet lacks, or does not give the recorded accuracy."""
-        found = [unpack(text, result.images) for text in result.correct]
-        sheets = [sheet for sheet in found if sheet is not None]
-        if not sheets or len(sheets) != len(result.accuracies):
-            return None
-        pairs = zip(sheets, result.accuracies, strict=True)
-        agree = all(abs(s.right.sum() - a * result.images) < 0.5 for s, a in pairs)
-        if not agree or len({sheet.images for sheet in sheets}) > 1:
-            return None
-        right = np.stack([sheet.right for sheet in sheets]).sum(axis=0).astype(np.float64)
-        return cls(sheets[0].images, right, len(sheets))
-
-
 def _seed_deviation(results: Sequence[CandidateResult]) -> float | None:
     """Standard deviation within candidates, pooled; None where none has two seeds."""
     repeated = [result.accuracies for result in results if len(result.accuracies) > 1]
@@ -234,57 +190,18 @@ def _seed_deviation(results: Sequence[CandidateResult]) -> float | None:
     return math.sqrt(squares / freedom)
 
 
-def _accuracies(
+def _with_seeds(
     results: Sequence[CandidateResult],
-    sheets: Sequence[_Sheet | None],
+    pictured: Floats,
     deviation: float | None,
-    draws: int,
     rng: np.random.Generator,
 ) -> Floats:
-    """Mean accuracy of each candidate in each draw of images and seeds, (candidates, draws)."""
-    found = _with_images(results, sheets, draws, rng)
-    if deviation:
-        seeds = np.array([len(result.accuracies) for result in results])
-        found += rng.normal(0.0, deviation / np.sqrt(seeds)[:, None], found.shape)
-    return found
-
-
-def _with_images(
-    results: Sequence[CandidateResult],
-    sheets: Sequence[_Sheet | None],
-    draws: int,
-    rng: np.random.Generator,
-) -> Floats:
-    """Mean accuracy of each candidate on the images of each draw, (candidates, draws)."""
-    drawn = np.repeat([[result.accuracy] for result in results], draws, axis=1)
-    shared: dict[tuple[str, int], list[int]] = defaultdict(list)  # candidates, by their images
-    for index, (result, sheet) in enumerate(zip(results, sheets, strict=True)):
-        if sheet is not None:
-            shared[sheet.images, result.images].append(index)
-        elif result.images:
-            share = min(1.0, max(0.0, result.accuracy))
-            drawn[index] = rng.binomial(result.images, share, draws) / result.images
-    for (_, images), alike in shared.items():
-        group = [sheet for index in alike if (sheet := sheets[index]) is not None]
-        right = np.stack([sheet.right for sheet in group])
-        most = images * np.array([sheet.seeds for sheet in group])
-        # Sums of whole numbers are exact, so that equal answers are equal in every draw.
-        drawn[alike] = _sums(right, draws, rng) / most[:, None]
-    return drawn
-
-
-def _sums(right: Floats, draws: int, rng: np.random.Generator) -> Floats:
-    """Sums of rows (candidates, images) over images drawn anew, (candidates, draws)."""
-    images = right.shape[1]
-    at_once = max(1, _AT_ONCE // images)
-    parts = []
-    for start in range(0, draws, at_once):
-        size = min(at_once, draws - start)
-        picked = rng.integers(images, size=(size, images))
-        picked += images * np.arange(size)[:, None]
-        times = np.bincount(picked.ravel(), minlength=size * images).reshape(size, images)
-        parts.append(right @ times.T.astype(np.float64))
-    return np.concatenate(parts, axis=1)
+    """Mean accuracies on the images of each draw, (candidates, draws), with the noise of seeds."""
+    if not deviation:
+        return pictured
+    seeds = np.array([len(result.accuracies) for result in results])
+    noise: Floats = rng.normal(0.0, deviation / np.sqrt(seeds)[:, None], pictured.shape)
+    return pictured + noise
 
 
 def _log_factors(
@@ -312,11 +229,12 @@ def _log_factors(
     return np.clip(found, -_FARTHEST, _FARTHEST)
 
 
-def _shifts(factors: Floats, costs: Floats) -> Floats:
+def _shifts(factors: Floats, costs: Floats, weights: Sequence[float] = ()) -> Floats:
     """What the factors add to the mean logarithm of the costs, (candidates, draws or 1)."""
     if not costs.shape[1]:
         return np.zeros((len(costs), 1))
-    found: Floats = (np.copysign(1.0, costs)[..., None] * factors).mean(axis=1)
+    signed = np.copysign(1.0, costs) * (weights or 1.0)
+    found: Floats = (signed[..., None] * factors).mean(axis=1)
     return found
 
 
@@ -353,10 +271,12 @@ class _Rule:
     Args:
         images: behind each accuracy, (candidates,).
         drawn: accuracies, (candidates, draws).
+        error_weight: of log(error).
     """
 
-    def __init__(self, images: NDArray[np.int64], drawn: Floats) -> None:
+    def __init__(self, images: NDArray[np.int64], drawn: Floats, error_weight: float = 1.0) -> None:
         self._images = images
+        self._error_weight = error_weight
         self._drawn = drawn
         self._alike: dict[int, Flags] = {}
 
@@ -374,7 +294,7 @@ class _Rule:
             burden: mean logarithm of the costs, (candidates, columns or 1).
             members: of the front, (candidates, columns).
         """
-        total = log_error(accuracies, self._images[:, None]) + burden
+        total = self._error_weight * log_error(accuracies, self._images[:, None]) + burden
         found: NDArray[np.int64] = np.argmin(np.where(members, total, np.inf), axis=0)
         return found
 
@@ -421,13 +341,7 @@ def _rivals(
     return rivals
 
 
-def _error(result: CandidateResult, sheet: _Sheet | None, deviation: float | None) -> float | None:
-    """Standard error of the mean accuracy, from the images and between seeds; never 0."""
-    variances = []
-    if result.images:
-        spread = None if sheet is None else float(np.var(sheet.right / sheet.seeds))
-        of_images = accuracy_error(result.accuracy, result.images, spread)
-        variances.append((of_images or 0.0) ** 2)
-    if deviation is not None:
-        variances.append(deviation**2 / len(result.accuracies))
-    return math.sqrt(math.fsum(variances)) or None
+def _error(of_images: float, deviation: float | None, seeds: int) -> float | None:
+    """Standard error of a mean accuracy, from the images and between seeds; never 0."""
+    of_seeds = 0.0 if deviation is None else deviation / math.sqrt(seeds)
+    return math.hypot(of_images, of_seeds) or None

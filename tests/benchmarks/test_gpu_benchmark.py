@@ -68,12 +68,13 @@ def test_the_small_form_without_what_is_missing(tmp_path):
         "training": "passed",
         "allocator": "skipped",
         "events": "skipped",
+        "graphs": "skipped",
         "compiled": "passed",
         "ratios": "passed",
         "costs": "passed",
         "compiled_costs": "skipped",
     }
-    for name in ("allocator", "events", "compiled_costs"):
+    for name in ("allocator", "events", "graphs", "compiled_costs"):
         assert parts[name]["skipped"] == ["needs CUDA"]
         assert not parts[name].get("figures")
     modes = {(row["variant"], row["mode"]) for row in parts["costs"]["figures"]}

@@ -19,7 +19,14 @@ from resnest_search.configuration.compose import (
     to_record,
 )
 from resnest_search.configuration.options import option_files, question
-from resnest_search.configuration.schema import LimitsConfig, MethodConfig, ModelConfig, SweepConfig
+from resnest_search.configuration.schema import (
+    LimitsConfig,
+    MethodConfig,
+    ModelConfig,
+    ResourcesConfig,
+    SweepConfig,
+    TrackingConfig,
+)
 from resnest_search.configuration.shipped import shipped_folder
 from resnest_search.errors import UserError
 from resnest_search.space import Space
@@ -172,6 +179,16 @@ def test_braces_give_arguments_and_limits() -> None:
 def test_arguments_of_a_method_are_its_own() -> None:
     words = ("sweep=radix_card", "search.pruner.args.first_rung=1")
     assert compose("sweep", *words).search.pruner.args["first_rung"] == 1
+
+
+def test_a_recipe_brings_what_it_asks_of_images_and_typed_words_go_before_it() -> None:
+    words = ("sweep=width", "train=paper", "data=image_folder", "data.root=/x")
+    config = compose("sweep", *words)
+    assert (config.train.name, config.train.mixup, config.search.epochs) == ("paper", 0.2, 270)
+    assert (config.data.augment, config.data.policy) == ("resized_crop", "autoaugment")
+    assert compose("sweep", *words, "data.policy=none").data.policy == "none"
+    assert compose("train", "train=modern").data.erasing == 0.1
+    assert question("train", "paper").startswith("The ResNeSt paper's recipe")
 
 
 # A user's own sweeps
@@ -363,7 +380,10 @@ def test_what_is_wrong_with_one_of_them_is_one_line(
     [
         ([], ["sweep", "radix_card, radix_card_width, table, width"]),
         (["model=small"], ["sweep: none named", "radix_card"]),
-        (["sweep=radix_crad"], ["sweep=radix_crad", "mean radix_card", "valid: radix_card, "]),
+        (
+            ["sweep=radix_crad"],
+            ["sweep=radix_crad", "mean radix_card", "valid: breakdown, radix_card, "],
+        ),
         (["sweep=width", "model=smal"], ["model=smal", "mean small", "resnest50_fast"]),
         (["sweep=width", "search/pruner=nun"], ["search/pruner=nun", "median, none, optuna"]),
         (["sweep=width", "modle=small"], ["modle:", "did you mean model", "measure"]),
@@ -412,8 +432,14 @@ def test_a_mistake_is_one_line_with_key_value_and_what_is_valid(
         ("train", "sweep=radix_card", "sweep: no such key or group"),
         ("train", "search.trials=3", "search.trials"),
         ("profile", "tracking=none", "tracking: no such key or group"),
+        (
+            "resume",
+            "tracking=wandb",
+            "tracking=wandb: no such option; valid: none, offline, online",
+        ),
+        ("resume", "tracking.name=on", "tracking.name=on: valid: offline, online, none"),
         ("resume", "rnu=x", "did you mean run?"),
-        ("report", "select=knee", "valid here: measure, run, storage, verbose"),
+        ("report", "select=knee", "valid here: measure, run, dashboard, storage, verbose"),
         ("export", "selct=knee", "did you mean select?"),
     ],
 )
@@ -455,6 +481,22 @@ def test_a_record_that_does_not_fit_is_refused_in_one_line(change: dict[str, Any
     with pytest.raises(UserError, match="recorded configuration") as caught:
         from_record({**to_record(SweepConfig()), **change})
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["offline", "online", "none"])
+def test_tracking_of_runs_up_to_0_2_0_was_a_text(name: str) -> None:
+    record = {**to_record(SweepConfig(sweep="x")), "tracking": name}
+    assert from_record(record) == SweepConfig(sweep="x", tracking=TrackingConfig(name))
+
+
+def test_a_tracking_file_is_chosen_and_its_keys_are_set_beside_it() -> None:
+    config = compose(
+        "sweep", "sweep=radix_card", "tracking=online", "tracking.entity=lab", "tracking.tags=[a,b]"
+    )
+    assert config.tracking == TrackingConfig("online", None, "lab", ["a", "b"])
+    assert compose("train", "tracking=none").tracking == TrackingConfig("none")
+    assert compose("resume", "tracking=online").tracking.name == "online"
+    assert compose("resume").tracking.name == "", "as recorded"
 
 
 # Hydra's own flags
@@ -520,3 +562,16 @@ def test_a_shell_completes_commands_groups_options_keys_and_flags(
     assert (ran.returncode, ran.stderr) == (0, "")
     assert found <= set(ran.stdout.split())
     assert not absent & set(ran.stdout.split())
+
+
+def test_runs_of_several_workers_before_sync_norm_go_on_without_it() -> None:
+    for resources, synced in (
+        (ResourcesConfig(workers_per_trial=2), False),
+        (ResourcesConfig(gpus_per_trial=4), False),
+        (ResourcesConfig(gpus_per_trial=0.5), True),  # of one worker it says nothing
+        (ResourcesConfig(), True),
+    ):
+        record = to_record(SweepConfig(resources=resources))
+        assert from_record(record).train.sync_norm
+        del record["train"]["sync_norm"]
+        assert from_record(record).train.sync_norm is synced

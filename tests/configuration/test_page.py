@@ -46,7 +46,7 @@ def test_values_are_those_of_the_composition() -> None:
 
 
 def test_valid_values_are_those_that_the_checks_have() -> None:
-    shown = help_text("sweep", [])
+    shown = " ".join(help_text("sweep", []).split())
     assert "Text (none, shift, crop_flip, resized_crop, autoaugment)." in shown
     assert "Number (at least 0, below 1)." in shown
 

@@ -23,6 +23,7 @@ from resnest_search.cost.measure import Measurement
 CPU = torch.device("cpu")
 MODE = MeasureConfig(warmup=0, repeats=5, device="cpu", half_width=None, processes=1)
 MODEL = ModelConfig(depths=[1], planes=[16], stem_width=4)
+DIGESTS = ("78404793c6779f14", "d302b455032bab33", "2b39b51511d3b35c")  # of `request()`
 
 
 def request(variant: str = "1s1x64d", mode: MeasureConfig = MODE, **changes: Any) -> CostRequest:
@@ -93,6 +94,8 @@ CHANGES: list[Callable[[CostRequest], CostRequest]] = [
             {"threads": 2},
             {"half_width": 1.0},
             {"time_limit_s": 9.0},
+            {"cuda_graph": True},
+            {"cold_l2": True},
         )
     ),
 ]
@@ -111,6 +114,7 @@ def test_a_network_is_looked_up_by_all_that_its_costs_depend_on() -> None:
         {"device": None},
         {"cache": "none"},
         {"profile": "a.json"},
+        {"also": ["throughput"]},
     ],
 )
 def test_and_by_nothing_else(change: dict[str, Any]) -> None:
@@ -171,6 +175,9 @@ def test_a_gpus_libraries_and_driver_are_looked_up_by(
         {"train_precision": "bf16"},
         {"train_channels_last": True},
         {"train_workers": 2},
+        {"train_optimizer": "adamw"},
+        {"train_ema": True},
+        {"train_fused": False},
         {"classes": 11},
         {"image_size": 16},
         {"model": dataclasses.replace(MODEL, dropblock=0.1)},
@@ -428,3 +435,14 @@ def test_a_gpu_is_waited_for_until_others_leave_it(monkeypatch: pytest.MonkeyPat
     assert slept == [1.0, 1.0]
     looks = iter([0.9] * 9)
     assert space._at_rest(torch.device("cuda")).percent == pytest.approx(90)
+
+
+def test_keys_that_came_since_leave_the_identity_of_what_was_cached_before() -> None:
+    """Digests of 0.2.0, before its modes had CUDA graphs and its recipes another optimizer."""
+    asked = request()
+    assert (asked.timed, asked.structure, asked.step) == DIGESTS
+    for changed in ({"train_optimizer": "adamw"}, {"train_fused": False}, {"train_ema": True}):
+        assert request(**changed).step != asked.step
+    for key in ("cuda_graph", "cold_l2"):
+        mode = dataclasses.replace(MODE, **{key: True})
+        assert request(mode=mode).timed != asked.timed

@@ -64,6 +64,9 @@ def test_shipped_modes_are_modes(path):
     if mode.form == "fast":
         with pytest.raises(UserError, match=r"measure\.form=fast is of GPUs"):
             measure(request(mode=quick))
+    elif mode.cuda_graph:
+        with pytest.raises(UserError, match=r"measure\.cuda_graph=true: a CPU has none"):
+            measure(request(mode=quick))
     elif not mode.compile:
         assert measure(request(mode=quick)).mode.startswith(f"batch {mode.batch}, 8x8")
 
@@ -205,11 +208,18 @@ def test_devices_by_name():
     assert resolve_device(None).type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def test_several_workers_keep_their_gradients_twice():
-    """DDP sums them in buckets, which are there from step to step."""
+def test_what_is_kept_from_step_to_step_beside_sgds_own_counts():
+    """Gradients a second time, which DDP sums in buckets; AdamW's second state; an average."""
     one, two = (training_bytes(request(train_workers=workers)) for workers in (1, 2))
     parameters = sum(parameter.numel() for parameter in request().make().parameters())
     assert two - one == 4 * parameters
+    adamw, average = (
+        training_bytes(request(**change))
+        for change in ({"train_optimizer": "adamw"}, {"train_ema": True})
+    )
+    assert adamw - one == 4 * parameters
+    state = request().make().state_dict().values()
+    assert average - one == sum(tensor.numel() * tensor.element_size() for tensor in state)
 
 
 @pytest.mark.parametrize(

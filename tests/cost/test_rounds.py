@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import math
 
 import numpy as np
@@ -13,9 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resnest_search.configuration.schema import MeasureConfig, ModelConfig
-from resnest_search.cost import CostRequest, Costs, measure_all
+from resnest_search.cost import CostRequest, Costs, latency, measure_all, space
+from resnest_search.cost.account import Account
+from resnest_search.cost.cache import Known
 from resnest_search.cost.latency import Rounds, Timing
 from resnest_search.cost.processes import visitors
+from resnest_search.gauges import GpuState
 
 FEW = MeasureConfig(warmup=0, repeats=5, device="cpu", half_width=None, processes=1)
 
@@ -159,6 +163,36 @@ def test_rounds_go_on_until_the_interval_is_as_asked() -> None:
         assert costs.passes == costs.rounds  # one of each
         assert costs.half_width is not None
         assert set(costs.deviations) == {"latency_ms", "latency_p95_ms", "images_per_s"}
+
+
+def test_a_round_of_a_throttled_gpu_is_made_again_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the CPU says that it is one: cool, hot in the second round, and hot to the end."""
+    cool, hot = GpuState(1900, 50, 300), GpuState(1200, 90, 300, ("heat",))
+    told = iter([cool] * 3 + [hot] + [cool] * 5 + [hot] * 99)
+    monkeypatch.setattr(latency, "state_of", lambda device: next(told))
+    monkeypatch.setattr(space, "_COOLING_S", 0.0)
+    calls: list[tuple[int, int]] = []
+    (costs,) = measure_all([request(repeats=4)], rounds=4, progress=lambda *c: calls.append(c))
+    assert isinstance(costs, Costs)
+    assert (costs.rounds, costs.passes) == (4, 4)
+    assert costs.gpu == {
+        "sm_mhz": [1200, 1900],
+        "celsius": [50, 90],
+        "watts": [300, 300],
+        "throttled_rounds": 1,
+        "throttled_by": ["heat"],
+    }
+    assert len([*told]) == 99 - 3  # of the last round, which was made again
+
+
+def test_what_a_gpu_told_is_kept_with_its_rounds_and_a_hot_one_is_not_taken_again() -> None:
+    def known(state: GpuState) -> Known:
+        return Known(Account(1, 2, 3, None), "now", (Timing((1.0, 2.0), 1, (state, state)),))
+
+    for state in (GpuState(1900, 50, None), GpuState(None, 90, 300, ("heat", "power brake"))):
+        again = Known.read(json.dumps(dataclasses.asdict(known(state))))
+        assert again == known(state)
+        assert again.is_doubtful == bool(state.throttled)
 
 
 def test_processes_that_take_turns_end_with_the_measuring() -> None:

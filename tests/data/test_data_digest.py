@@ -111,7 +111,7 @@ def test_a_memory_that_cannot_be_written_or_is_damaged_costs_time_alone(
     assert taken(root) == first
     shutil.rmtree(memory)
     memory.write_text("no folder")
-    assert read_images(config_of(root), Told())[1] == first
+    assert read_images(config_of(root, val_images=3), Told())[1] == first
 
 
 def spoil(root: Path) -> list[str]:
@@ -182,11 +182,12 @@ def test_what_is_passed_over_and_what_is_absent_is_told(write_folders) -> None:
     root = write_folders(train=4)
     (root / "train" / "cat" / "1.png").rename(root / "train" / "cat" / "1.gif")
     (root / "train" / "cat" / "notes.txt").write_text("no image to anybody")
-    (root / "val" / "dog").mkdir(parents=True)
-    Image.new("RGB", (3, 3)).save(root / "val" / "dog" / "1.png")
+    for name, colour in (("dog", "red"), ("owl", "blue")):
+        (root / "val" / name).mkdir(parents=True)
+        Image.new("RGB", (3, 3), colour).save(root / "val" / name / "1.png")
     assert read_images(config_of(root), Told())[1].doubts == (
         "data.root: 1 file of .gif in train/ left out",
-        "data.root: val/ lacks 2 of 3 classes, such as cat",
+        "data.root: val/ lacks 1 of 3 classes: cat",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import multiprocessing
 import time
@@ -15,14 +16,14 @@ from resnest_search.configuration.schema import DataConfig
 from resnest_search.data import ImageData, build
 from resnest_search.data.augment import Augment
 from resnest_search.data.loading import BatchLoader, ImageBatches
+from resnest_search.data.pixels import squashed
 from resnest_search.data.sampling import EvaluationSampler
 from resnest_search.errors import UserError
 
 
 def digits(seed: int = 0, workers: int = 0, batch_size: int = 32, **values) -> ImageData:
-    config = DataConfig(
-        channels=1, augment="shift", train_images=200, val_images=51, workers=workers, **values
-    )
+    fixed = {"channels": 1, "train_images": 200, "val_images": 51, "workers": workers}
+    config = DataConfig(**{"augment": "shift", **fixed, **values})
     return build(config, batch_size, seed)
 
 
@@ -50,19 +51,54 @@ def test_loader_processes_see_the_same_batches() -> None:
     assert same(epoch_of(digits(workers=2), 3), epoch_of(digits(), 3))
 
 
-def test_loader_processes_augment_folders_alike(write_folders) -> None:
-    root = str(write_folders(train=8))
-    values = {"name": "image_folder", "root": root, "image_size": 16, "augment": "autoaugment"}
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"augment": "autoaugment"},
+        {"augment": "crop_flip", "policy": "randaugment", "erasing": 0.5, "channels": 1},
+    ],
+)
+def test_loader_processes_augment_folders_alike(write_folders, values) -> None:
+    values = {
+        "name": "image_folder",
+        "root": str(write_folders(train=8)),
+        "image_size": 16,
+    } | values
     alone, helped = (build(DataConfig(**values, workers=n), 6, 0) for n in (0, 2))
     assert same(epoch_of(alone, 1), epoch_of(helped, 1))
 
 
+def test_autoaugment_is_a_resized_crop_with_that_policy() -> None:
+    """The one word is older, and recorded configurations have it."""
+    word = digits(augment="autoaugment")
+    assert same(
+        epoch_of(word, 1), epoch_of(digits(augment="resized_crop", policy="autoaugment"), 1)
+    )
+
+
+@pytest.mark.parametrize("augment", ["crop_flip", "resized_crop"])
+def test_images_of_an_epoch_are_as_large_as_is_asked(write_folders, augment: str) -> None:
+    values = {"name": "image_folder", "root": str(write_folders(train=8)), "image_size": 16}
+    config = DataConfig(**values, augment=augment, mean=[], std=[])
+    small, whole = (epoch_of(build(config, 6, 0, None, sides), 1) for sides in ([8, 12, 16], []))
+    assert {tuple(images.shape[1:]) for images, _ in small} == {(3, 12, 12)}
+    assert all(torch.equal(a[1], b[1]) for a, b in zip(small, whole, strict=True))
+    if augment == "crop_flip":  # the same images, made smaller
+        bytes_of = ((images * 255).round().to(torch.uint8) for images, _ in whole)
+        for (images, _), full in zip(small, bytes_of, strict=True):
+            assert torch.allclose(images, squashed(full, 12) / 255)
+    assert same(epoch_of(build(config, 6, 0, None, [8, 16]), 1), whole)
+    helped = build(dataclasses.replace(config, workers=2), 6, 0, None, [8, 12, 16])
+    assert same(epoch_of(helped, 1), small)
+    assert {images.shape[-1] for images, _ in helped.val_dataloader()} == {16}
+
+
 def test_where_shared_memory_has_no_room_the_same_batches_come_through_pipes(monkeypatch) -> None:
     expected = epoch_of(digits(workers=2), 3)
-    monkeypatch.setattr("resnest_search.data.module.shared_room", lambda: 2**20)
-    data = digits(workers=2)  # 32 images of 8 x 8 pixels: 8 KiB
+    monkeypatch.setattr("resnest_search.data.module.shared_room", lambda: 2**18)
+    data = digits(workers=2)  # 32 images of 8 x 8 pixels: 2 KiB
     assert data.squeezed == ""
-    monkeypatch.setattr("resnest_search.data.module.shared_room", lambda: 2**17)
+    monkeypatch.setattr("resnest_search.data.module.shared_room", lambda: 2**14)
     data = digits(workers=2)
     assert data.squeezed.startswith("/dev/shm has 0 MiB left, too little for what 2 loader")
     opened = []

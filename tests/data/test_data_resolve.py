@@ -27,6 +27,13 @@ def refusal(**values: object) -> str:
     [
         ({"name": "mnist"}, "data.name=mnist: valid: digits, fashion_mnist"),
         ({"augment": "mirror"}, "data.augment=mirror: valid: none, shift"),
+        ({"policy": "auto"}, "data.policy=auto: valid: none, autoaugment, randaugment, trivial"),
+        (
+            {"augment": "autoaugment", "policy": "randaugment"},
+            "data.policy=randaugment: data.augment=autoaugment has its own; valid: autoaugment",
+        ),
+        ({"randaugment_magnitude": 31}, "data.randaugment_magnitude=31: valid: 0 to 30"),
+        ({"erasing": 1.5}, "data.erasing=1.5: valid: 0 to 1"),
         ({"channels": 2}, "data.channels=2: valid: 1, 3"),
         ({"image_size": 0}, "data.image_size=0: valid: a number of at least 1"),
         ({"workers": -1}, "data.workers=-1: valid: a number of at least 0"),

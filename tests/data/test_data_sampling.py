@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resnest_search.data.sampling import EpochSampler, EvaluationSampler
+from resnest_search.data.sampling import EpochSampler, EvaluationSampler, sides
 from resnest_search.errors import UserError
 
 
@@ -51,6 +51,8 @@ def test_evaluation_ranks_see_every_image_once(count, batch_size, world) -> None
     assert sorted(p for batch in batches for p in batch.positions) == list(range(count))
     assert len(batches) == sum(len(sampler) for sampler in samplers)
     assert all(batch.draws is None for batch in batches)
+    assert all(len(sampler) == 0 for sampler in samplers) == (count == 0)
+    assert all(len(sampler) >= min(1, count) for sampler in samplers)  # none waits for another
 
 
 def test_a_batch_that_ranks_cannot_share_is_refused() -> None:
@@ -58,3 +60,23 @@ def test_a_batch_that_ranks_cannot_share_is_refused() -> None:
         EpochSampler(100, 64, 0, 0, 3)
     with pytest.raises(UserError, match=r"data\.train_images: 1 .* 2 workers"):
         EpochSampler(1, 64, 0, 0, 2)
+
+
+@given(st.integers(1, 512), st.floats(0.01, 1), st.integers(1, 300))
+def test_sides_grow_evenly_to_the_whole(image_size, share, epochs) -> None:
+    found = sides(image_size, share, epochs)
+    assert len(found) == epochs
+    assert list(found) == sorted(found)
+    assert min(found) >= 1
+    assert len(set(found)) <= 8
+    assert set(found[-max(1, epochs // 5) :]) == {image_size}  # the last fifth
+    eighth = image_size / 8
+    for epoch, side in enumerate(found):
+        line = share + (1 - share) * epoch / max(1, min(0.8 * epochs, epochs - 1))
+        assert epochs == 1 or abs(side - image_size * min(1, line)) <= max(eighth, 0.5) + 0.5
+
+
+def test_sides_of_a_training_at_224_pixels() -> None:
+    assert sides(224, 0.5, 10) == (112, 140, 140, 168, 168, 196, 196, 224, 224, 224)
+    assert sides(224, 1.0, 3) == (224, 224, 224)
+    assert sides(8, 0.5, 3) == (4, 6, 8)

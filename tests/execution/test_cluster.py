@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from ray.cluster_utils import Cluster
 
 EPOCHS = 8
-VARIANTS = ["0s1x64d", "1s1x64d", "2s1x64d"]
+VARIANTS = ["0s1x64d", "1s1x64d", "2s1x64d", "4s1x64d"]
 # A node that does not answer counts as lost after a second and a half, not fifteen.
 IMPATIENT = {"health_check_period_ms": 500, "health_check_failure_threshold": 3}
 NODE = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 80 * 1024 * 1024}
@@ -67,11 +67,14 @@ def test_trials_of_a_lost_node_go_on_elsewhere_and_nothing_is_lost(
     folder = tmp_path / "out"
     (lost,) = cluster.worker_nodes
     words = ("search/sampler=grid", "search/pruner=none", f"train.epochs={EPOCHS}", "run=out")
+    words += ("data.train_images=512",)  # of fewer, one node does them all before the other begins
     address = f"resources.address={cluster.address}"
 
     def both_have_trained() -> bool:
+        # Two that have begun and are not through are one on each node, however late the second
+        # node's process came.
         done = [max(e, default=0) for e in logged(folder, "finished").values()]
-        return sum(epoch >= 2 for epoch in done) >= 2 and at_work(lost)
+        return sum(2 <= epoch < EPOCHS for epoch in done) == 2 and at_work(lost)
 
     # A Ray that was started in this process before has the nodes ask for its token.
     token = {name: value for name, value in os.environ.items() if name.startswith("RAY_AUTH")}
@@ -96,3 +99,14 @@ def test_trials_of_a_lost_node_go_on_elsewhere_and_nothing_is_lost(
     assert again.total() <= 1  # the epoch that the lost node was at
     assert len(rows(folder / "trials.csv")) == len(VARIANTS)
     assert (folder / "best" / "weights.pt").is_file()
+
+
+def test_a_cluster_without_gpus_refuses_their_precisions(tmp_path: Path, cluster: Cluster) -> None:
+    sweep_file(tmp_path, {"variant": VARIANTS})
+    address = f"resources.address={cluster.address}"
+    words = ("sweep=tiny", *SMALL, address, "train.precision=tf32", "run=out")
+    token = {name: value for name, value in os.environ.items() if name.startswith("RAY_AUTH")}
+    with started(tmp_path, *words, **token) as command:
+        said = command.wait().one_line
+    assert "train.precision=tf32: a CPU would train in fp32; valid: fp32, bf16" in said
+    assert not (tmp_path / "out").exists()

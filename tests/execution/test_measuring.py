@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import signal
+import sqlite3
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +15,7 @@ import psutil
 import pytest
 
 from resnest_search.configuration.schema import (
+    DataConfig,
     MeasureConfig,
     ModelConfig,
     SearchConfig,
@@ -20,9 +23,18 @@ from resnest_search.configuration.schema import (
     TrainConfig,
 )
 from resnest_search.cost import CostRequest, Costs
-from resnest_search.execution.doubts import age_line, busy_warnings, width_warnings
+from resnest_search.cost.cache import FILE
+from resnest_search.errors import UserError
+from resnest_search.execution.doubts import (
+    age_line,
+    busy_warnings,
+    cost_doubts,
+    throttle_warnings,
+    width_warnings,
+)
 from resnest_search.execution.measuring import (
     alone,
+    costings_of,
     locally,
     measure_space,
 )
@@ -64,6 +76,40 @@ def test_one_that_cannot_be_measured_leaves_the_others_alone() -> None:
     assert seen[-1] == (6, 6)  # three steps, three rounds of a pass
 
 
+def test_modes_beside_the_objectives_are_measured_with_it_and_apart_from_it() -> None:
+    """In one measuring, on its threads and images; what fails in one of them fails there alone."""
+    asked: list[CostRequest] = []
+
+    def measure(requests: Sequence[CostRequest]) -> list[Costs | str]:
+        asked.extend(requests)
+        values = [dict.fromkeys(COSTS, float(n)) for n in range(1, len(requests) + 1)]
+        found: list[Costs | str] = [
+            Costs(v, "a device", r.measure.name, None, 5, {})
+            for r, v in zip(requests, values, strict=True)
+        ]
+        return [*found[:-1], "out of memory"]
+
+    own = MeasureConfig(image_size=8, threads=2, also=["throughput"], device="cpu")
+    two = {name: dataclasses.replace(request(name), measure=own) for name in ("1s1x64d", "2s1x64d")}
+    found = costings_of(two, measure)
+    assert [(r.variant, r.measure.name) for r in asked] == [
+        ("1s1x64d", "eager"),
+        ("2s1x64d", "eager"),
+        ("1s1x64d", "throughput"),
+        ("2s1x64d", "throughput"),
+    ]
+    beside = asked[-1].measure
+    assert (beside.batch, beside.threads, beside.image_size, beside.device) == (32, 2, 8, "cpu")
+    first, last = (found[name].beside("throughput") for name in two)
+    assert first is not None
+    assert (first.costs["latency_ms"], first.mode) == (3.0, "throughput")
+    assert found["1s1x64d"].costs["latency_ms"] == 1.0
+    assert last is not None
+    assert last.failure == "not measured: out of memory"
+    (line,) = cost_doubts(found, None)
+    assert line == "throughput: 1 of 2 networks are without costs: not measured: out of memory"
+
+
 def test_where_the_process_dies_each_network_gets_its_own() -> None:
     """The kernel kills a process that takes too much memory; here the test does."""
     killed: list[int] = []
@@ -93,6 +139,17 @@ def test_a_busy_device_is_said_and_an_idle_one_is_not() -> None:
     assert "60 % busy while 1 of 2 networks" in lines[0]
 
 
+def test_a_throttled_gpu_is_said_with_the_reason() -> None:
+    def told(**gpu: object) -> Costing:
+        return Costing(dict.fromkeys(COSTS, 1.0), details={"gpu": gpu})
+
+    cool = told(celsius=[40, 60], throttled_rounds=0, throttled_by=[])
+    hot = told(celsius=[70, 91], throttled_rounds=2, throttled_by=["heat"])
+    assert throttle_warnings({"a": cool, "b": costing(1.0)}) == []
+    (line,) = cost_doubts({"a": cool, "b": hot}, None)
+    assert line.startswith("The GPU was throttled (heat, at up to 91 °C) while 1 of 2 networks")
+
+
 def test_latencies_that_are_not_as_sure_as_asked_are_said() -> None:
     def known(half_width: float | None) -> Costing:
         details = {"latency_half_width": half_width}
@@ -109,14 +166,16 @@ def test_latencies_that_are_not_as_sure_as_asked_are_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "workers", "measured"), [(64, 1, 64), (8192, 1, 1617), (8192, 2, 809)]
+    ("asked", "workers", "parts", "measured"),
+    [(64, 1, 1, 64), (8192, 1, 1, 1617), (8192, 2, 1, 809), (64, 1, 4, 16), (64, 2, 4, 8)],
 )
 def test_a_step_is_measured_with_the_batch_that_is_trained(
-    asked: int, workers: int, measured: int
+    asked: int, workers: int, parts: int, measured: int
 ) -> None:
     """A tenth of the 1,797 digits is held out."""
     search = SearchConfig(space={"variant": ["1s1x64d"]})
-    config = SweepConfig(search=search, train=TrainConfig(batch_size=asked))
+    recipe = TrainConfig(batch_size=asked, accumulate=parts)
+    config = SweepConfig(search=search, train=recipe)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, classes=10))
     seen: list[CostRequest] = []
 
@@ -128,6 +187,7 @@ def test_a_step_is_measured_with_the_batch_that_is_trained(
     measure_space(config, space, Allotment(workers, 1, 0, 1), measure)
     assert [request.train_batch for request in seen] == [measured]
     assert [request.train_workers for request in seen] == [workers]
+    assert [request.train_fused for request in seen] == [workers == 1]  # norms of two are one
     assert [request.gpu_share for request in seen] == [1.0]
     measure_space(config, space, Allotment(1, 1, 0.5, 2), measure)
     assert seen[-1].gpu_share == 0.5
@@ -191,3 +251,41 @@ def test_how_old_costs_are_is_said() -> None:
         "2 of 3 networks were measured on this machine before, up to 3 days ago"
     )
     assert "up to 1 minute ago" in age_line({"b": old["b"]}, now)
+
+
+def test_costs_that_another_version_kept_are_left_to_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "costs.db")) as database, database:
+        database.execute("create table networks (measuring integer, key text, other text)")
+    theirs = (tmp_path / "costs.db").read_bytes()
+    for _ in range(2):
+        asked = request()
+        kept = dataclasses.replace(asked.measure, cache=str(tmp_path))
+        (found,) = locally([dataclasses.replace(asked, measure=kept)])
+        assert isinstance(found, Costs)
+    assert "cannot be used" not in capfd.readouterr().err
+    assert (tmp_path / "costs.db").read_bytes() == theirs
+    with contextlib.closing(sqlite3.connect(tmp_path / FILE)) as database:
+        assert database.execute("select count(*) from networks").fetchone() == (1,)
+
+
+@pytest.mark.parametrize(
+    ("images", "parts", "workers", "valid"),
+    [(12, 8, 1, 6), (12, 16, 1, 6), (12, 6, 1, None), (12, 7, 2, 6), (12, 6, 2, None)],
+)
+def test_too_few_images_for_the_parts_of_a_batch_are_refused_before(
+    images: int, parts: int, workers: int, valid: int | None
+) -> None:
+    """Of several workers whose norms are synchronised, one image each is enough."""
+    recipe = TrainConfig(batch_size=64, accumulate=parts)
+    data = DataConfig(name="digits", image_size=8, channels=1, classes=10, train_images=images)
+    config = SweepConfig(model=ModelConfig(), data=data, train=recipe)
+    space = Space({"variant": ["1s1x64d"]}, config.model)
+    allotment = Allotment(workers, 1, 0.0, 1)
+    if valid is None:
+        assert measure_space(config, space, allotment, lambda asked: ["no"] * len(asked))
+        return
+    refusal = rf"^train\.accumulate={parts}: {images} training images .*valid: at most {valid}$"
+    with pytest.raises(UserError, match=refusal):
+        measure_space(config, space, allotment, lambda asked: ["no"] * len(asked))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import run, study, sweep_file
 from finished_run import BUDGET, COMPLETE, PRUNED, WORDS, ask, finished_run
 from tables import SIX, rows_of, write
+from training_runs import make_run, train
 
 from resnest_search.configuration.schema import (
     LimitsConfig,
@@ -60,7 +62,8 @@ def test_a_plan_is_kept_and_begins_nothing(
 
 
 def test_a_training_has_a_plan_too(tmp_path: Path) -> None:
-    done = run(tmp_path, "train", "variant=1s1x64d", "plan=true", "run=out")
+    done = run(tmp_path, "train", "variant=1s1x64d", "data.cache=ram", "plan=true", "run=out")
+    assert done.err.startswith("resnest-search: data.cache=ram: without effect on data=digits")
     assert done.code == 0, done
     assert "1 trial x 27" in done.out
     assert not (tmp_path / "out").exists()
@@ -90,6 +93,28 @@ def test_what_only_training_tells_apart_is_one_network_to_measure() -> None:
     found = lines(space=space)
     assert found["candidates"].startswith("6,")
     assert found["measuring"].startswith("3 networks")
+
+
+@pytest.mark.parametrize(
+    "recipe", [{}, {"optimizer": "adamw"}, {"ema": 0.9}, {"optimizer": "adamw", "ema": 0.9}]
+)
+def test_a_checkpoint_is_as_large_as_the_recipe_makes_it(
+    tmp_path: Path, recipe: dict[str, Any]
+) -> None:
+    wide = {"depths": [1, 1], "planes": [64, 128]}  # so that weights are most of it
+    run = make_run(tmp_path, wide, **recipe)
+    train(run, stop_after=1)
+    search = SearchConfig(
+        space={"variant": [run.variant]},
+        sampler=MethodConfig("random"),
+        pruner=MethodConfig("none"),
+    )
+    config = SweepConfig(model=run.model, data=run.data, train=run.train, search=search)
+    billed = dict(line.split(maxsplit=1) for line in bill(*prepare(config)))["disk"]
+    found = re.search(r"checkpoint of ([\d.]+) MiB of weights and what", billed)
+    assert found, billed
+    size = (tmp_path / CHECKPOINT).stat().st_size / 2**20
+    assert float(found[1]) == pytest.approx(size, rel=0.1)
 
 
 def test_a_range_has_no_end_of_its_own() -> None:

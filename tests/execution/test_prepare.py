@@ -7,16 +7,19 @@ from typing import Any
 
 import pytest
 
-from resnest_search.configuration.checks import check_measured_on
+from resnest_search.configuration.checks import check_measure, check_measured_on
 from resnest_search.configuration.compose import run_command
 from resnest_search.configuration.schema import (
     MeasureConfig,
     MethodConfig,
+    ResourcesConfig,
     SearchConfig,
     SweepConfig,
+    TrainConfig,
 )
 from resnest_search.errors import UserError
-from resnest_search.execution.prepare import made_for_digits, prepare
+from resnest_search.execution import precision
+from resnest_search.execution.prepare import check_trained_on, ill_suited, prepare
 from resnest_search.space import Space
 
 V = ["1s1x64d"]
@@ -93,13 +96,23 @@ def test_the_recipe_on_record_is_as_long_as_its_trials() -> None:
         (["data=cifar10", "model=small"], "train=tiny: made for data=digits"),
         (["data=cifar10", "model=small", "train=quick"], ""),
         (["data=digits"], ""),
+        (
+            ["data=digits", "train=quick", "model.pretrained=a.pt"],
+            "train.learning_rate=0.8 for 256 images is of fresh weights",
+        ),
+        (["data=digits", "train=quick", "train.learning_rate=0.01", "model.pretrained=a.pt"], ""),
+        (["data=digits", "train=finetune", "model.pretrained=a.pt"], ""),
+        (["data=digits", "train=finetune"], "train=finetune: made for model.pretrained=FILE"),
+        (["data.cache=ram", "data.shrink=64"], "data.cache=ram data.shrink=64: without effect on"),
     ],
 )
-def test_who_brings_images_hears_what_is_made_for_the_digits(words: list[str], said: str) -> None:
+def test_who_brings_images_or_weights_hears_what_is_made_for_others(
+    words: list[str], said: str
+) -> None:
     composed: list[SweepConfig] = []
     run_command("sweep", ["sweep=radix_card", *words], composed.append)
-    assert " ".join(made_for_digits(composed[0])).startswith(said)
-    assert bool(made_for_digits(composed[0])) == bool(said)
+    assert " ".join(ill_suited(composed[0])).startswith(said)
+    assert bool(ill_suited(composed[0])) == bool(said)
 
 
 @pytest.mark.parametrize(
@@ -121,3 +134,86 @@ def test_of_a_gpu_alone_it_is_measured() -> None:
     check_measured_on(measure, has_gpu=True)
     with pytest.raises(UserError, match=r"^measure\.precision=tf32"):
         check_measured_on(dataclasses.replace(measure, device="cpu"), has_gpu=True)
+
+
+# What a machine and a recipe come to
+
+
+@pytest.mark.parametrize("found", ["fp32", "bf16"])
+def test_auto_is_recorded_as_what_it_comes_to(found: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "mixed_precision", lambda accelerator: found)
+    config, _ = prepare(dataclasses.replace(sweep({}), train=TrainConfig(precision="auto")))
+    assert config.train.precision == found
+    for varied in (
+        {"train.precision": ["auto", "bf16"]},
+        {"train": {"precision": ["auto"]}},
+        {"train.precision": {"choices": ["bf16"], "when": {"radix": 2}, "else": "auto"}},
+    ):
+        with pytest.raises(UserError, match=r"^search\.space\.train\.precision=auto: is one for"):
+            prepare(sweep(varied))
+
+
+def test_on_a_cpu_auto_is_fp32() -> None:
+    assert precision.mixed_precision("cpu") == "fp32"
+
+
+def test_patience_is_of_a_single_training() -> None:
+    one = dataclasses.replace(sweep({}), train=TrainConfig(patience=3))
+    config, _ = prepare(one)
+    assert config.train.patience == 3
+    both = dataclasses.replace(one.search, space={"variant": ["1s1x64d", "2s1x64d"]})
+    with pytest.raises(UserError, match=r"^train\.patience=3: ends a single training; .*valid: 0"):
+        prepare(dataclasses.replace(one, search=both))
+    again = dataclasses.replace(one.search, repeats=1)
+    with pytest.raises(UserError, match=r"^train\.patience=3: ends a single training"):
+        prepare(dataclasses.replace(one, search=again))
+    with pytest.raises(UserError, match=r"search\.space\.train\.patience: cannot be varied"):
+        prepare(sweep({"train.patience": [0, 3]}))
+
+
+def test_what_recipes_add_may_vary_and_is_timed_once() -> None:
+    space = {
+        "train.optimizer": ["sgd", "adamw"],
+        "train.ema": [0.0, 0.999],
+        "train.accumulate": [1, 4],
+        "train.layer_decay": ranged(0.5, 1.0),
+        "train.frozen_epochs": ranged(0, 2),
+        "train.clip_gradients": [0.0, 1.0],
+        "train.beta2": [0.99, 0.999],
+    }
+    _, found = prepare(sweep(space))
+    assert found.timed == 1
+    assert len(found.networks) == 8
+    assert prepare(sweep({"train.sync_norm": [True, False]}))[1].timed == 1
+    with pytest.raises(
+        UserError, match=r"^search\.space\.train\.accumulate=3: train\.batch_size=64"
+    ):
+        prepare(sweep({"train.accumulate": [1, 3]}))
+
+
+@pytest.mark.parametrize(
+    ("batch", "sync_norm", "valid"),
+    [(33, True, "2, 4"), (1, True, "2, 4"), (2, False, "4, 6"), (2, True, ""), (8, False, "")],
+)
+def test_workers_of_a_trial_share_a_batch_equally(batch: int, sync_norm: bool, valid: str) -> None:
+    config = sweep({})
+    train = dataclasses.replace(config.train, batch_size=batch, sync_norm=sync_norm)
+    two = ResourcesConfig(workers_per_trial=2, gpus_per_trial=0)
+    config = dataclasses.replace(config, train=train, resources=two)
+    space = Space(config.search.space, config.model)
+    if not valid:
+        check_trained_on(config, space, has_gpu=False)
+        return
+    refusal = rf"^train.batch_size={batch}: 2 workers of a trial .* valid: {valid}, …$"
+    with pytest.raises(UserError, match=refusal):
+        check_trained_on(config, space, has_gpu=False)
+
+
+@pytest.mark.parametrize("key", ["cuda_graph", "cold_l2"])
+def test_what_is_of_gpus_is_refused_on_a_cpu(key: str) -> None:
+    measure = MeasureConfig(**{key: True})  # type: ignore[arg-type]
+    check_measured_on(measure, has_gpu=True)
+    with pytest.raises(UserError, match=f"^measure.{key}=true: a CPU has none; valid there: false"):
+        check_measured_on(measure, has_gpu=False)
+    with pytest.raises(UserError, match=r"^measure\.cuda_graph=true: measure\.compile=true has"):
+        check_measure(MeasureConfig(cuda_graph=True, compile=True))

@@ -107,6 +107,44 @@ def test_a_larger_budget_carries_a_replay_on(folder: Path) -> None:
     )
 
 
+def test_a_page_that_cannot_be_drawn_costs_nothing_else(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = folder / "dashboards" / "own.yaml"
+    own.parent.mkdir()
+    own.write_text("panels: [{kind: table, title: All}]\n")
+    sweep_of_run = program._conduct
+
+    def without_it(*args: Any) -> None:
+        own.unlink()
+        sweep_of_run(*args)
+
+    monkeypatch.setattr(program, "_conduct", without_it)
+    sweep("run=out", "dashboard=own")
+    said = capsys.readouterr()
+    assert said.err.startswith("resnest-search: no page (dashboard=own: there is none; valid: ")
+    assert said.err.count("\n") == 1
+    assert "resnest_search report run=" in said.err
+    assert "Nothing exported: a replayed table has no weights." in said.out
+    assert "The knee of the front is" in said.out or "The front has" in said.out
+    assert len(rows(folder / "out" / "trials.csv")) == len(SIX)
+
+
+def test_a_resume_tracks_as_it_is_told_from_then_on(folder: Path) -> None:
+    sweep("run=out", "search.budget=6")
+    resume("run=out", "budget=11", "tracking=offline", "tracking.tags=[a,b]")
+    assert study(folder / "out").user_attrs["config"]["tracking"] == {
+        "name": "offline",
+        "project": None,
+        "entity": None,
+        "tags": ["a", "b"],
+        "listeners": [],
+    }
+    assert list((folder / "out" / "wandb").glob("offline-run-*-t0"))
+    resume("run=out", "budget=12")
+    assert study(folder / "out").user_attrs["config"]["tracking"]["tags"] == ["a", "b"]
+
+
 def test_killed_while_it_takes_over_an_earlier_run_it_is_not_resumed_without_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,15 +16,19 @@ import pytest
 import torch
 from finished_run import COMPLETE, INFEASIBLE, PRUNED
 
-from resnest_search.configuration.schema import DataConfig
+from resnest_search.configuration.compose import run_command
+from resnest_search.configuration.options import question
+from resnest_search.configuration.schema import DataConfig, ModelConfig, TrainCommandConfig
 from resnest_search.data import build as build_data
 from resnest_search.errors import UserError
-from resnest_search.export import export_best, select_trial
-from resnest_search.export.select import described
+from resnest_search.export import export_best
+from resnest_search.models.build import build
 from resnest_search.study.read import read_sweep
 from resnest_search.study.record import Sweep
+from resnest_search.study.select import described, select_trial
 from resnest_search.study.study import SweepStudy
 from resnest_search.training import CHECKPOINT
+from resnest_search.variant import Variant
 
 ALONE = """
 import sys
@@ -92,6 +96,7 @@ def test_facts_beside_the_model_are_those_of_the_study(finished: Path) -> None:
         "README.md",
         "model.json",
         "model.py",
+        "model.yaml",
         "weights.pt",
     ]
     facts = json.loads((best / "model.json").read_text())
@@ -109,6 +114,31 @@ def test_facts_beside_the_model_are_those_of_the_study(finished: Path) -> None:
     assert str(finished) not in (best / "model.json").read_text()
     weights = torch.load(best / "weights.pt", weights_only=True)
     assert all(isinstance(value, torch.Tensor) for value in weights.values())
+
+
+def test_the_network_around_the_variant_is_an_option_of_the_group_model(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best = finished / "best"
+    (tmp_path / "model").mkdir()
+    shutil.copy(best / "model.yaml", tmp_path / "model" / "mine.yaml")
+    facts = json.loads((best / "model.json").read_text())
+    monkeypatch.chdir(tmp_path)
+    composed: list[TrainCommandConfig] = []
+    words = ["model=mine", f"variant={facts['variant']}"]
+    run_command("train", words, composed.append)
+    (config,) = composed
+    assert config.model == ModelConfig(**{**facts["model"], "name": "mine"})
+    network = build(
+        Variant.parse(config.variant),
+        config.model,
+        in_channels=facts["data"]["channels"],
+        num_classes=facts["data"]["classes"],
+    )
+    shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    weights = torch.load(best / "weights.pt", weights_only=True)
+    assert shapes == {name: tensor.shape for name, tensor in weights.items()}
+    assert question("model", "mine").endswith(f"model=NAME, beside variant={facts['variant']}.")
 
 
 def test_facts_say_how_sure_the_choice_is_and_what_is_within_noise_of_it(finished: Path) -> None:

@@ -25,7 +25,7 @@ from torch import nn
 from resnest_search.configuration.schema import DataConfig, ModelConfig
 from resnest_search.data import build as build_data
 from resnest_search.errors import UserError
-from resnest_search.export import export_best, select_trial
+from resnest_search.export import export_best
 from resnest_search.export.check import evaluate
 from resnest_search.export.formats import FORMATS, Winner
 from resnest_search.export.formats.source import SOURCE
@@ -33,12 +33,14 @@ from resnest_search.export.formats.torch_export import TORCH_EXPORT
 from resnest_search.models.build import build
 from resnest_search.study.read import read_sweep
 from resnest_search.study.record import Sweep
+from resnest_search.study.select import select_trial
 from resnest_search.study.study import SweepStudy
 from resnest_search.training import CHECKPOINT, load_weights
 from resnest_search.variant import Variant
 
 ROOT = Path(__file__).parents[2]
 VARIANT = "2s1x64d"
+BESIDE = {"README.md", "model.json", "model.py", "model.yaml", "weights.pt"}
 # The smallest network that timm can express too: a deep stem and four stages.
 DEEP = {"stem": "deep", "stem_width": 8, "depths": [1] * 4, "planes": [16] * 4}
 
@@ -127,9 +129,10 @@ def exported(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Export
 
 
 def test_every_file_is_there_with_its_digest_and_nothing_else(exported: Exported) -> None:
-    names = {name for format in FORMATS.values() for name in format.files}
+    exact = [format for format in FORMATS.values() if format.exact]
+    names = {name for format in exact for name in format.files}
     found = contents(exported.best)
-    assert found.keys() == names | {"model.json", "README.md"}
+    assert found.keys() == names | {"model.json", "model.yaml", "README.md"}
     assert exported.facts["sha256"] == {name: found[name] for name in names}
 
 
@@ -197,7 +200,8 @@ def test_unknown_format_is_refused(copied: Sweep, names: list[str]) -> None:
     with pytest.raises(UserError) as caught:
         export_best(copied, VARIANT, names)
     said = str(caught.value)
-    assert said == (f"format={names[-1]}: no such format; valid: source, torch_export, onnx, timm")
+    valid = "source, torch_export, onnx, onnx_int8, timm"
+    assert said == f"format={names[-1]}: no such format; valid: {valid}"
 
 
 @pytest.mark.parametrize(
@@ -296,7 +300,7 @@ def test_formats_that_are_possible_are_written_and_the_others_said(
     names = [line.split(":")[0].strip() for line in done.out.splitlines()[1:]]
     assert names == ["source", "torch_export", "measured by the sweep"]
     found = contents(odd / "best")
-    assert set(found) == {"README.md", "model.json", "model.py", "model.pt2", "weights.pt"}
+    assert set(found) == {*BESIDE, "model.pt2"}
     facts = json.loads((odd / "best" / "model.json").read_text())
     assert facts["sha256"] == {name: found[name] for name in facts["sha256"]}
     assert list(facts["formats"]) == ["source", "torch_export"]
@@ -313,4 +317,4 @@ def test_format_that_fails_its_check_leaves_the_others(
     assert list(done.refused) == ["torch_export"]
     assert "is not the trained network" in done.refused["torch_export"]
     best = set(contents(Path(copied.folder) / "best"))
-    assert best == {"README.md", "model.json", "model.py", "weights.pt"}
+    assert best == BESIDE

@@ -19,9 +19,9 @@ from torch import nn
 
 from resnest_search.configuration.schema import ModelConfig
 from resnest_search.data.augment import Augment
-from resnest_search.data.loading import ImageBatches
+from resnest_search.data.loading import BatchLoader, ImageBatches
 from resnest_search.data.preprocessing import SHORTER, Preprocessing, shorter_side
-from resnest_search.data.sampling import Batch
+from resnest_search.data.sampling import EvaluationSampler
 from resnest_search.data.sources import MemoryImages
 from resnest_search.export.formats.source import model_source
 from resnest_search.models.build import build, network_arguments
@@ -192,7 +192,7 @@ def test_preprocessing_is_that_of_training_to_the_last_bit(
     (tmp_path / "model.py").write_text(model_source("A.", {"variant": "2s1x64d"}, seen, ["a"]))
     images = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(2, 3, 16, 16)
     batches = ImageBatches(MemoryImages(images), np.zeros(2, np.int64), mean, std, Augment())
-    trained, _ = batches[Batch(np.arange(2), None)]
+    ((trained, _),) = BatchLoader(batches, EvaluationSampler(2, 2), workers=0)
     with imported(tmp_path / "model.py") as module:
         assert torch.equal(module.preprocess(images), trained)
         assert torch.equal(module.preprocess(images.float() / 255), trained)

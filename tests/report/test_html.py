@@ -4,11 +4,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from sample_sweeps import doubtful, make_sweep, make_trial, mixed
+from sample_sweeps import doubtful, make_sweep, make_trial, mixed, timed
 
 from resnest_search.panels import Panel
 from resnest_search.report.html import write_report
-from resnest_search.study.record import FAILED, INFEASIBLE, PRUNED
+from resnest_search.study.record import FAILED, INFEASIBLE, PRUNED, RUNNING
 
 VOID = {"meta", "br", "img", "hr", "link", "input"}
 
@@ -53,7 +53,9 @@ class Page(HTMLParser):
 def page(sweep, folder, panels=None):
     write_report(sweep, folder / "report.html", panels)
     text = (folder / "report.html").read_text(encoding="utf-8")
-    return text, Page(text)
+    packed = re.search(r"<script [^>]* id=\"plotly\">[\w+/=]+</script>", text)
+    assert packed
+    return text.replace(packed[0], ""), Page(text)
 
 
 def test_the_page_is_one_file_that_loads_nothing(tmp_path):
@@ -118,7 +120,8 @@ def test_everything_that_was_recorded_is_escaped(tmp_path):
     trial = make_trial(0, "1s1x16d", FAILED, reason=evil, device=evil)
     sweep = replace(make_sweep([trial]), name=evil, question=evil, config={"a": evil})
     text, parsed = page(sweep, tmp_path)
-    assert parsed.scripts == 1  # the page's own
+    charts = text.count('class="chart"')
+    assert parsed.scripts == 2 + charts  # the library, the page's own, and what charts draw
     assert "<script>alert" not in text
     assert not any(name == "onload" for name, _ in parsed.attributes)
 
@@ -140,6 +143,18 @@ def test_home_folders_addresses_and_secrets_stay_out(tmp_path, monkeypatch):
     assert "~/images" in text
 
 
+def test_a_home_folder_in_a_parameter_stays_out_of_names_and_figures(tmp_path):
+    files = ("/home/alice/0.pth", "/home/alice/1.pth")
+    variants = [f"{radix}s1x{width}d" for radix in (0, 1, 2) for width in (16, 24, 40, 64)]
+    trials = [
+        make_trial(n, name, parameters={"model.pretrained": files[n % 2]})
+        for n, name in enumerate(variants)
+    ]
+    text, _ = page(timed(make_sweep(trials)), tmp_path)
+    assert "alice" not in text
+    assert "model.pretrained=~/1.pth" in text
+
+
 def test_an_empty_sweep_has_a_page(tmp_path):
     _, parsed = page(make_sweep([]), tmp_path)
     assert "The front has 0 members" in parsed.text
@@ -149,8 +164,43 @@ def test_an_empty_sweep_has_a_page(tmp_path):
 
 def test_a_thousand_trials_make_a_page_that_opens(tmp_path):
     trials = [make_trial(n, "2s4x64d", PRUNED if n % 3 else "complete") for n in range(1000)]
-    text, _ = page(make_sweep(trials), tmp_path)
-    assert len(text) < 4_000_000
+    text, _ = page(timed(make_sweep(trials)), tmp_path)
+    assert len(text) < 3_000_000
+    assert (tmp_path / "report.html").stat().st_size < 6_000_000
+
+
+@pytest.mark.parametrize("words", ["</script><b>", "<!-- <script>"])
+def test_what_names_say_ends_no_script(tmp_path, words):
+    trial = make_trial(0, "1s1x16d")
+    trial = replace(trial, variant="", parameters={"a": words})
+    text, parsed = page(make_sweep([trial, make_trial(1, "2s1x40d")]), tmp_path)
+    assert ("b", "") not in parsed.attributes
+    assert "Configuration" in parsed.text
+    assert "<!-- " not in text  # after which a script would hide the end of its own
+
+
+def test_a_sweep_under_way_says_so_and_is_loaded_anew(tmp_path):
+    trials = [make_trial(0, "1s1x16d"), make_trial(1, "2s1x40d", RUNNING)]
+    at_work = replace(make_sweep(trials), finished=False)
+    text, parsed = page(at_work, tmp_path)
+    assert '<body data-live="30">' in text
+    assert "Under way: drawn at " in parsed.text
+    ends = {"finished": True}, {"at_work": False}, {"costs_of": "jetson"}
+    for over in (replace(at_work, **end) for end in ends):
+        text, parsed = page(over, tmp_path)
+        assert "data-live" not in text
+        assert "Under way" not in parsed.text
+
+
+def test_rows_can_be_filtered_by_state_and_radix_and_marked_by_keyboard(tmp_path):
+    sweep = mixed()
+    _, parsed = page(sweep, tmp_path)
+    values = {v for n, v in parsed.attributes if n == "value"}
+    assert {f"state {t.state}" for t in sweep.trials} <= values
+    assert {"radix 0", "radix 1", "radix 2", "radix 4"} <= values
+    places = [int(v) for n, v in parsed.attributes if n == "data-trial"]
+    assert sorted(places) == list(range(len(sweep.trials)))
+    assert sum(n == "aria-pressed" for n, _ in parsed.attributes) == len(sweep.trials)
 
 
 def test_panels_decide_what_is_shown_and_in_which_order(tmp_path):

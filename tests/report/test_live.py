@@ -1,11 +1,13 @@
 from dataclasses import replace
 from io import StringIO
 
+import pytest
 from rich.console import Console
 from sample_sweeps import make_sweep, make_trial, mixed
 
 from resnest_search.report.live import LiveTable
-from resnest_search.study.record import FAILED, INFEASIBLE, PAUSED, PRUNED, RUNNING
+from resnest_search.report.reading import time_left
+from resnest_search.study.record import FAILED, INFEASIBLE, PAUSED, PRUNED, RUNNING, Driver
 
 
 class Clock:
@@ -125,3 +127,47 @@ def test_an_error_passes_through():
     except KeyboardInterrupt:
         return
     raise AssertionError("the interrupt was swallowed")
+
+
+def under_way(**changes):
+    trials = [make_trial(0, "1s1x16d"), make_trial(1, "2s1x16d", RUNNING)]
+    first, second = (
+        replace(t, curve=tuple(replace(e, at=20.0 + 10 * e.epoch, seconds=10.0) for e in t.curve))
+        for t in trials
+    )
+    drivers = (Driver(begun=1.0, slots=2, gpus=0.0),)
+    sweep = make_sweep([first, second], finished=False, drivers=drivers)
+    return replace(sweep, **{"seconds": 130.0, "budget": 33, **changes})
+
+
+def test_what_is_left_is_the_rest_of_the_budget_at_the_pace_so_far():
+    sweep = under_way()
+    assert sweep.epochs == 11
+    assert time_left(sweep) == 22 * 10.0  # 110 s for 11 epochs, since the first one began
+    hours = {"search": {"hours": 200 / 3600}}
+    assert time_left(under_way(config=hours)) == pytest.approx(70.0)
+    for other in (under_way(finished=True), under_way(at_work=False), under_way(trials=())):
+        assert time_left(other) is None
+    clock = Clock()
+    console = Console(file=StringIO(), width=200)
+    with LiveTable("radix_card", console, clock=clock) as live:
+        clock.now = 11.0
+        live.update(sweep)
+    assert (
+        "11 of 33 epochs · 2 min 10 s · up to about 3 min 40 s left at this pace"
+        in console.file.getvalue()
+    )
+
+
+def test_each_epoch_is_one_line_where_that_is_asked_for():
+    first = under_way()
+    again = replace(first, trials=(first.trials[0], make_trial(1, "2s1x16d", RUNNING)))
+    console = Console(file=StringIO(), width=200)
+    with LiveTable("radix_card", console, clock=Clock(), every_epoch=True) as live:
+        for sweep in (first, again):
+            live.update(sweep)
+    lines = [line for line in console.file.getvalue().splitlines() if " · epoch " in line]
+    assert len(lines) == 11
+    epoch = first.trials[0].curve[2]
+    said = f"trial 0 · 1s1x16d · epoch 3/9 · {100 * epoch.accuracy:.2f} % accuracy · "
+    assert lines[2].startswith(said + "0.667 loss")

@@ -5,11 +5,11 @@ from io import StringIO
 
 import pytest
 from rich.console import Console
-from sample_sweeps import EPOCHS, doubtful, make_sweep, make_trial, mixed
+from sample_sweeps import EPOCHS, doubtful, make_sweep, make_trial, mixed, unbalanced
 
 from resnest_search.metrics import COSTS, METRICS
 from resnest_search.report.columns import columns
-from resnest_search.report.reading import accuracy_text, percent
+from resnest_search.report.reading import percent, share_text
 from resnest_search.report.table import (
     CSV_COLUMNS,
     TrialTable,
@@ -213,6 +213,29 @@ def test_closing_offers_only_what_makes_sense(tmp_path):
     assert "The front has 0 members, and there is no knee." in text
 
 
+def test_a_budget_below_what_was_spent_is_not_what_it_was_spent_of():
+    sweep = replace(mixed(), finished=False, at_work=False)
+    spent = sweep.epochs
+    for budget, said in {
+        spent + 1: f"{spent} of {spent + 1} epochs",
+        spent: f"{spent} of {spent} epochs",
+        spent - 1: f"{spent} epochs, beyond the budget of {spent - 1}",
+        0: f"{spent} epochs",
+    }.items():
+        lower = replace(sweep, budget=budget)
+        assert unfinished(lower).endswith(f" after {said}.")
+        assert f" · {said} · " in printed(closing(lower), width=300)
+
+
+def test_memory_of_small_networks_is_told_apart():
+    memory = METRICS["memory_mib"]
+    assert [memory.show(value) for value in (0.1641, 0.1618, 0.0245, 1.0, 9.504)] == [
+        *("0.164", "0.162", "0.0245"),
+        *("1.00", "9.50"),
+    ]
+    assert METRICS["latency_ms"].show(0.0512) == "0.051"
+
+
 def test_a_bound_that_ended_the_sweep_is_offered_twice_as_large():
     def offered(search, seconds=0.0):
         config = {"search": search}
@@ -270,16 +293,16 @@ def test_a_mean_stands_at_the_first_seed_and_each_other_seed_says_what_it_repeat
     first, again = sweep.trials[3], sweep.trials[7]
     assert first.variant == again.variant == "2s1x64d"
     mean = sum(sweep.trials[n].accuracy for n in (3, 7, 8)) / 3
-    assert accuracy_text(first) == f"{100 * mean:.2f} ± {100 * first.mean_error:.2f}"
-    assert accuracy_text(again) == f"{100 * again.accuracy:.2f} ± {100 * again.accuracy_error:.2f}"
+    assert share_text(first) == f"{100 * mean:.2f} ± {100 * first.mean_error:.2f}"
+    assert share_text(again) == f"{100 * again.accuracy:.2f} ± {100 * again.accuracy_error:.2f}"
     lines = [x for x in printed(TrialTable(sweep), width=200).splitlines() if "2s1x64d" in x]
     assert ["★" in line for line in lines] == [True, False, False]
     assert ["repeats 3" in line for line in lines] == [False, True, True]
 
 
 def test_a_sweep_that_runs_shows_means_before_their_error_is_known():
-    first = replace(doubtful().trials[3], mean_error=None)
-    assert accuracy_text(first) == f"{100 * first.mean_accuracy:.2f}"
+    first = replace(doubtful().trials[3], errors={})
+    assert share_text(first) == f"{100 * first.mean_accuracy:.2f}"
 
 
 def test_closing_names_what_is_within_noise_of_the_knee_and_what_noise_that_is():
@@ -292,6 +315,35 @@ def test_closing_names_what_is_within_noise_of_the_knee_and_what_noise_that_is()
     assert (
         f"This is the noise of the 500 validation images and between seeds ({deviation})." in text
     )
+
+
+@pytest.mark.parametrize(
+    ("sought", "noun"), [("balanced_accuracy", "balanced accuracy"), ("macro_f1", "macro F1")]
+)
+def test_a_mean_over_classes_that_is_sought_stands_with_its_noise(sought, noun, tmp_path):
+    sweep = unbalanced(sought)
+    best = next(trial for trial in sweep.trials if trial.number == sweep.chosen)
+    text = printed(TrialTable(sweep), width=220)
+    value = f"{100 * best.means[sought]:.2f} ± {100 * best.errors[sought]:.2f}"
+    assert value in row_of(text, best.variant)
+    assert f"{value} % {noun}" in choice(sweep)
+    assert "front %" in text
+    assert f"{100 * sweep.seed_deviation:.2f} %, from 2 candidates" in noise(sweep)
+    dearer = replace(sweep, alike=tuple(t.number for t in sweep.front if t is not best)[:1])
+    assert f"Noise does not tell its {noun} from that of" in noise(dearer)
+    trials_csv(sweep, tmp_path / "trials.csv")
+    row = next(r for r in rows(tmp_path / "trials.csv") if r["number"] == str(best.number))
+    assert float(row[sought]) == best.metric(sought)
+    assert float(row[f"mean_{sought}"]) == best.means[sought]
+    assert float(row[f"mean_{sought}_error"]) == best.errors[sought]
+    assert row["mean_error"] == ""
+    assert f"{100 * best.means['accuracy']:.2f}" in text
+
+
+def test_means_over_classes_stand_beside_accuracy_where_they_say_something_else():
+    heads = [column.head for column in columns(unbalanced("accuracy"))]
+    assert heads.index("acc %") < heads.index("bal. acc %") < heads.index("F1 %")
+    assert not {"bal. acc %", "F1 %"} & {column.head for column in columns(doubtful())}
 
 
 def test_what_was_passed_over_for_its_costs_is_named():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import pytest
@@ -31,6 +32,12 @@ def swept(
     return strategy
 
 
+@cache
+def plain(workers: int = 1) -> Strategy:
+    """The sweep that several tests look at; none of them changes it."""
+    return swept(workers)
+
+
 def told_at_once(candidate: Candidate, epoch: int) -> Epoch:
     """The first epoch shows the last; half of the networks learn nothing."""
     good = learns(candidate, 9).accuracy
@@ -44,7 +51,7 @@ def epochs_of(strategy: Strategy) -> list[int]:
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_what_is_paused_goes_on_in_the_end(workers: int) -> None:
-    strategy = swept(workers)
+    strategy = plain(workers)
     trials = strategy.study.trials()
     assert any("paused" in trial.user_attrs for trial in trials)
     assert epochs_of(strategy) == [9] * 24
@@ -58,14 +65,14 @@ def test_without_pausing_nothing_waits(workers: int) -> None:
 
 
 def test_a_decision_names_what_promises_more() -> None:
-    trials = swept().study.trials()
+    trials = plain().study.trials()
     decisions = [e["decision"] for t in trials for e in t.user_attrs["curve"] if "decision" in e]
     assert {d["by"] for d in decisions} == {"sampler"}
     assert all("as much for its training" in d["reason"] for d in decisions if not d["kept"])
 
 
 def test_decisions_are_taken_at_the_rungs_alone() -> None:
-    strategy = swept()
+    strategy = plain()
     assert strategy.rungs == (1, 3)
     for trial in strategy.study.trials():
         decided = {e["epoch"] for e in trial.user_attrs["curve"] if "decision" in e}
@@ -134,3 +141,64 @@ def test_beside_a_pruner_that_keeps_all_everything_ends(workers: int) -> None:
     strategy = make_strategy(config=config, space=make_space(**SPACE))
     Workers(strategy, count=workers).run()
     assert epochs_of(strategy) == [9] * 24
+
+
+def story_of(strategy: Strategy) -> list[Any]:
+    """What was trained and decided, in the order of the trials."""
+    return [
+        (trial.user_attrs["candidate"], trial.state.name, entry["epoch"], entry.get("decision"))
+        for trial in strategy.study.trials()
+        for entry in trial.user_attrs["curve"]
+    ]
+
+
+@pytest.mark.parametrize("tolerance", [None, 0.02])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_steps_that_bounds_leave_out_are_none_that_would_be_taken(
+    workers: int, tolerance: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known_cost = "resnest_search.search.samplers.known_cost"
+    stories = []
+    for batch in (1, 1000):  # each step as its bound asks for it, and all of them at once
+        monkeypatch.setattr(f"{known_cost}._BATCH", batch)
+        stories.append(story_of(swept(workers, tolerance=tolerance)))
+    assert stories[0] == stories[1]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_of_many_that_wait_some_are_weighed_and_all_come_to_their_end(
+    workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resnest_search.search.samplers.known_cost._MOST_WAITING", 3)
+    one, other = swept(workers), swept(workers)
+    assert epochs_of(one) == [9] * 24
+    assert story_of(one) == story_of(other)
+
+
+def test_of_many_that_wait_one_that_can_still_end_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few are weighed at once, the last epochs of a budget are not spent in vain."""
+    monkeypatch.setattr("resnest_search.search.samplers.known_cost._MOST_WAITING", 2)
+    for budget in (60, 100):
+        epochs = epochs_of(swept(budget=budget))
+        assert sum(epochs) == budget
+        assert epochs.count(9) >= budget // 9 // 2
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_nothing_ends_before_all_that_waits_was_weighed(
+    workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resnest_search.search.samplers.known_cost._MOST_WAITING", 1)
+    strategy = swept(workers, tolerance=0.02)
+    strategy.settle()
+    lost = strategy.ending().lost
+    monkeypatch.undo()
+    config = make_config(
+        epochs=9,
+        sampler=MethodConfig("known_cost"),
+        pruner=MethodConfig("none"),
+        tolerance=0.02,
+    )
+    again = make_strategy(strategy.study, make_space(**SPACE), config)
+    assert again.finished
+    assert again.ending().lost == lost

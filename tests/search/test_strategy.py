@@ -32,6 +32,7 @@ from synthetic import (
 )
 
 from resnest_search.configuration.schema import MethodConfig, SearchConfig
+from resnest_search.report.reading import state_text
 from resnest_search.search import Strategy
 from resnest_search.space import Candidate, Space
 from resnest_search.study.read import read_sweep
@@ -89,6 +90,19 @@ def test_every_trial_ends_and_no_pruned_one_is_complete(workers: int) -> None:
             assert trial.values is None
             assert trial.user_attrs["pruned_at"] == max(trial.intermediate_values)
             assert "Pareto rank" in trial.user_attrs["reason"]
+
+
+def test_a_training_that_ends_itself_is_complete_and_says_how_far_it_came(tmp_path: Path) -> None:
+    strategy = make_strategy(config=make_config(pruner=NO_PRUNER))
+    assignment = strategy.next()
+    assert assignment is not None
+    first, second = (learns(assignment.candidate, epoch) for epoch in (1, 2))
+    early = dataclasses.replace(second, ended="stopped after 2 of 4 epochs")
+    assert strategy.report(assignment.number, [first])
+    assert not strategy.report(assignment.number, [first, early])
+    trial = read_sweep(strategy.study, tmp_path).trials[assignment.number]
+    assert (trial.state, trial.epochs) == ("complete", 2)
+    assert state_text(trial) == "complete: stopped after 2 of 4 epochs"
 
 
 @several

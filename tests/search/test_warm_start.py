@@ -198,3 +198,22 @@ def test_a_folder_without_a_run_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"search\.warm_start=.*no folder of a run") as caught:
         started([tmp_path], make_config(space={"variant": SIX}))
     assert "\n" not in str(caught.value)
+
+
+def test_a_key_that_does_not_exist_here_is_the_value_that_the_configuration_has(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    keys = {"variant": SIX[:1], "train.mixup": [0.0, 0.2], "data.augment": ["none", "shift"]}
+    search = make_config(space=keys, pruner=MethodConfig("none"))
+    study = SweepStudy.create(f"sqlite:///{folder / 'study.db'}", OBJECTIVES)
+    study.note("config", to_record(config_of(search)))
+    Workers(make_strategy(study, Space(keys, MODEL), search)).run()
+    study.close()
+    when = {"choices": ["none", "shift"], "when": {"train.mixup": 0.2}}
+    now, _ = started([folder], make_config(space=keys | {"data.augment": when}))
+    found = [trial.user_attrs["parameters"] for trial in now.trials()]
+    without = {"variant": SIX[0], "train.mixup": 0.0}
+    mixed = without | {"train.mixup": 0.2}
+    assert found == [without, *(mixed | {"data.augment": name} for name in ("none", "shift"))]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
-from sample_sweeps import doubtful, make_sweep, make_trial
+from sample_sweeps import doubtful, make_sweep, make_trial, unbalanced
 
+from resnest_search.configuration.compose import to_record
+from resnest_search.configuration.schema import SweepConfig
 from resnest_search.errors import UserError
 from resnest_search.report.compare import told
 from resnest_search.study.compare import compare
@@ -62,6 +65,20 @@ def test_a_sweep_is_as_good_as_itself_with_all_its_noise() -> None:
     assert "does not tell them apart" in " ".join(p for p in told(found) if isinstance(p, str))
 
 
+@pytest.mark.parametrize("sought", ["balanced_accuracy", "macro_f1"])
+def test_of_means_over_classes_the_noise_is_that_of_the_recorded_answers(sought: str) -> None:
+    def unanswered(trial: TrialRecord) -> TrialRecord:
+        return replace(trial, curve=tuple(replace(e, sheet=None) for e in trial.curve))
+
+    sweep = unbalanced(sought)
+    sweep = replace(sweep, trials=sweep.trials[:7])  # of one seed each
+    assert compare([sweep, sweep]).standings[1].apart == (0.0, 0.0)
+    without = compare([sweep, replace(sweep, trials=tuple(map(unanswered, sweep.trials)))])
+    assert without.standings[1].apart is None
+    said = " ".join(part for part in told(without) if isinstance(part, str))
+    assert "B against A: +0.0 points of hypervolume; of what is sought the noise is not" in said
+
+
 def test_other_images_are_other_noise() -> None:
     def unseen(trial: TrialRecord) -> TrialRecord:
         return replace(trial, curve=tuple(replace(e, correct=None) for e in trial.curve))
@@ -78,6 +95,16 @@ def test_keys_that_differ_are_named_and_those_that_change_nothing_are_not() -> N
     one = swept(points, config=config)
     two = swept(points, config={"train": {"epochs": 9}, "run": "b", "verbose": True})
     assert compare([one, two]).keys == {"train.epochs": (3, 9)}
+
+
+def test_keys_that_an_earlier_version_did_not_know_are_no_difference() -> None:
+    points = {"1s1x64d": (0.5, 1.0)}
+    now = to_record(SweepConfig())
+    earlier = json.loads(json.dumps(now))
+    del earlier["train"]["accumulate"], earlier["measure"]["also"], earlier["search"]["first"]
+    earlier["train"]["momentum"] = 0.5
+    found = compare([swept(points, config=earlier), swept(points, config=now)]).keys
+    assert found == {"train.momentum": (0.5, 0.9)}
 
 
 @pytest.mark.parametrize(

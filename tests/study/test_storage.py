@@ -27,6 +27,7 @@ from resnest_search import __main__ as program
 from resnest_search.configuration.compose import run_command
 from resnest_search.configuration.schema import DataConfig, ModelConfig, TrainConfig
 from resnest_search.errors import UserError
+from resnest_search.execution.resources import Allotment
 from resnest_search.execution.training_thread import TrainingThread
 from resnest_search.execution.tune_bridge import StrategyScheduler
 from resnest_search.study import storage
@@ -276,7 +277,7 @@ def test_a_trial_that_meets_a_full_disk_has_not_failed(tmp_path: Path) -> None:
     message = TrainingThread(train, task).next()
     assert message.full
     strategy = MagicMock()
-    scheduler = StrategyScheduler(strategy, MagicMock())
+    scheduler = StrategyScheduler(strategy, MagicMock(), Allotment(1, 1, 0.0, 1))
     result = {"curve": [], "note": "", "failure": message.failure, "full": message.full}
     with pytest.raises(OSError, match="No space left") as caught:
         scheduler.on_trial_result(None, SimpleNamespace(config={"run": task}), result)

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from resnest_search.pareto import non_dominated
-from resnest_search.study.answers import pack
+from resnest_search.study.answers import pack, pack_sheet
 from resnest_search.study.knee import knee
+from resnest_search.study.redrawn import redrawn, sheets_of
 from resnest_search.study.uncertainty import CandidateResult, contested, estimate
 
 ONE_SET, ANOTHER_SET = "a" * 64, "b" * 64  # digests of validation images
@@ -410,3 +412,83 @@ def test_contested_are_those_that_noise_leaves_open_the_most_doubtful_first() ->
     membership = estimate(results).membership
     assert contested(results, low=membership["doubtful"]) == ["likely"]
     assert contested(results, high=membership["likely"]) == ["doubtful"]
+
+
+# Means over classes
+
+_SCORES = {
+    "balanced_accuracy": balanced_accuracy_score,
+    "macro_f1": lambda truth, answers: f1_score(truth, answers, average="macro"),
+}
+
+
+def scored(
+    metric: str, number: int, cost: float, truth: np.ndarray, *answers: np.ndarray, images=ONE_SET
+) -> CandidateResult:
+    """A candidate of which the answers of each seed are known, and what they come to."""
+    return CandidateResult(
+        f"c{number}",
+        number,
+        (cost,),
+        tuple(float(_SCORES[metric](truth, own)) for own in answers),
+        len(truth),
+        tuple(pack_sheet(truth, own, 5, images) for own in answers),
+        metric=metric,
+    )
+
+
+def mistaken(truth: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Answers of which such a share is another of the same classes."""
+    rng = np.random.default_rng(seed)
+    return np.where(rng.random(len(truth)) < share, rng.permutation(truth), truth)
+
+
+@pytest.mark.parametrize("metric", _SCORES)
+@pytest.mark.filterwarnings("ignore:y_pred contains classes")
+def test_means_over_classes_are_worked_out_anew_from_the_drawn_images(metric: str) -> None:
+    truth = np.repeat([0, 1, 2, 4], [40, 12, 6, 1])  # a class of one image, and one of none
+    own = [mistaken(truth, share, seed) for seed, share in enumerate((0.3, 0.3, 0.1))]
+    results = [scored(metric, 0, 1.0, truth, *own[:2]), scored(metric, 1, 2.0, truth, own[2])]
+    found = redrawn(results, sheets_of(results), 20, np.random.default_rng(3))
+    picked = np.random.default_rng(3).integers(len(truth), size=(20, len(truth)))
+    score = _SCORES[metric]
+    for draw, images in enumerate(picked):
+        scores = [score(truth[images], answers[images]) for answers in own]
+        assert found[:, draw] == pytest.approx([np.mean(scores[:2]), scores[2]], abs=1e-11)
+
+
+@pytest.mark.parametrize("metric", _SCORES)
+def test_the_error_of_a_mean_over_classes_is_what_other_images_would_make_of_it(
+    metric: str,
+) -> None:
+    def answers(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        wrong = rng.random(len(truth)) < np.array([0.1, 0.3, 0.5])[truth]
+        return np.where(wrong, rng.integers(0, 3, len(truth)), truth)
+
+    scores, errors = [], []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        truth = np.repeat([0, 1, 2], [200, 50, 20])
+        result = scored(metric, 0, 1.0, truth, answers(truth, rng))
+        scores.append(result.accuracy)
+        if seed < 20:
+            errors.append(estimate([result], draws=200).errors["c0"])
+    assert np.mean(errors) == pytest.approx(np.std(scores), rel=0.25)
+
+
+@pytest.mark.parametrize("metric", _SCORES)
+def test_means_over_classes_have_noise_where_all_answers_are_recorded_alone(metric: str) -> None:
+    truth = np.arange(60) % 5
+    sure, same = (scored(metric, n, n + 1.0, truth, mistaken(truth, 0.2, 0)) for n in (0, 1))
+    found = estimate([sure, same])
+    assert found.with_images
+    assert found.membership == {"c0": 1, "c1": 0}  # as good in every draw, and dearer
+    right = estimate([scored(metric, 0, 1.0, truth, truth)])
+    assert right.errors["c0"] is not None
+    assert right.errors["c0"] > 0  # nobody knows that nothing would be wrong another time
+    for lacking in ((), (None,), (sheet(np.ones(60)),), (sure.correct[0][:-4],)):
+        without = estimate([sure, replace(same, correct=lacking)])
+        assert not without.with_images
+        assert set(without.errors.values()) == {None}
+    elsewhere = estimate([replace(sure, accuracies=(0.9,)), same])  # not what the answers come to
+    assert not elsewhere.with_images

@@ -6,6 +6,7 @@ import dataclasses
 import fcntl
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ __all__ = [
     "WORDS",
     "ask",
     "finished_run",
+    "made_once",
 ]
 
 COMPLETE = ("0s1x64d", "1s1x64d", "2s1x64d")
@@ -49,16 +51,23 @@ def finished_run(factory: pytest.TempPathFactory) -> tuple[Path, Done]:
     Three candidates of four epochs each fill the budget of 13 but for one epoch, at which
     the fourth is pruned; one more breaks the limit.
     """
+    return made_once(factory, "finished_run", _make)
+
+
+def made_once(
+    factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Done]
+) -> tuple[Path, Done]:
+    """The folder ``out`` that a command made in one of this name, and what the command said."""
     base = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         base = base.parent  # of all the processes that run tests
-    cwd = base / "finished_run"
+    cwd = base / name
     cwd.mkdir(exist_ok=True)
     said = cwd / "said.json"
     with (cwd / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not said.exists():
-            said.write_text(json.dumps(dataclasses.asdict(_make(cwd))))
+            said.write_text(json.dumps(dataclasses.asdict(make(cwd))))
     done = Done(**json.loads(said.read_text()))
     assert done.code == 0, done
     return cwd / "out", done

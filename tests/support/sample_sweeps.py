@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from resnest_search.study.answers import pack
-from resnest_search.study.read import placed, with_uncertainty
+from resnest_search.study.answers import class_scores, pack, pack_sheet, unpack
+from resnest_search.study.read import judged_anew, placed, with_uncertainty
 from resnest_search.study.record import (
     COMPLETE,
     FAILED,
@@ -138,6 +138,28 @@ def doubtful() -> Sweep:
     return with_uncertainty(replace(make_sweep(trials), trials=tuple(placed(trials, objectives))))
 
 
+def unbalanced(sought: str = "balanced_accuracy") -> Sweep:
+    """The trials of `doubtful` on classes of 300, 150, 40 and 10 images; one share is sought."""
+    truth = np.repeat(np.arange(4), [300, 150, 40, 10])
+    trials = []
+    for trial in doubtful().trials:
+        last = trial.curve[-1]
+        found = unpack(last.correct, len(truth))
+        if found is not None:
+            answers = np.where(found.right, truth, (truth + 1) % 4)
+            parts = (truth[found.right], truth, answers)
+            scores = class_scores(*(np.bincount(part, minlength=4) for part in parts))
+            last = replace(
+                last,
+                balanced_accuracy=float(scores[0]),
+                macro_f1=float(scores[1]),
+                sheet=pack_sheet(truth, answers, 4, "a" * 64),
+            )
+        trials.append(replace(trial, curve=(*trial.curve[:-1], last)))
+    objectives = (sought, "latency_ms", "memory_mib")
+    return judged_anew(make_sweep(trials, objectives=objectives), trials)
+
+
 def _trained(number: int, variant: str, seed: int, accuracy: float, latency: float) -> TrialRecord:
     """Complete, with an answer sheet on which most images are as hard for one as for another."""
     draw = random.Random(1000 + number)
@@ -161,3 +183,16 @@ def _trained(number: int, variant: str, seed: int, accuracy: float, latency: flo
         "memory_mib": 2 + latency,
     }
     return replace(trial, curve=(*trial.curve[:-1], last), costs=costs, latency_passes=150)
+
+
+def timed(sweep: Sweep) -> Sweep:
+    """With the moments of a sweep that trains one trial after the other, without a break."""
+    moment = 0.0
+    trials = []
+    for trial in sweep.trials:
+        curve = []
+        for epoch in trial.curve:
+            moment += epoch.seconds
+            curve.append(replace(epoch, at=moment))
+        trials.append(replace(trial, curve=tuple(curve)))
+    return replace(sweep, trials=tuple(trials), seconds=moment)

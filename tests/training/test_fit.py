@@ -12,18 +12,25 @@ from typing import Any
 
 import pytest
 import torch
+from sklearn.metrics import balanced_accuracy_score, f1_score
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 from training_runs import DATA, EPOCHS, MODEL, VALIDATION, make_run, numbers, train
 
 from resnest_search.data import build as build_data
 from resnest_search.models.build import build
-from resnest_search.study.answers import unpack
+from resnest_search.study.answers import unpack, unpack_sheet
 from resnest_search.training import CHECKPOINT, EPOCH_LOG, load_weights
 from resnest_search.variant import Variant
 
 # Everything that draws a random number or keeps a state between epochs.
-RICH: dict[str, Any] = {"mixup": 0.4, "label_smoothing": 0.1, "model": {"dropout": 0.3}}
+RICH: dict[str, Any] = {
+    "mixup": 0.4,
+    "cutmix": 1.0,
+    "progressive_resizing": 0.5,
+    "label_smoothing": 0.1,
+    "model": {"dropout": 0.3},
+}
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +191,8 @@ def test_checkpoint_of_an_earlier_version_continues(tmp_path: Path) -> None:
     identity = json.loads(state["resnest_search"]["identity"])
     del identity["images"], identity["data"]["background"], identity["data"]["skip"]
     state["resnest_search"]["identity"] = json.dumps(identity, sort_keys=True)
+    for epoch in state["resnest_search"]["curve"]:
+        del epoch["balanced_accuracy"], epoch["macro_f1"], epoch["sheet"]
     torch.save(state, path)
     assert train(make_run(tmp_path), stop_after=2).notes[0] == "continues after epoch 1"
     run = make_run(tmp_path)
@@ -261,12 +270,22 @@ def test_answers_of_the_last_epoch_are_those_of_the_checkpoint_image_by_image(
     network.eval()
     data = build_data(DATA, 7, 0)
     with torch.inference_mode():
-        right = [network(batch).argmax(1) == labels for batch, labels in data.val_dataloader()]
-    assert found.right.tolist() == torch.cat(right).tolist()
+        pairs = [(labels, network(batch).argmax(1)) for batch, labels in data.val_dataloader()]
+    truth, answers = (torch.cat(part) for part in zip(*pairs, strict=True))
+    assert found.right.tolist() == (truth == answers).tolist()
+    sheet = unpack_sheet(last.sheet, VALIDATION)
+    assert sheet is not None
+    assert (sheet.classes, sheet.images) == (10, found.images)
+    assert sheet.truth.tolist() == truth.tolist()
+    assert sheet.answers.tolist() == answers.tolist()
+    assert last.balanced_accuracy == pytest.approx(balanced_accuracy_score(truth, answers))
+    assert last.macro_f1 == pytest.approx(f1_score(truth, answers, average="macro"))
+    assert all(0 < e.balanced_accuracy < 1 and 0 < e.macro_f1 < 1 for e in before)
     assert 0 < found.right.sum() < VALIDATION
     assert found.right.mean() == pytest.approx(last.accuracy)
     assert data.describe()["sha256"]["validation"].startswith(found.images)
-    assert train(run).curve[-1].correct == last.correct  # from the checkpoint alone
+    again = train(run).curve[-1]  # from the checkpoint alone
+    assert (again.correct, again.sheet, again.macro_f1) == (last.correct, last.sheet, last.macro_f1)
 
 
 def test_diverged_training_reports_losses_that_are_not_finite(tmp_path: Path) -> None:
@@ -283,6 +302,8 @@ def test_diverged_training_reports_losses_that_are_not_finite(tmp_path: Path) ->
         {"precision": "bf16"},
         {"precision": "fp16"},
         {"mixup": 0.4},
+        {"cutmix": 1.0},
+        {"progressive_resizing": 0.5},
         {"label_smoothing": 0.1},
         {"warmup_epochs": 0.0},
         {"warmup_epochs": 0.5},
@@ -299,6 +320,13 @@ def test_each_part_of_a_recipe_changes_the_curve(
     assert len(listener.curve) == 2
     assert all(math.isfinite(e.loss) and math.isfinite(e.train_loss) for e in listener.curve)
     assert numbers(listener) != plain[:2]
+
+
+def test_images_grow_from_epoch_to_epoch_and_it_is_recorded(tmp_path: Path) -> None:
+    with convolved() as seen:
+        curve = train(make_run(tmp_path, progressive_resizing=0.5)).curve
+    assert seen[0].shape[2:] == (4, 4)
+    assert [epoch.image_size for epoch in curve] == [4, 6, 8]
 
 
 def test_channels_last_reaches_the_convolutions(
@@ -352,3 +380,17 @@ def test_compiled_training_is_compiled_and_keeps_the_names_of_its_weights(
         load_weights(tmp_path)
     )
     torch.compiler.reset()
+
+
+def test_that_an_earlier_version_mixed_images_by_other_draws_is_said(tmp_path: Path) -> None:
+    run = make_run(tmp_path, mixup=0.2)
+    train(run, stop_after=1)
+    path = tmp_path / CHECKPOINT
+    state = torch.load(path, weights_only=True)
+    identity = json.loads(state["resnest_search"]["identity"])
+    del identity["train"]["cutmix"]
+    state["resnest_search"]["identity"] = json.dumps(identity, sort_keys=True)
+    torch.save(state, path)
+    said = "continues after epoch 1; an earlier version began it, which cropped and mixed images"
+    assert train(run, stop_after=2).notes[0].startswith(said)
+    assert train(run, stop_after=2).notes[0] == "continues after epoch 2"

@@ -19,6 +19,7 @@ from resnest_search.configuration.schema import (
     ResourcesConfig,
     SearchConfig,
     SweepConfig,
+    TrackingConfig,
 )
 from resnest_search.errors import UserError
 from resnest_search.execution.prepare import prepare
@@ -121,7 +122,7 @@ def sweep(space: dict[str, Any], pretrained: str | None, **data: Any) -> SweepCo
             space=space, sampler=MethodConfig("grid"), pruner=MethodConfig("none"), epochs=1
         ),
         resources=ResourcesConfig(cpus_per_worker=1, gpus_per_trial=0),
-        tracking="none",
+        tracking=TrackingConfig("none"),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from training_runs import EPOCHS, MODEL, RECIPE, STEPS, make_run, train
 
@@ -22,6 +23,7 @@ from resnest_search.training.recipe import (
     make_optimizer,
     peak_learning_rate,
 )
+from resnest_search.training.task import Classification
 from resnest_search.variant import Variant
 
 PEAK = 6.4 * 8 / 256
@@ -55,6 +57,14 @@ def test_learning_rate_rises_to_its_peak_and_falls_to_nearly_nothing(tmp_path: P
     assert rest == sorted(rest, reverse=True)
     assert rest[len(rest) // 2] == pytest.approx(PEAK / 2)  # a half cosine is point-symmetric
     assert 0 < rest[-1] < 0.02 * PEAK
+
+
+def test_each_epoch_has_the_learning_rate_of_its_last_step(tmp_path: Path) -> None:
+    with stepped() as seen:
+        curve = train(make_run(tmp_path)).curve
+    assert [epoch.learning_rate for epoch in curve] == pytest.approx(
+        [step["lr"] for step in seen][STEPS - 1 :: STEPS]
+    )
 
 
 def test_recipe_without_warm_up_starts_at_its_peak(tmp_path: Path) -> None:
@@ -121,3 +131,19 @@ def test_no_weight_decays_but_those_of_convolutions_and_classifier() -> None:
             seen["weight" if decays else "spared"] += 1
     assert not decay
     assert min(seen.values()) > 0
+
+
+def test_mixed_labels_cost_the_shares_of_both() -> None:
+    """The loss of mixup's paper: that of each label, weighted, here with smoothed labels."""
+    recipe = dataclasses.replace(RECIPE, mixup=0.4, label_smoothing=0.1)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 5))
+    task = Classification(network, recipe, 1, 0, 5)
+    images, labels = torch.randn(6, 3, 2, 2), torch.tensor([0, 1, 2, 3, 4, 0])
+    torch.manual_seed(3)
+    found = task.training_step((images, labels), 0)
+    torch.manual_seed(3)
+    share = float(torch.distributions.Beta(0.4, 0.4).sample())
+    logits = network(share * images + (1 - share) * images.roll(1, 0))
+    own = F.cross_entropy(logits, labels, label_smoothing=0.1)
+    others = F.cross_entropy(logits, labels.roll(1, 0), label_smoothing=0.1)
+    assert found.item() == pytest.approx((share * own + (1 - share) * others).item(), rel=1e-5)

@@ -9,13 +9,14 @@ from typing import Any
 from resnest_search.errors import UserError
 from resnest_search.export.formats.base import Format, Winner
 from resnest_search.export.formats.onnx import ONNX
+from resnest_search.export.formats.onnx_int8 import ONNX_INT8
 from resnest_search.export.formats.source import SOURCE
 from resnest_search.export.formats.timm import TIMM
 from resnest_search.export.formats.torch_export import TORCH_EXPORT
 
 __all__ = ["FORMATS", "Format", "Winner", "named_formats", "refuse_where_none_is_left"]
 
-FORMATS = {format.name: format for format in (SOURCE, TORCH_EXPORT, ONNX, TIMM)}
+FORMATS = {format.name: format for format in (SOURCE, TORCH_EXPORT, ONNX, ONNX_INT8, TIMM)}
 
 
 def named_formats(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,7 @@ class Winner:
         preprocessing: from a file to its input.
         class_names: of each logit, in order.
         formats: names of all formats that are written.
+        calibration: batches ``(B, C, H, W)`` of training images, for what is quantised.
     """
 
     title: str
@@ -36,6 +37,7 @@ class Winner:
     preprocessing: Preprocessing
     class_names: tuple[str, ...]
     formats: tuple[str, ...] = ("source",)
+    calibration: Callable[[], Iterable[torch.Tensor]] = tuple
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -76,6 +78,7 @@ class Format:
         needs: packages that this code needs, as pip is told.
         mode: in which its latency is measured.
         refusal: why it cannot express a network of these arguments; None where it can.
+        exact: whether it answers as the trained network does; else it has an accuracy of its own.
     """
 
     name: str
@@ -86,6 +89,7 @@ class Format:
     needs: str
     mode: str
     refusal: Callable[[dict[str, Any]], str | None] = lambda arguments: None
+    exact: bool = True
 
     @property
     def file(self) -> str:

@@ -14,7 +14,7 @@ import torch
 
 from resnest_search.export.formats.base import Format, Winner
 
-__all__ = ["ONNX"]
+__all__ = ["ONNX", "silence"]
 
 _OPSET = 18
 
@@ -33,7 +33,7 @@ print(names[int(logits.argmax(1)[0])])"""
 def _write(winner: Winner, folder: Path) -> None:
     import onnx
 
-    with _silence():
+    with silence():
         program = torch.onnx.export(
             winner.program,
             dynamo=True,
@@ -62,7 +62,7 @@ def _tidy(model: Any) -> None:
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """Nothing of the exporter's progress on the screen; its errors are exceptions."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

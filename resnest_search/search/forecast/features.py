@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,18 +34,21 @@ def encode(
 
     Logarithms bring all of them to a few units, without looking at other candidates: the
     features of a trial never change. Any other key that varies is spread over two units,
-    and a choice among names is one column for each name.
+    and a choice among names is one column for each name. A key that does not exist beside the
+    others is in the middle of its range, and none of its names.
 
     Args:
         parameters: as Optuna knows them.
-        distributions: of the parameters.
+        distributions: of all keys that a candidate may have.
         costs: by the names of metrics. Each cost metric has its place, NaN where it is not
             among them; a table's own costs follow in their order.
     """
     features = _variant_features(parameters)
-    for name in sorted(parameters):
-        if name not in _VARIANT:
+    for name in sorted(distributions):
+        if name in parameters and name not in _VARIANT:
             features += _others(parameters[name], distributions[name])
+        elif name not in _VARIANT:
+            features += _absent(distributions[name])
     for name in COSTS:
         if name != "latency_p95_ms":  # it says what the median does
             features.append(_log(costs.get(name, math.nan)))
@@ -76,13 +79,23 @@ def _variant_features(parameters: Mapping[str, Any]) -> list[float]:
 def _others(value: Any, distribution: BaseDistribution) -> list[float]:
     if isinstance(distribution, CategoricalDistribution):
         choices = distribution.choices
-        if not all(type(choice) in (int, float) for choice in choices):
+        if _has_names(choices):
             return [_SPAN / 2 if value == choice else 0.0 for choice in choices]
         low, high = min(choices), max(choices)  # type: ignore[type-var]
         return [_spread(value, low, high, log=bool(low > 0 and high / low > 8))]  # type: ignore
     if isinstance(distribution, IntDistribution | FloatDistribution):
         return [_spread(value, distribution.low, distribution.high, distribution.log)]
     return []
+
+
+def _absent(distribution: BaseDistribution) -> list[float]:
+    if isinstance(distribution, CategoricalDistribution) and _has_names(distribution.choices):
+        return [0.0] * len(distribution.choices)
+    return [_SPAN / 2]
+
+
+def _has_names(choices: Sequence[Any]) -> bool:
+    return not all(type(choice) in (int, float) for choice in choices)
 
 
 def _spread(value: float, low: float, high: float, log: bool) -> float:

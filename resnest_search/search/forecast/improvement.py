@@ -3,69 +3,198 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-__all__ = ["beats", "expected_improvements"]
+__all__ = ["Front", "beats"]
 
 Points = NDArray[np.float64]
-_CHUNK = 4_000_000  # cells at once
+Cells = NDArray[np.int64]
 
 
-def expected_improvements(
-    mean: Points,
-    deviation: Points,
-    costs: Points,
-    front_values: Points,
-    front_costs: Points,
-    reference: float,
-    limits: Sequence[float] | Points,
-) -> Points:
-    """Expected growth of a front's hypervolume by each of n candidates, (n,).
+class Front:
+    """What candidates add to a front, where all but their trained values is known.
 
-    With the costs known, the growth is a function of the trained value alone. Over each cell
-    of the cost space the front has one height, the best value among its points that are no
-    dearer; a candidate's value above that height is gained. So the expectation is a sum
-    over the cells that the candidate reaches, of their volume times the one-dimensional
-    expected improvement over their height (the decomposition into cells of exact EHVI:
-    Emmerich et al., 2011; Hupkens et al., 2015, for one uncertain objective).
+    With the costs known, the growth of the hypervolume is a function of the trained value alone.
+    Over each cell of the cost space the front has one height, the best value among its points that
+    are no dearer; a candidate's value above that height is gained. So the expectation is a sum
+    over the heights, of the volume that a candidate reaches at each, times the one-dimensional
+    expected improvement over it (the decomposition into cells of exact EHVI: Emmerich et al.,
+    2011; Hupkens et al., 2015, for one uncertain objective).
+
+    In the first two costs what lies no higher than a height is a staircase, of whose area beyond a
+    candidate running sums tell: the time grows with k for each candidate, not with k^2. Each
+    further cost multiplies it by k.
 
     Args:
-        mean, deviation: of the candidates' values, normal, more is better; (n,) each.
-        costs: of the candidates, less is better; (n, d), d may be 0.
-        front_values: of the points that are known or taken for granted, (k,); or as many draws of
+        values: of the points that are known or taken for granted, (k,); or as many draws of
             them as there are rows, (s, k), of which the mean is taken.
-        front_costs: (k, d).
+        costs: of the points, less is better; (k, d), d may be 0.
         reference: value at which the hypervolume begins.
         limits: costs at which it ends; (d,).
     """
-    edges = _edges(front_costs, np.asarray(limits))
-    heights = _heights(np.atleast_2d(front_values), front_costs, reference, edges)
-    worlds = [np.unique(each, return_inverse=True) for each in heights]
-    cells = math.prod(len(axis_edges) for axis_edges in edges)
-    result = np.empty(len(mean))
-    step = max(1, _CHUNK // max(1, cells))
-    for start in range(0, len(mean), step):
-        part = slice(start, start + step)
-        volumes = _volumes(costs[part], edges)
-        gains = [_gain(mean[part], deviation[part], volumes, *world) for world in worlds]
-        result[part] = np.mean(gains, axis=0)
-    return result
+
+    def __init__(
+        self, values: Points, costs: Points, reference: float, limits: Sequence[float] | Points
+    ) -> None:
+        missing = max(0, 2 - costs.shape[1])  # a cost of 0 for all, of 1 at most
+        ends = np.pad(np.asarray(limits, float), (0, missing), constant_values=1.0)
+        costs = np.pad(costs, ((0, 0), (0, missing)))
+        # Sums of costs that hardly differ beside what they have in common would lose digits.
+        self._origin = costs.min(axis=0) if len(costs) else np.zeros(len(ends))
+        self._limits = ends - self._origin
+        costs = costs - self._origin
+        self._edges = [
+            np.unique(np.append(own[own < limit], limit))
+            for own, limit in zip(costs.T, self._limits, strict=True)
+        ]
+        # The first cell of each point, beyond the last one where it lies beyond the limit.
+        self._places = [
+            np.searchsorted(_starts(edges), own)
+            for edges, own in zip(self._edges, costs.T, strict=True)
+        ]
+        worlds = np.maximum(np.atleast_2d(values), reference)
+        self._levels, ranks = np.unique(np.append(worlds, reference), return_inverse=True)
+        self._ranks = ranks[:-1].reshape(worlds.shape)
+
+    def gains(self, mean: Points, deviation: Points, costs: Points) -> Points:
+        """Expected growth of the hypervolume by each of n candidates, (n,).
+
+        Args:
+            mean, deviation: of the candidates' values, normal, more is better; (n,) each.
+            costs: of the candidates, (n, d).
+        """
+        costs = self._from_origin(costs)
+        # Of costs beyond the second, how far a candidate reaches into each of their cells.
+        further = _volumes(costs[:, 2:], self._edges[2:])
+        first, second = (self._cell(costs, axis) for axis in (0, 1))
+        is_inside = (first < len(self._edges[0])) & (second < len(self._edges[1]))
+        inside, result = np.flatnonzero(is_inside), np.zeros(len(mean))
+        mean, deviation, costs, further = (a[inside] for a in (mean, deviation, costs, further))
+        first, second = first[inside], second[inside]
+        excess = _expected_excess(mean[:, None], deviation[:, None], self._levels)
+        total = np.zeros(len(inside))
+        for own, steps in self._worlds():
+            volumes = np.zeros((len(inside), len(own)))
+            for reach, stairs in zip(further.T, steps, strict=True):
+                some = np.flatnonzero(reach)
+                areas = stairs.beyond(costs[some, :2], first[some], second[some])
+                volumes[some] += reach[some, None] * areas
+            total += (volumes * excess[:, own]).sum(axis=1)
+        result[inside] = total / len(self._ranks)
+        return result
+
+    def most(self, mean: Points, deviation: Points, costs: Points) -> Points:
+        """What `gains` are at most in the only world, in little time, (n,).
+
+        All that a candidate reaches counts as if the front were nowhere higher than where it
+        begins.
+        """
+        costs = self._from_origin(costs)
+        cells = [
+            np.minimum(self._cell(costs, axis), len(edges) - 1)  # beyond it there is no volume
+            for axis, edges in enumerate(self._edges)
+        ]
+        level = self._levels[self._heights(self._ranks[0])[tuple(cells)]]
+        volume = np.maximum(self._limits - costs, 0.0).prod(axis=1)
+        most: Points = volume * _expected_excess(mean, deviation, level)
+        return most * (1 + 1e-9)  # the sum over all levels is rounded otherwise
+
+    def _from_origin(self, costs: Points) -> Points:
+        missing = len(self._origin) - costs.shape[1]
+        moved: Points = np.pad(costs, ((0, 0), (0, missing))) - self._origin
+        return moved
+
+    def _cell(self, costs: Points, axis: int) -> Cells:
+        """In which cell of a cost each candidate is; none is left where it is beyond the limit."""
+        return np.searchsorted(self._edges[axis], costs[:, axis], side="right")
+
+    def _worlds(self) -> Iterable[_World]:
+        """Of each draw, the levels that its points have, and the staircases of these.
+
+        A single one is kept, since candidates come in several parts; many are too large.
+        """
+        return self._only if len(self._ranks) == 1 else map(self._world, self._ranks)
+
+    @cached_property
+    def _only(self) -> list[_World]:
+        return [self._world(self._ranks[0])]
+
+    def _world(self, ranks: Cells) -> _World:
+        own, places = np.unique(np.append(ranks, 0), return_inverse=True)
+        return own, _staircases(self._heights(places[:-1]), len(own), self._edges)
+
+    def _heights(self, ranks: Cells) -> Cells:
+        """Best rank of a point within reach of each cell."""
+        heights = np.zeros([len(edges) for edges in self._edges], np.int64)
+        inside = np.all(
+            [place < size for place, size in zip(self._places, heights.shape, strict=True)], axis=0
+        )
+        np.maximum.at(heights, tuple(place[inside] for place in self._places), ranks[inside])
+        for axis in range(heights.ndim):
+            np.maximum.accumulate(heights, axis=axis, out=heights)
+        return heights
 
 
-def _gain(
-    mean: Points, deviation: Points, volumes: Points, levels: Points, places: NDArray[np.int64]
-) -> Points:
-    """Expected growth over cells whose heights are ``levels[places]``, (n,)."""
-    order = np.argsort(places.reshape(-1), kind="stable")
-    begins = np.searchsorted(places.reshape(-1)[order], np.arange(len(levels)))
-    per_level = np.add.reduceat(volumes[:, order], begins, axis=1)
-    excess = _expected_excess(mean[:, None], deviation[:, None], levels[None, :])
-    gain: Points = (per_level * excess).sum(axis=1)
-    return gain
+@dataclass(frozen=True)
+class _Staircases:
+    """Where, in two costs, a front is no higher than each of its L levels, over a cells by b.
+
+    Attributes:
+        edges: upper ends of the cells in the first cost, (a,).
+        tops: how far each of these reaches in the second, 0 where it does not, (a, L).
+        ends: to how many of them each cell of the second cost reaches, (b, L).
+        sums: of widths times tops of the cells before one, without the first, (a + 1, L).
+        widths: of the cells before one, without the first, (a + 1,).
+    """
+
+    edges: Points
+    tops: Points
+    ends: Cells
+    sums: Points
+    widths: Points
+
+    def beyond(self, costs: Points, first: Cells, second: Cells) -> Points:
+        """The area at each level that costs, (n, 2), in these cells, (n,), reach, (n, L)."""
+        level = np.arange(self.tops.shape[1])
+        end, after = self.ends[second], first + 1
+        x, y = costs[:, :1], costs[:, 1:]
+        area = self.sums[end, level] - self.sums[after]
+        area -= y * (self.widths[end] - self.widths[after][:, None])
+        area += (self.edges[first][:, None] - x) * (self.tops[first] - y)  # of the cell itself
+        area[end <= first[:, None]] = 0.0
+        found: Points = np.diff(area, axis=1, prepend=0.0)
+        return np.maximum(found, 0.0, out=found)
+
+
+_World = tuple[Cells, list[_Staircases]]
+
+
+def _staircases(ranks: Cells, levels: int, edges: list[Points]) -> list[_Staircases]:
+    """Of each cell in the costs beyond the second, from the heights' ranks (a, b, …)."""
+    rows, columns = len(edges[0]), len(edges[1])
+    found = []
+    for place in ranks.reshape(rows, columns, -1).transpose(2, 0, 1):
+        filled = _counted(place, levels)
+        tops = np.where(filled > 0, edges[1][filled - 1], 0.0)
+        widths = np.diff(edges[0], prepend=edges[0][0])
+        sums = np.pad(np.cumsum(widths[:, None] * tops, axis=0), ((1, 0), (0, 0)))
+        ends = _counted(place.T, levels)
+        found.append(_Staircases(edges[0], tops, ends, sums, np.pad(np.cumsum(widths), (1, 0))))
+    return found
+
+
+def _counted(ranks: Cells, levels: int) -> Cells:
+    """How many cells of each row have at most each rank, (rows, levels)."""
+    keys = ranks + levels * np.arange(len(ranks))[:, None]
+    counts = np.bincount(keys.ravel(), minlength=levels * len(ranks)).reshape(-1, levels)
+    total: Cells = np.cumsum(counts, axis=1)
+    return total
 
 
 def beats(costs: Points, front_values: Points, front_costs: Points) -> Points:
@@ -77,35 +206,16 @@ def beats(costs: Points, front_values: Points, front_costs: Points) -> Points:
     return best
 
 
-def _edges(costs: Points, limits: Points) -> list[Points]:
-    """Upper ends of the cells in each cost."""
-    return [
-        np.unique(np.append(costs[:, axis][costs[:, axis] < limit], limit))
-        for axis, limit in enumerate(limits)
-    ]
-
-
-def _heights(values: Points, costs: Points, reference: float, edges: list[Points]) -> Points:
-    """Best value within reach of each cell in each of s worlds, (s, cells in each cost)."""
-    # The cell below an edge starts at the edge before it; the first one has no lower end.
-    starts = [np.concatenate([[-math.inf], axis_edges[:-1]]) for axis_edges in edges]
-    heights = np.full([len(values), *(len(axis_edges) for axis_edges in edges)], reference)
-    for value, cost in zip(values.T, costs, strict=True):
-        reached = tuple(
-            slice(int(np.searchsorted(start, c)), None)
-            for start, c in zip(starts, cost, strict=True)
-        )
-        part = heights[(slice(None), *reached)]
-        np.maximum(part, value.reshape(-1, *(1 for _ in starts)), out=part)
-    return heights
+def _starts(edges: Points) -> Points:
+    """Lower ends of the cells; the first one has none."""
+    return np.concatenate([[-math.inf], edges[:-1]])
 
 
 def _volumes(costs: Points, edges: list[Points]) -> Points:
     """Volume of each cell that a candidate reaches, (n, cells)."""
     volumes = np.ones((len(costs), 1))
     for axis, axis_edges in enumerate(edges):
-        starts = np.concatenate([[-math.inf], axis_edges[:-1]])
-        begin = np.maximum(starts[None, :], costs[:, axis : axis + 1])
+        begin = np.maximum(_starts(axis_edges)[None, :], costs[:, axis : axis + 1])
         widths = np.clip(axis_edges[None, :] - begin, 0.0, None)
         volumes = (volumes[:, :, None] * widths[:, None, :]).reshape(len(costs), -1)
     return volumes

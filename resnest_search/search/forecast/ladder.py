@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import compress, count
+from operator import is_not
 
 import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
 from resnest_search.metrics import metric_of
+from resnest_search.search.forecast.climbs import Climb, Climbs, Look
 from resnest_search.search.forecast.outlook import Outlook, Prospect
 from resnest_search.search.forecast.process import Inputs, Process, fitted, modes
 from resnest_search.search.forecast.surrogate import SPREAD
@@ -28,6 +31,8 @@ _MOST = 160  # trials that one rung's process knows: its time grows with their c
 _MOST_FITTED = 64  # that its hyperparameters are fitted to
 _FIT_ALL = 20  # looks up to which each further one is fitted to
 _FIT_GROWTH = 1.25  # of the looks, after which hyperparameters are fitted again
+_FIT_MOST = 5000  # looks that they are fitted to
+_FEW = 64  # changed trials, beyond which all are read
 
 
 def rungs_of(epochs: int) -> tuple[int, ...]:
@@ -36,44 +41,6 @@ def rungs_of(epochs: int) -> tuple[int, ...]:
     while rungs and rungs[-1] * _FACTOR * _GAP <= epochs:
         rungs.append(rungs[-1] * _FACTOR)
     return (*rungs, epochs)
-
-
-@dataclass(frozen=True)
-class Climb:
-    """A candidate, and what its trial has shown so far.
-
-    Attributes:
-        prospect: features, costs and the last epoch.
-        number: of the trial; None for a candidate without one.
-        shown: at each rung that was reached but the last one, see `Ladder`, (q,) each.
-        levels: the value at each of these rungs, more is better.
-        moments: when it got to each rung, the full length included, seconds.
-        final: value at the full length, the mean over its seeds; NaN before it is there.
-    """
-
-    prospect: Prospect
-    number: int | None = None
-    shown: tuple[Array, ...] = ()
-    levels: tuple[float, ...] = ()
-    moments: tuple[float, ...] = ()
-    final: float = math.nan
-
-    @property
-    def rungs(self) -> int:
-        """How many rungs it has reached, the full length included."""
-        return len(self.moments)
-
-    def until(self, rungs: int) -> Climb:
-        """What was known of it when it had reached so many rungs."""
-        if rungs >= self.rungs:
-            return self
-        return replace(
-            self,
-            shown=self.shown[:rungs],
-            levels=self.levels[:rungs],
-            moments=self.moments[:rungs],
-            final=math.nan,
-        )
 
 
 class Ladder:
@@ -112,27 +79,59 @@ class Ladder:
         self._told = self._width > 1e-9
         expected = outlook.expected(reference)
         self._hope = float(expected.mean()), float(expected.std()) or 1.0
-        self._kept: dict[int, tuple[int, Climb]] = {}
-        self._fitted: tuple[Hashable, Mapping[int, Array]] | None = None  # with what to
+        self._kept: dict[int, tuple[FrozenTrial, int, Climb]] = {}
+        self._trials: Sequence[FrozenTrial] = ()  # that were read last, and what was found
+        self._climbs = Climbs([], len(self.rungs))
+        self._is_plain = True  # no trial is a further seed of another's candidate
+        self._gone: set[int] = set()  # trials that another one continues
+        self._fitted: tuple[list[Look], Mapping[int, Array]] | None = None  # with what to
 
     # Reading trials
 
     def climb(self, trial: FrozenTrial) -> Climb:
         """A trial as far as it has got."""
-        step = trial.last_step or 0
-        kept = self._kept.get(trial.number)
-        if kept is None or kept[0] != step:
-            kept = (step, self._read(trial, step))
-            self._kept[trial.number] = kept
-        return kept[1]
+        number = trial.number
+        kept = self._kept.get(number)
+        if kept is None or kept[0] is not trial:
+            step = trial.last_step or 0
+            # Storage hands out another object for each change, and some for each question.
+            is_same = kept is not None and kept[1] == step
+            climb = kept[2] if kept is not None and is_same else self._read(trial, step)
+            self._kept[number] = kept = (trial, step, climb)
+        return kept[2]
 
-    def climbs(self, trials: Sequence[FrozenTrial]) -> list[Climb]:
-        """Every candidate that has been looked at, once, those of several seeds with their mean."""
-        gone = {trial.user_attrs.get("continues") for trial in trials}
+    def climbs(self, trials: Sequence[FrozenTrial]) -> Climbs:
+        """Every candidate that has been looked at, once, those of several seeds with their mean.
+
+        Args:
+            trials: by number; of those that were there the last time, only what has changed
+                since is read.
+        """
+        known = len(self._trials)
+        changed = list(compress(count(), map(is_not, trials, self._trials)))
+        changed += range(known, len(trials))
+        fresh = [trials[index] for index in changed]
+        is_plain = self._is_plain and all(map(_is_plain, fresh))
+        if len(trials) < known or not is_plain or len(changed) > _FEW:
+            self._is_plain = all(map(_is_plain, trials))
+            self._gone = _continued(trials)
+            self._climbs = Climbs(self._all_of(trials), len(self.rungs))
+        else:
+            self._gone |= _continued(fresh)
+            for trial in fresh:
+                climb = self.climb(trial)
+                if (old := trial.user_attrs.get("continues")) is not None:
+                    self._climbs = self._climbs.having(replace(climb.until(0), number=old))
+                is_over = trial.state == TrialState.FAIL or trial.number in self._gone
+                self._climbs = self._climbs.having(climb.until(0) if is_over else climb)
+        self._trials = list(trials)
+        return self._climbs
+
+    def _all_of(self, trials: Sequence[FrozenTrial]) -> list[Climb]:
         ends: dict[str, list[float]] = {}
         found = []
         for trial in trials:
-            if trial.state == TrialState.FAIL or trial.number in gone:
+            if trial.state == TrialState.FAIL or trial.number in self._gone:
                 continue
             climb = self.climb(trial)
             is_repeat = "repeat" in trial.user_attrs
@@ -141,8 +140,6 @@ class Ladder:
             if climb.rungs and not is_repeat:
                 found.append((trial.user_attrs.get("candidate", ""), climb))
         several = {name: finals for name, finals in ends.items() if name and len(finals) > 1}
-        if not several:
-            return [climb for _, climb in found]
         return [
             climb
             if name not in several or math.isnan(climb.final)
@@ -178,7 +175,7 @@ class Ladder:
 
     # Forecasting
 
-    def chain(self, climbs: Sequence[Climb]) -> Chain:
+    def chain(self, climbs: Climbs) -> Chain:
         """What these climbs teach."""
         return Chain(self, climbs, self._hyperparameters(climbs))
 
@@ -191,21 +188,26 @@ class Ladder:
         curve = np.array([climb.shown[rung - 1] for climb in climbs]) if rung else None
         return Inputs(np.nan_to_num(apart), expected, curve)
 
-    def _hyperparameters(self, climbs: Sequence[Climb]) -> Mapping[int, Array]:
+    def _hyperparameters(self, climbs: Climbs) -> Mapping[int, Array]:
         """Of each rung's process, fitted to the first looks."""
-        order = sorted(
-            (moment, climb.number if climb.number is not None else -1, rung, index)
-            for index, climb in enumerate(climbs)
-            for rung, moment in enumerate(climb.moments, start=1)
-        )
-        first = order[: _learnt_from(len(order))]
-        reached = {index: rung for _, _, rung, index in first}  # the last of each
+        number = _learnt_from(min(len(climbs.looks), _FIT_MOST))
         # What the first looks are may change: a trial fails, or further seeds of it are trained.
-        early = [climbs[index].until(rung) for index, rung in reached.items()]
-        key = tuple((climb.number, climb.rungs, repr(climb.final)) for climb in early)
-        if self._fitted is None or self._fitted[0] != key:
-            self._fitted = key, Chain(self, early, None).hyperparameters
+        first = climbs.looks[:number]
+        if self._fitted is None or self._fitted[0] != first:
+            early = Climbs(climbs.first(number), len(self.rungs))
+            self._fitted = first, Chain(self, early, None).hyperparameters
         return self._fitted[1]
+
+
+def _is_plain(trial: FrozenTrial) -> bool:
+    """Whether it is no further seed of a candidate."""
+    return "repeat" not in trial.user_attrs
+
+
+def _continued(trials: Sequence[FrozenTrial]) -> set[int]:
+    """Numbers of the trials that these go on for."""
+    found = (trial.user_attrs.get("continues") for trial in trials)
+    return {number for number in found if number is not None}
 
 
 class Chain:
@@ -218,7 +220,7 @@ class Chain:
     """
 
     def __init__(
-        self, ladder: Ladder, climbs: Sequence[Climb], hyperparameters: Mapping[int, Array] | None
+        self, ladder: Ladder, climbs: Climbs, hyperparameters: Mapping[int, Array] | None
     ) -> None:
         self._ladder = ladder
         self._processes: list[Process | None] = []
@@ -226,7 +228,9 @@ class Chain:
         self.hyperparameters: dict[int, Array] = {}
         top = len(ladder.rungs)
         for rung in reversed(range(top)):
-            known = _representative([c for c in climbs if c.rungs > rung], rung)
+            rows = np.flatnonzero(climbs.rungs > rung)
+            chosen = rows[_representative(climbs.values[rows, rung])]
+            known = [climbs[int(row)] for row in chosen]
             given = None if hyperparameters is None else hyperparameters.get(rung)
             self._add(rung, known, given, hyperparameters is None)
 
@@ -283,15 +287,14 @@ class Chain:
         return mean, variance + process.noise + remaining
 
 
-def _representative(climbs: Sequence[Climb], rung: int) -> Sequence[Climb]:
-    """All, or the best half of as many as are learnt from, and an even share of the others."""
-    if len(climbs) <= _MOST:
-        return climbs
-    levels = np.array([c.levels[rung] if rung < len(c.levels) else c.final for c in climbs])
-    order = np.argsort(-levels, kind="stable")
+def _representative(values: Array) -> NDArray[np.int64]:
+    """Indices of all, or of the best half of as many as are learnt from and an even share of the
+    others."""
+    if len(values) <= _MOST:
+        return np.arange(len(values))
+    order = np.argsort(-values, kind="stable")
     best, others = order[: _MOST // 2], order[_MOST // 2 :]
-    chosen = np.concatenate([best, others[:: -(-len(others) // (_MOST // 2))]])
-    return [climbs[index] for index in np.sort(chosen)]
+    return np.sort(np.concatenate([best, others[:: -(-len(others) // (_MOST // 2))]]))
 
 
 _STEPS = [_FIT_ALL]

@@ -76,10 +76,14 @@ class Outlook:
 
     Args:
         goal: what is sought; the reported metric is the uncertain one.
+        distributions: of what varies, also of what not every trial has.
     """
 
-    def __init__(self, goal: Goal) -> None:
+    def __init__(
+        self, goal: Goal, distributions: Mapping[str, BaseDistribution] | None = None
+    ) -> None:
         self._goal = goal
+        self._spanned = dict(distributions or {})
         self._sign = 1.0 if metric_of(goal.reported).maximize else -1.0
         self._known = [name for name in goal.objectives if name not in TRAINED]
         self._costs = tuple(dict.fromkeys((*COSTS, *self._known)))
@@ -88,10 +92,19 @@ class Outlook:
         self._encoded: dict[Any, tuple[Array, Array]] = {}
         self._ended: dict[int, _Whole | None] = {}
 
+    def span(self, trials: Iterable[FrozenTrial]) -> None:
+        """Take up what any of these varies, so that the features of all have their places."""
+        for trial in trials:
+            if not trial.distributions.keys() <= self._spanned.keys():
+                self._spanned |= trial.distributions
+                self._encoded.clear()
+                self._ended.clear()
+
     def prospect(self, trial: FrozenTrial) -> Prospect:
         """A trial at the last epoch that it has trained."""
         step = trial.last_step or 0
-        features, costs = self._constants(trial.params, trial.distributions, trial.user_attrs)
+        known = self._spanned | trial.distributions
+        features, costs = self._constants(trial.params, known, trial.user_attrs)
         value = self._sign * trial.intermediate_values[step] if step else math.nan
         return Prospect(features, costs, step, value)
 

@@ -42,7 +42,7 @@ class PausingPruner(BasePruner):
 
     @abstractmethod
     def promotable(self, study: Study, paused: Sequence[FrozenTrial]) -> list[int]:
-        """Numbers of the paused trials that by now deserve to go on, best first."""
+        """Numbers of those, of the paused by number, that by now deserve to go on, best first."""
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Whether the trial should go no further for now."""

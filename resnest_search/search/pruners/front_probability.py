@@ -122,6 +122,7 @@ class FrontProbabilityPruner(PausingPruner):
         goal = Goal(names, self._reported, self._epochs or _longest(study))
         if self._kept is None or self._kept[:2] != (study, goal):
             self._kept = (study, goal, Outlook(goal))
+        self._kept[2].span(study.get_trials(deepcopy=False))
         return self._kept[2]
 
     def _decide(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
@@ -21,4 +22,6 @@ class KeepAllPruner(PausingPruner):
 
     def promotable(self, study: Study, paused: Sequence[FrozenTrial]) -> list[int]:
         """All of them, those that have trained longest first."""
-        return [t.number for t in sorted(paused, key=lambda t: (-(t.last_step or 0), t.number))]
+        # Asked at each step, of thousands: without a Python call for each comparison.
+        epochs = np.array([len(trial.intermediate_values) for trial in paused], np.int64)
+        return [paused[index].number for index in np.argsort(-epochs, kind="stable")]

@@ -12,22 +12,23 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
 from resnest_search.pareto import hypervolume, non_dominated
-from resnest_search.search.forecast.improvement import beats, expected_improvements
-from resnest_search.search.forecast.ladder import Climb, Ladder, rungs_of
+from resnest_search.search.forecast.climbs import Climb, Climbs
+from resnest_search.search.forecast.improvement import Front, beats
+from resnest_search.search.forecast.ladder import Ladder, rungs_of
 from resnest_search.search.forecast.outlook import Outlook, Prospect
 from resnest_search.search.situation import Goal, Sampler, Situation, Verdict
 from resnest_search.space import Candidate, Space
-from resnest_search.study.study import paused_because
 
 __all__ = ["KnownCostSampler", "nothing_left"]
 
 Array = NDArray[np.float64]
 _MOST = 2000  # new candidates that one proposal weighs
+_MOST_WAITING = 1000  # trials that wait
 _DRAWS = 256  # of a space with a range
 _SEEN = 100  # last trials that the seconds of an epoch are learned from
 _MARGIN = 0.1  # of the range beyond the worst, where hypervolume begins
 _PAIRS = 16  # draws, each with its mirror image, of what is being trained
-_CELLS = 50_000  # of the cost space, beyond which there are fewer draws
+_WORK = 500_000  # of a draw, in cells of the cost space, beyond which there are fewer
 _MOST_CELLS = 1_000_000  # beyond which the front is thinned: four costs and more
 _TELLING = 3  # finished trials, before which the scale of values is a guess
 _FINEST = 1e-4  # share of the hypervolume that is shown
@@ -35,9 +36,8 @@ _MANY = 100  # times, beyond which nobody wants to know
 _LITTLE = 0.1  # of the epochs so far, for which what is left is looked at before it is given up
 _MANY_COSTS = 4
 _WORLDS = 500  # draws of what all that was left out would have ended at
-_ROUGH = 10_000_000  # cells over which all steps together are weighed
-_FEWEST = 16  # points of a front that they are weighed over at least
-_WEIGHED = 100  # steps that are weighed over all of it, and over these draws: the best of those
+_BATCH = 256  # steps that are weighed at once
+_WEIGHED = 100  # steps that are weighed over these draws: the best without them
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,92 @@ class _Scores:
 
     share: Array
     rates: Array
+
+
+@dataclass(frozen=True)
+class _Field:
+    """What n steps are weighed on, with trials at work behind them.
+
+    Attributes:
+        mean, deviation: of what each will end at; (n + live,) each.
+        costs: (n + live, m).
+        finals: of the front, (k,).
+        points: costs of the front and of what is at work, (k + live, m).
+        reference: value at which the hypervolume begins.
+        limits: costs at which it ends, (m,).
+        ended: all that has ended, its value negative, with its costs, (e, 1 + m).
+    """
+
+    mean: Array
+    deviation: Array
+    costs: Array
+    finals: Array
+    points: Array
+    reference: float
+    limits: Array
+    ended: Array
+
+    @property
+    def volume(self) -> float:
+        """The hypervolume so far."""
+        return hypervolume(self.ended, np.concatenate([[-self.reference], self.limits]))
+
+    def front(self, ends: Array) -> Front:
+        """With what is at work at these ends, (s, live)."""
+        finals = np.broadcast_to(self.finals, (len(ends), len(self.finals)))
+        values = np.concatenate([finals, ends], axis=1)
+        return Front(values, self.points, self.reference, self.limits)
+
+    def draws(self, steps: int, rng: np.random.Generator) -> Array:
+        """What the trials at work, behind so many steps, may end at, in pairs that mirror each
+        other, (draws, live); fewer where each takes long, of many points or costs."""
+        count, costs = self.points.shape
+        work = (count + 1) ** costs + _WEIGHED * (count + 1) ** max(0, costs - 1)
+        pairs = max(1, min(_PAIRS, _PAIRS * _WORK // work))
+        mean, deviation = self.mean[steps:], self.deviation[steps:]
+        apart = deviation * rng.standard_normal((pairs, len(mean)))
+        ends: Array = mean + np.concatenate([apart, -apart])
+        return ends
+
+
+class _Bounded:
+    """Values of 0 or more, of which the best are wanted, each found only where its bound leaves it
+    a chance.
+
+    Args:
+        bounds: what each is at most, (n,).
+        find: takes indices to values.
+
+    Attributes:
+        values: (n,); -inf where they are not known.
+    """
+
+    def __init__(self, bounds: Array, find: Callable[[NDArray[np.int64]], Array]) -> None:
+        self._bounds = bounds
+        self._find = find
+        self.values = np.where(bounds > 0, -math.inf, 0.0)
+
+    def settle(self, chosen: NDArray[np.int64]) -> None:
+        """Find these."""
+        missing = chosen[np.isneginf(self.values[chosen])]
+        if len(missing):
+            self.values[missing] = self._find(missing)
+
+    def best(self, weights: Array, number: int) -> NDArray[np.int64]:
+        """Indices of so many of the best by value times weight, the best first."""
+        bounds = self._bounds * weights
+        order = np.argsort(-bounds, kind="stable")
+        for end in range(_BATCH, len(order) + _BATCH, _BATCH):
+            self.settle(order[end - _BATCH : end])
+            if end >= len(order) or bounds[order[end]] <= 0:
+                break
+            known = self.values[order[:end]] * weights[order[:end]]
+            if np.sum(known > bounds[order[end]]) >= number:
+                break
+        known = np.full(len(order), -math.inf)
+        settled = ~np.isneginf(self.values)
+        known[settled] = self.values[settled] * weights[settled]
+        return np.argsort(-known, kind="stable")[:number]
 
 
 class KnownCostSampler(Sampler):
@@ -105,7 +191,7 @@ class KnownCostSampler(Sampler):
         self._seed = seed
         self._price = price
         self._pausing = pausing
-        self._outlook = Outlook(goal)
+        self._outlook = Outlook(goal, space.distributions)
         self._ladder: Ladder | None = None  # once the candidates are known
         self._fresh: dict[str, _Step] = {}  # new candidates, of which at most the price changes
 
@@ -120,9 +206,9 @@ class KnownCostSampler(Sampler):
         steps = within or steps  # what cannot be finished is better than nothing
         if not steps:
             return None
-        scores = self._scores(steps, situation)
-        order = scores.rates
         new = np.array([step.candidate is not None for step in steps])
+        scores = self._scores(steps, situation, new=new)
+        order = scores.rates
         if scores.share.max() < situation.tolerance and new.any():
             order = np.where(new, scores.share, -1.0)  # a last look at what nobody has seen
         best = steps[int(np.argmax(order))]
@@ -154,12 +240,14 @@ class KnownCostSampler(Sampler):
         Without bound where a look at all that was never begun costs little beside what was spent:
         nothing is given up unseen then.
         """
-        steps = self._steps(situation)
-        if not steps:
-            return 0.0
         if self._unseen(situation):
             return math.inf
-        return float(self._scores(steps, situation).share.max())
+        for every in (False, True):  # nothing ends before all that waits has been weighed
+            steps = self._steps(situation, every)
+            share = float(self._scores(steps, situation).share.max()) if steps else 0.0
+            if share >= situation.tolerance or len(situation.waiting) <= _MOST_WAITING:
+                break
+        return share
 
     def _unseen(self, situation: Situation) -> bool:
         """Whether candidates wait for a first look that costs little."""
@@ -176,23 +264,21 @@ class KnownCostSampler(Sampler):
             Shares of the hypervolume that the front would have with them, (draws,); none before
             anything has finished, where nothing is left, or where only some of it is weighed.
         """
-        steps = self._steps(situation)
         if situation.may_start and (situation.unused is None or len(situation.unused) > _MOST):
             return np.empty(0)
+        steps = self._steps(situation, every=True)
         ladder = self._known(situation)
         climbs = ladder.climbs(situation.trials)
-        finished = [climb for climb in climbs if not math.isnan(climb.final)]
-        if not steps or not finished:
+        finals, known = _finished(climbs)
+        if not steps or not len(finals):
             return np.empty(0)
         mean, deviation = ladder.chain(climbs).forecast([step.climb for step in steps])
         costs = np.array([step.climb.prospect.costs for step in steps])
-        finals = np.array([climb.final for climb in finished])
-        known = np.array([climb.prospect.costs for climb in finished])
         reference, limits = _corner(np.append(finals, mean), np.vstack([known, costs]))
         corner = np.concatenate([[-reference], limits])
         points = np.column_stack([-finals, known])
         whole, least = hypervolume(points, corner), beats(costs, finals, known)
-        rng = np.random.default_rng([self._seed, len(situation.trials), len(finished)])
+        rng = np.random.default_rng([self._seed, len(situation.trials), len(finals)])
         # Of many costs a hypervolume takes long.
         shares = np.zeros(_WORLDS if costs.shape[1] < _MANY_COSTS else _WORLDS // 10)
         for world in range(len(shares)):
@@ -205,9 +291,19 @@ class KnownCostSampler(Sampler):
 
     # Steps and their worth
 
-    def _steps(self, situation: Situation) -> list[_Step]:
+    def _steps(self, situation: Situation, every: bool = False) -> list[_Step]:
+        """New candidates and trials that wait: of very many a share, unless all are wanted."""
         seconds = self._seconds(situation.trials)
-        steps = [self._of_trial(trial, situation, seconds) for trial in situation.waiting]
+        waiting = situation.waiting
+        if len(waiting) > _MOST_WAITING and not every:
+            least = self._goal.epochs - situation.affordable
+            within = [trial for trial in waiting if (trial.last_step or 0) >= least]
+            waiting = within or waiting  # what cannot be finished is better than nothing
+        if len(waiting) > _MOST_WAITING and not every:
+            rng = np.random.default_rng([self._seed, len(situation.trials), len(waiting)])
+            some = np.sort(rng.choice(len(waiting), _MOST_WAITING, replace=False))
+            waiting = [waiting[index] for index in some]
+        steps = [self._of_trial(trial, situation, seconds) for trial in waiting]
         new = self._new(situation) if situation.may_start else ()
         return steps + [self._of_new(candidate, situation, seconds) for candidate in new]
 
@@ -245,7 +341,7 @@ class KnownCostSampler(Sampler):
     ) -> list[Candidate]:
         sampler = optuna.samplers.RandomSampler(seed=int(rng.integers(2**31)))
         study = optuna.create_study(sampler=sampler)
-        found = []
+        found: dict[str, Candidate] = {}
         for _ in range(_DRAWS):
             asked = study.ask(dict(self._space.distributions))
             try:
@@ -253,88 +349,69 @@ class KnownCostSampler(Sampler):
             except ValueError:  # an impossible variant
                 continue
             if allowed(candidate):
-                found.append(candidate)
-        return found
+                found.setdefault(candidate.identity, candidate)
+        return list(found.values())
 
     def _scores(
-        self, steps: Sequence[_Step], situation: Situation, own: int | None = None
+        self,
+        steps: Sequence[_Step],
+        situation: Situation,
+        own: int | None = None,
+        new: NDArray[np.bool_] | None = None,
     ) -> _Scores:
-        """What each step is worth; the first may be that of a trial at work."""
+        """What each step is worth, as far as it may be the best.
+
+        Args:
+            steps: the first may be that of a trial at work.
+            situation: where the sweep stands.
+            own: number of that trial.
+            new: which steps are new candidates, where the best of them is wanted, too, once
+                nothing is worth the tolerance, (n,).
+        """
+        field = self._field(steps, situation, own)
+        count, live = len(steps), len(field.mean) - len(steps)
+        prices = np.array([step.seconds for step in steps])
+        prices **= 1 - (1 + live if live else 0) / (count + live)
+        about = field.mean[:count], field.deviation[:count], field.costs[:count]
+        front = field.front(field.mean[None, count:])
+        gains = _Bounded(front.most(*about), lambda some: front.gains(*(a[some] for a in about)))
+        if own is not None:
+            gains.settle(np.zeros(1, np.int64))
+        first = gains.best(1 / prices, _WEIGHED if live else 1)
+        share = np.full(count, math.inf)
+        if situation.tolerance and len(field.ended) >= _TELLING:
+            whole = field.volume
+            gains.best(np.ones(count), 1)
+            if new is not None and new.any() and gains.values.max() < situation.tolerance * whole:
+                gains.best(new.astype(float), 1)
+            share = gains.values / whole
+        if not live:
+            return _Scores(share, gains.values / prices)
+        # What is being trained may end anywhere, which only the best steps are weighed over.
+        first = np.unique(first if own is None else np.append(first, 0))
+        rng = np.random.default_rng([self._seed, len(situation.trials), len(field.ended)])
+        drawn = field.front(field.draws(count, rng))
+        rates = np.full(count, -math.inf)
+        rates[first] = drawn.gains(*(a[first] for a in about)) / prices[first]
+        return _Scores(share, rates)
+
+    def _field(self, steps: Sequence[_Step], situation: Situation, own: int | None) -> _Field:
+        """What steps are weighed on."""
         ladder = self._known(situation)
         climbs = ladder.climbs(situation.trials)
-        finished = [climb for climb in climbs if not math.isnan(climb.final)]
-        live = [
-            ladder.climb(trial)
-            for trial in situation.trials
-            if trial.state == TrialState.RUNNING
-            and not paused_because(trial)
-            and trial.number != own
-        ]
-        count, every = len(steps), [*(step.climb for step in steps), *live]
+        finals, known = _finished(climbs)
+        live = [ladder.climb(trial) for trial in situation.working if trial.number != own]
+        every = [*(step.climb for step in steps), *live]
         mean, deviation = ladder.chain(climbs).forecast(every)
         costs = np.array([climb.prospect.costs for climb in every])
-        finals = np.array([climb.final for climb in finished])
-        known = np.array([climb.prospect.costs for climb in finished])
-        known = known.reshape(len(finished), costs.shape[1])
+        known = known.reshape(len(finals), costs.shape[1])
         reference, limits = _corner(np.append(finals, mean), np.vstack([known, costs]))
+        points = np.column_stack([-finals, known])
         # What another finished trial dominates adds no height, and the cells grow with each.
-        best = np.flatnonzero(non_dominated(np.column_stack([-finals, known])))
+        best = np.flatnonzero(non_dominated(points))
         best = best[_thinned(finals[best], int(_MOST_CELLS ** (1 / max(1, costs.shape[1]))))]
-        at_work = 1 + len(live) if live else 0
-        prices = np.array([step.seconds for step in steps])
-        prices **= 1 - at_work / (count + len(live))
-
-        def gained(chosen: NDArray[np.int64], front: NDArray[np.int64], ends: Array) -> Array:
-            """Over a front, and draws of what is being trained, (s, k)."""
-            values = np.broadcast_to(finals[front], (len(ends), len(front)))
-            return expected_improvements(
-                mean[chosen],
-                deviation[chosen],
-                costs[chosen],
-                np.concatenate([values, ends], axis=1),
-                np.concatenate([known[front], costs[count:]]),
-                reference,
-                limits,
-            )
-
-        # Part of a long front says which steps to weigh: the time grows with its square.
-        most = int((_ROUGH / count) ** (1 / max(1, costs.shape[1]))) - len(live)
-        part = best[_thinned(finals[best], max(most, _FEWEST))]
-        rough = gained(np.arange(count), part, mean[None, count:])
-        first = np.argsort(-rough / prices, kind="stable")[:_WEIGHED]
-        first = np.unique(first if own is None else np.append(first, 0))
-        gains = rough.copy()
-        if len(part) < len(best):
-            gains[first] = gained(first, best, mean[None, count:])
-        share = np.full(count, math.inf)
-        if situation.tolerance and len(finished) >= _TELLING:
-            points = np.column_stack([-finals, known])
-            whole = hypervolume(points, np.concatenate([[-reference], limits]))
-            if len(part) < len(best):
-                # Part of the front makes all seem worth more than they are.
-                order = np.argsort(-rough, kind="stable")
-                left = order[rough[order] >= situation.tolerance * whole]
-                left = left[~np.isin(left, first)]
-                for begin in range(0, len(left), _WEIGHED):
-                    batch = left[begin : begin + _WEIGHED]
-                    gains[batch] = gained(batch, best, mean[None, count:])
-                    if gains[batch].max() >= situation.tolerance * whole:
-                        break
-            share = gains / whole
-        if not live and len(part) == len(best):
-            return _Scores(share, gains / prices)
-        weighed = np.full(count, -math.inf)
-        weighed[first] = gains[first] / prices[first]
-        if live:
-            rng = np.random.default_rng([self._seed, len(situation.trials), len(finished)])
-            cells = (len(part) + len(live) + 1) ** costs.shape[1]
-            drawn = gained(first, part, _draws(mean[count:], deviation[count:], cells, rng))
-            if len(part) < len(best):  # what the draws change of what part of the front tells
-                drawn *= np.divide(
-                    gains[first], rough[first], out=np.zeros_like(drawn), where=rough[first] > 0
-                )
-            weighed[first] = drawn / prices[first]
-        return _Scores(share, weighed)
+        together = np.concatenate([known[best], costs[len(steps) :]])
+        return _Field(mean, deviation, costs, finals[best], together, reference, limits, points)
 
     def _known(self, situation: Situation) -> Ladder:
         """The ladder, made of what does not change during a sweep."""
@@ -372,6 +449,12 @@ def nothing_left(share: float) -> str:
     return f"nothing that is left promises more than {_percent(share)}"
 
 
+def _finished(climbs: Climbs) -> tuple[Array, Array]:
+    """Values, (k,), and costs, (k, m), of what has ended."""
+    done = ~np.isnan(climbs.finals)
+    return climbs.finals[done], climbs.costs[done]
+
+
 def _percent(share: float) -> str:
     shown = f"{100 * share:.2g}" if share >= _FINEST else f"under {100 * _FINEST:g}"
     return f"{shown} % of the hypervolume, less than search.tolerance"
@@ -381,14 +464,6 @@ def _times(more: float, less: float) -> str:
     if more > _MANY * less:
         return f"over {_MANY} times as much"
     return f"{more / less:.3g} times as much"
-
-
-def _draws(mean: Array, deviation: Array, cells: int, rng: np.random.Generator) -> Array:
-    """What n trials may end at, in pairs that mirror each other, (draws, n)."""
-    pairs = max(1, min(_PAIRS, _PAIRS * _CELLS // cells))
-    apart = deviation * rng.standard_normal((pairs, len(mean)))
-    ends: Array = mean + np.concatenate([apart, -apart])
-    return ends
 
 
 def _thinned(values: Array, most: int) -> NDArray[np.int64]:

@@ -105,7 +105,7 @@ class StockSampler(ProposingSampler):
             state=TrialState.RUNNING if values is None else TrialState.COMPLETE,
             values=values,
             params=trial.params,
-            distributions=dict(self._space.distributions),
+            distributions=trial.distributions,
             # NSGA-II looks for its generations here; those of the record are the order of trials.
             system_attrs={_GENERATION: trial.number // self._population},
         )

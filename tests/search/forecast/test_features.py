@@ -13,8 +13,11 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.trial import TrialState, create_trial
 
 from resnest_search.search.forecast.features import encode
+from resnest_search.search.forecast.outlook import Outlook
+from resnest_search.search.situation import Goal
 
 NAMES = ("radix", "cardinality", "width", "cardinality_width", "variant")
 
@@ -111,3 +114,34 @@ def test_a_study_of_something_else_has_no_variant() -> None:
     assert features({"x": 0.5}, {"x": FloatDistribution(0, 1)}) == [1.0]
     # Half a variant is none; its parts are left out rather than misread.
     assert features({"radix": 2, "x": 0.5}, {"x": FloatDistribution(0, 1)}) == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("distribution", "wanted"),
+    [
+        (FloatDistribution(0.0, 4.0), [1.0]),
+        (IntDistribution(2, 6), [1.0]),
+        (CategoricalDistribution([0.1, 0.2]), [1.0]),
+        (CategoricalDistribution(["none", "shift"]), [0.0, 0.0]),
+    ],
+)
+def test_what_does_not_exist_keeps_its_place_in_the_middle(
+    distribution: BaseDistribution, wanted: list[float]
+) -> None:
+    others: dict[str, BaseDistribution] = {"a": FloatDistribution(0.0, 1.0), "b": distribution}
+    assert features({"a": 0.25}, others) == [0.5, *wanted]
+
+
+def test_trials_of_different_keys_have_the_same_places() -> None:
+    outlook = Outlook(Goal(("accuracy",), "accuracy", 4))
+    kinds: dict[str, BaseDistribution] = {"a": CategoricalDistribution([0, 1])}
+    kinds |= {"b": FloatDistribution(0.0, 1.0), "c": CategoricalDistribution(["x", "y"])}
+    values: list[dict[str, Any]] = [{"a": 0}, {"a": 1, "b": 0.5}, {"a": 1, "c": "x"}]
+    trials = [
+        create_trial(state=TrialState.RUNNING, params=v, distributions={k: kinds[k] for k in v})
+        for v in values
+    ]
+    outlook.span(trials)
+    found = [outlook.prospect(trial).features for trial in trials]
+    assert len({len(row) for row in found}) == 1
+    assert len({row.tobytes() for row in found}) == 3

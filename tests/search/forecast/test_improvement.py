@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resnest_search.pareto import hypervolume, non_dominated
-from resnest_search.search.forecast.improvement import beats, expected_improvements
+from resnest_search.search.forecast.improvement import Front, beats
 
 some = settings(max_examples=15, deadline=None)
+
+
+def gains(
+    mean: np.ndarray,
+    deviation: np.ndarray,
+    own: np.ndarray,
+    values: np.ndarray,
+    costs: np.ndarray,
+    reference: float,
+    limits: Any,
+) -> np.ndarray:
+    return Front(values, costs, reference, limits).gains(mean, deviation, own)
+
+
 DRAWS = 80
 
 
@@ -63,7 +78,7 @@ def test_expectation_is_the_mean_of_sampled_growths(dimensions: int) -> None:
         values, costs, cost = case
         limits = np.full(dimensions, 1.3)  # some points lie beyond
         expected = sampled(mean, deviation, cost, values, costs, 0.1, limits)
-        found = expected_improvements(
+        found = gains(
             np.array([mean]),
             np.array([deviation]),
             cost[None, :],
@@ -86,11 +101,9 @@ def test_candidates_do_not_know_of_each_other(
     values, costs, _ = case
     rng = np.random.default_rng(seed)
     mean, deviation, own = rng.normal(size=7), rng.uniform(0.1, 1, 7), rng.uniform(0, 1.5, (7, 2))
-    together = expected_improvements(mean, deviation, own, values, costs, 0.0, [1.2, 1.4])
+    together = gains(mean, deviation, own, values, costs, 0.0, [1.2, 1.4])
     alone = [
-        expected_improvements(mean[[i]], deviation[[i]], own[[i]], values, costs, 0.0, [1.2, 1.4])[
-            0
-        ]
+        gains(mean[[i]], deviation[[i]], own[[i]], values, costs, 0.0, [1.2, 1.4])[0]
         for i in range(7)
     ]
     assert together == pytest.approx(np.array(alone), rel=1e-12, abs=1e-15)
@@ -106,23 +119,14 @@ def test_over_draws_of_the_front_it_is_the_mean(
     rng = np.random.default_rng(seed)
     draws = np.round(rng.normal(size=(5, len(costs))), 1)
     given_ = (rng.normal(size=4), rng.uniform(0.1, 1, 4), rng.uniform(0, 1.5, (4, 2)))
-    each = [expected_improvements(*given_, draw, costs, 0.0, [1.2, 1.4]) for draw in draws]
-    found = expected_improvements(*given_, draws, costs, 0.0, [1.2, 1.4])
+    each = [gains(*given_, draw, costs, 0.0, [1.2, 1.4]) for draw in draws]
+    found = gains(*given_, draws, costs, 0.0, [1.2, 1.4])
     assert found == pytest.approx(np.mean(each, axis=0), rel=1e-12, abs=1e-15)
-
-
-def test_many_candidates_are_worked_off_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(0)
-    values, costs = rng.normal(size=6), rng.uniform(0, 1, (6, 2))
-    given_ = (rng.normal(size=9), np.full(9, 0.3), rng.uniform(0, 1, (9, 2)), values, costs)
-    at_once = expected_improvements(*given_, -1.0, [1.1, 1.1])
-    monkeypatch.setattr("resnest_search.search.forecast.improvement._CHUNK", 10)
-    assert expected_improvements(*given_, -1.0, [1.1, 1.1]) == pytest.approx(at_once, rel=1e-12)
 
 
 def test_a_sure_value_gains_exactly_its_growth() -> None:
     values, costs = np.array([0.5, 0.8]), np.array([[0.2], [0.6]])
-    found = expected_improvements(
+    found = gains(
         np.array([0.7, 0.4, 0.9]),
         np.zeros(3),
         np.array([[0.2], [0.3], [2.0]]),
@@ -156,3 +160,31 @@ def test_without_rivals_any_value_will_do() -> None:
 
 def test_with_no_cost_the_best_value_is_the_level() -> None:
     assert beats(np.empty((2, 0)), np.array([0.2, 0.6]), np.empty((2, 0))).tolist() == [0.6, 0.6]
+
+
+@pytest.mark.parametrize("dimensions", [0, 1, 2, 3])
+def test_no_improvement_exceeds_its_bound(dimensions: int) -> None:
+    @some
+    @given(fronts(dimensions), st.floats(-0.5, 2.0), st.floats(0.0, 1.0))
+    def check(
+        case: tuple[np.ndarray, np.ndarray, np.ndarray], mean: float, deviation: float
+    ) -> None:
+        values, costs, cost = case
+        about = np.array([mean]), np.array([deviation]), cost[None, :]
+        front = Front(values, costs, 0.1, np.full(dimensions, 1.3))
+        assert front.most(*about)[0] >= front.gains(*about)[0]
+
+    check()
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e6, 1e10])
+def test_what_all_costs_have_in_common_takes_no_digits(offset: float) -> None:
+    """Costs are whole numbers here, so that to move them rounds nothing."""
+    rng = np.random.default_rng(0)
+    values, costs = rng.uniform(size=12), rng.integers(0, 50, (12, 2)).astype(float)
+    about = rng.uniform(size=9), np.full(9, 0.1)
+    own, limits = rng.integers(0, 50, (9, 2)).astype(float), np.array([55.0, 55.0])
+    plain = gains(*about, own, values, costs, 0.0, limits)
+    moved = Front(values, costs + offset, 0.0, limits + offset)
+    assert moved.gains(*about, own + offset) == pytest.approx(plain, rel=1e-12)
+    assert (moved.most(*about, own + offset) >= plain).all()

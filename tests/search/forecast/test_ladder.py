@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from resnest_search.search.forecast.ladder import Climb, Ladder, rungs_of
+from resnest_search.search.forecast.climbs import Climb, Climbs
+from resnest_search.search.forecast.ladder import Ladder, rungs_of
 from resnest_search.search.forecast.outlook import Outlook, Prospect
 from resnest_search.search.situation import Goal
 
@@ -136,7 +137,7 @@ def test_before_anything_is_known_dearer_is_expected_to_be_better() -> None:
         for latency in (1.0, 2.0, 4.0)
     ]
     ladder = Ladder(GOAL, outlook, dear)
-    mean, _ = ladder.chain([]).forecast([Climb(prospect) for prospect in dear])
+    mean, _ = ladder.chain(ladder.climbs([])).forecast([Climb(prospect) for prospect in dear])
     assert mean[0] < mean[1] < mean[2]
 
 
@@ -169,7 +170,7 @@ def test_what_failed_teaches_nothing() -> None:
     assert not ladder_of().climbs([trial_of(0, [0.1, 0.1, 0.1], TrialState.FAIL)])
 
 
-@settings(max_examples=15)
+@settings(max_examples=6)
 @given(st.integers(0, 10**6))
 def test_made_anew_it_says_the_same(seed: int) -> None:
     """Whatever was asked of a ladder before: a resumed sweep decides as the killed one would."""
@@ -186,3 +187,51 @@ def test_made_anew_it_says_the_same(seed: int) -> None:
     if wanted:
         mean, _ = forecast(trials, [t for t in trials if len(t.intermediate_values) < 9])
         assert old.chain(old.climbs(trials)).forecast(wanted)[0].tolist() == mean.tolist()
+
+
+CHANGES = [1, 3, 9, "fails", "again", "continues"]
+
+
+def facts_of(climbs: Climbs) -> list[Any]:
+    """All that is kept of climbs, NaN equal to itself."""
+    kept = (climbs.rungs, climbs.values, climbs.costs, climbs.looks, [c.number for c in climbs])
+    return [repr(list(map(list, each)) if np.ndim(each) == 2 else list(each)) for each in kept]
+
+
+@settings(max_examples=30)
+@given(st.lists(st.tuples(st.integers(0, 6), st.sampled_from([0, 1, 2, 3, 9])), max_size=25))
+def test_kept_in_order_climbs_are_those_of_all_trials(changes: list[tuple[int, int]]) -> None:
+    """Whatever trial gets ahead, falls back, or is taken out again."""
+    ladder = ladder_of()
+    trials = [trial_of(number, []) for number in range(7)]
+    kept = Climbs([], len(ladder.rungs))
+    for number, epochs in changes:
+        trials[number] = trial_of(number, rising(0.5 + number / 20, epochs))
+        kept = kept.having(ladder.climb(trials[number]))
+        every = [climb for trial in trials if (climb := ladder.climb(trial)).rungs]
+        assert facts_of(kept) == facts_of(Climbs(every, len(ladder.rungs)))
+
+
+@settings(max_examples=30)
+@given(st.lists(st.tuples(st.integers(0, 7), st.sampled_from(CHANGES))))
+def test_read_by_and_by_trials_say_what_they_say_at_once(changes: list[tuple[int, Any]]) -> None:
+    """Also where one fails, another goes on for it, or a further seed of it is trained."""
+    old = ladder_of()
+    trials: list[FrozenTrial] = []
+    for place, change in changes:
+        is_new = change in ("again", "continues")
+        number = len(trials) if is_new else min(place, len(trials))
+        epochs = change if isinstance(change, int) else {"again": 9}.get(change, 3)
+        state = {"fails": TrialState.FAIL, "again": TrialState.COMPLETE}.get(change)
+        facts: dict[str, Any] = {"again": {"repeat": 1, "candidate": f"c{place}"}}.get(change, {})
+        if change == "continues" and place < len(trials):
+            facts = {"continues": place}
+        for trial in trials[number : number + 1]:  # what it is it stays
+            facts = {k: v for k, v in trial.user_attrs.items() if k not in ("curve", "latency_ms")}
+        curve = rising(0.5 + number / 20, epochs)
+        made = trial_of(number, curve, state or TrialState.RUNNING, **facts)
+        trials[number : number + 1] = [made]
+        new = ladder_of()
+        assert facts_of(old.climbs(trials)) == facts_of(new.climbs(trials))
+        fitted = [ladder.chain(ladder.climbs(trials)).hyperparameters for ladder in (old, new)]
+        assert repr(fitted[0]) == repr(fitted[1])

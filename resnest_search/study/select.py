@@ -3,23 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
+from resnest_search.configuration.compose import from_record
+from resnest_search.configuration.schema import DataConfig, ModelConfig, TrainConfig
 from resnest_search.errors import UserError
+from resnest_search.metrics import SHARES
+from resnest_search.space import Space, configured
 from resnest_search.study.record import COMPLETE, Sweep, TrialRecord
 
-__all__ = ["described", "select_trial"]
+__all__ = ["check_trained", "configured_as", "described", "select_trial"]
+
+
+def _lack(trial: TrialRecord, name: str) -> float:
+    """What is least for the best in a share."""
+    return -(trial.mean(name) or 0.0)
+
 
 _KEYS: dict[str, Callable[[TrialRecord], float]] = {
-    "accuracy": lambda trial: -(trial.mean_accuracy or trial.accuracy or 0.0),
+    **{name: partial(_lack, name=name) for name in SHARES},
     "latency": lambda trial: trial.costs["latency_ms"],
     "memory": lambda trial: trial.costs["memory_mib"],
 }
 _WORDS = {
     "knee": "the knee of the front",
     "accuracy": "the most accurate of the front",
+    "balanced_accuracy": "the one of the front with the highest balanced accuracy",
+    "macro_f1": "the one of the front with the highest macro F1",
     "latency": "the fastest of the front",
     "memory": "the leanest of the front",
 }
+
+
+def check_trained(sweep: Sweep) -> None:
+    """Raises UserError where the run replays a table, so that no network was trained."""
+    if sweep.replayed:
+        raise UserError(
+            f"run={sweep.folder}: replays a table, which has no weights; train it first"
+        )
 
 
 def select_trial(sweep: Sweep, select: str) -> TrialRecord:
@@ -27,7 +48,8 @@ def select_trial(sweep: Sweep, select: str) -> TrialRecord:
 
     A front of one or two members has no knee: what the order of the objectives puts first is
     taken.
-    A variant that was trained more than once, with other parameters, is its most accurate;
+    A variant that was trained more than once, with other parameters, is its most accurate, or
+    the best in the share that is sought in its place;
     a candidate's identity names each of them. Of several seeds of a candidate it is always
     the first: the best of them would be best by chance.
 
@@ -40,18 +62,37 @@ def select_trial(sweep: Sweep, select: str) -> TrialRecord:
         raise UserError(f"run={sweep.folder}: has no complete trial to export yet")
     if select == "knee":
         return next(trial for trial in complete if trial.number == sweep.chosen)
+    if select in SHARES and not any(select in trial.means for trial in sweep.front):
+        known = [key for key in _KEYS if key == "accuracy" or key not in SHARES]
+        raise UserError(
+            f"select={select}: this run did not record it; valid: knee, {', '.join(known)}"
+        )
     if select in _KEYS:
         return min(sweep.front, key=_KEYS[select])
     named = [trial for trial in complete if select in (trial.variant, trial.candidate)]
     if not named:
         raise UserError(_no_such(sweep, select, complete))
-    return min(named, key=_KEYS["accuracy"])
+    return min(named, key=_KEYS[sweep.reported if sweep.reported in SHARES else "accuracy"])
+
+
+def configured_as(sweep: Sweep, trial: TrialRecord) -> tuple[ModelConfig, DataConfig, TrainConfig]:
+    """Network, images and recipe as a trial of a sweep had them."""
+    config = from_record(sweep.config)
+    space = Space(config.search.space, config.model)
+    return configured(config, space.candidate(space.labels(trial.parameters)))
 
 
 def described(sweep: Sweep, select: str) -> str:
     """What ``select=`` has taken, in words: what is said of it where it is exported."""
     whose = f", by the costs of {sweep.costs_of}" if sweep.costs_of else ""
-    return f"{_taken(sweep, select)}{whose}"
+    return f"{_taken(sweep, select)}{_narrowed(sweep)}{whose}"
+
+
+def _narrowed(sweep: Sweep) -> str:
+    """The limits and the weights of the choice, as they are typed."""
+    limits = " and ".join(f"limits.{name}={bound:g}" for name, bound in sweep.limits.items())
+    weights = " and ".join(f"weights.{name}={value:g}" for name, value in sweep.weights.items())
+    return f"{limits and f' within {limits}'}{weights and f', with {weights}'}"
 
 
 def _taken(sweep: Sweep, select: str) -> str:
@@ -60,6 +101,8 @@ def _taken(sweep: Sweep, select: str) -> str:
         size = len(sweep.front)
         if size == 1:
             return "the only one on the front"
+        if sweep.weights:
+            return f"what weighs least on a front of {size}"
         return f"the first in the order {order} on a front of {size}, which has no knee"
     return _WORDS.get(select, "chosen by name")
 
