@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +57,22 @@ def test_budget_bounds_a_sweep_for_one_objective_with_a_stock_pruner(tmp_path: P
     assert {t.state for t in found.trials} == {TrialState.COMPLETE, TrialState.PRUNED}
     front = rows(tmp_path / "out" / "front.csv")
     assert {float(row["accuracy"]) for row in front} == {found.best_value}
+
+
+def test_a_sweep_may_refuse_latencies_of_a_busy_device(tmp_path: Path) -> None:
+    """A second process that loads every CPU: nothing is trained, and nothing is left behind."""
+    sweep_file(tmp_path, {"variant": ["0s1x64d", "1s1x64d"]})
+    words = ("sweep=tiny", *SMALL, "measure.repeats=60", "measure.half_width=null")
+    burn = [sys.executable, "-c", "while True: pass"]
+    loads = [subprocess.Popen(burn) for _ in os.sched_getaffinity(0)]
+    try:
+        done = run(tmp_path, *words, "measure.doubtful=refuse", "run=out")
+    finally:
+        for load in loads:
+            load.kill()
+            load.wait()
+    assert "measure.doubtful=refuse: Other work kept the device up to" in done.one_line
+    assert not (tmp_path / "out").exists()
 
 
 def test_limits_that_nothing_meets_are_refused_before_ray_starts(tmp_path: Path) -> None:

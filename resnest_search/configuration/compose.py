@@ -352,7 +352,7 @@ def measured_beside(measure: schema.MeasureConfig) -> list[schema.MeasureConfig]
                 f"each once, and not {measure.name}, which is measured as it is"
             )
     size, device = measure.image_size, measure.device
-    shared = ("processes", "half_width", "time_limit_s", "threads", "cache")
+    shared = ("processes", "half_width", "time_limit_s", "threads", "cache", "doubtful")
     return [
         dataclasses.replace(
             mode,

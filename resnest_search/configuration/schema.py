@@ -372,6 +372,12 @@ class MeasureConfig:
     device: str | None = _key(
         None, "Where; null: cuda where a trial has a GPU, else cpu.", _one_of("cpu", "cuda")
     )
+    doubtful: str = _key(
+        "auto",
+        "Latencies that others' work or heat made doubtful, twice: mark says so wherever they "
+        "are shown; refuse begins no sweep; auto refuses on a GPU, and marks on a CPU.",
+        _one_of("auto", "mark", "refuse"),
+    )
     also: list[str] = _key(
         [],
         "Modes that are measured beside this one and recorded; the front is of this one alone.",

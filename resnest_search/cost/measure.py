@@ -54,7 +54,7 @@ Visit = Callable[["CostRequest", Made | None, int], tuple[Timing, Load]]
 # Parts of a network that do nothing in a forward pass in eval mode.
 _OF_TRAINING = ("dropout", "dropblock", "zero_init_last_gamma")
 # The size of images is told apart; what is measured beside it has a request of its own.
-_NAMES = ("name", "image_size", "cache", "also", "profile")
+_NAMES = ("name", "image_size", "cache", "doubtful", "also", "profile")
 _NOT_OF_A_PASS = ("device",)  # a machine's has its own name
 _NOT_OF_A_STEP = ("measure", "model", "gpu_share")
 # Left out of an identity, so that costs are found that were cached before these keys were known.

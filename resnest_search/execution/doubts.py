@@ -5,10 +5,21 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 
+from resnest_search.configuration.schema import SweepConfig
+from resnest_search.errors import UserError
 from resnest_search.study.costing import Costing
 from resnest_search.words import counted
 
-__all__ = ["age_line", "busy_warnings", "cost_doubts", "throttle_warnings", "width_warnings"]
+__all__ = [
+    "age_line",
+    "busy_warnings",
+    "check_trusted",
+    "cost_doubts",
+    "throttle_warnings",
+    "width_warnings",
+]
+
+_TIMED = ("latency_ms", "latency_p95_ms", "images_per_s")
 
 _AGES = (("day", 86_400), ("hour", 3_600), ("minute", 60))
 
@@ -30,6 +41,33 @@ def cost_doubts(costings: Mapping[str, Costing], asked: float | None) -> list[st
         known = {key: one for key, one in found.items() if not one.failure}
         lines += [f"{name}: {line}" for line in cost_doubts(known, asked)]
     return lines
+
+
+def check_trusted(config: SweepConfig, costings: Mapping[str, Costing], on_gpu: bool) -> None:
+    """Keep latencies that nobody should trust out of a sweep that ``measure.doubtful`` refuses.
+
+    What was taken while others used the device, or while it was throttled, was taken once more
+    already. A wide interval alone is no such doubt: the front reckons with it.
+
+    Args:
+        config: of the sweep.
+        costings: of its networks.
+        on_gpu: whether they were timed on one, now.
+
+    Raises:
+        UserError: there are such latencies, and objectives or limits ask for them.
+    """
+    how, limits = config.measure.doubtful, config.search.limits
+    compares = on_gpu and len(costings) > 1  # a network alone is ranked by nothing
+    if how == "mark" or (how == "auto" and not compares):
+        return
+    sought = [*config.search.objectives, *(n for n in _TIMED if getattr(limits, n) is not None)]
+    doubts = [*busy_warnings(costings), *throttle_warnings(costings)]
+    if doubts and not {*_TIMED}.isdisjoint(sought):
+        raise UserError(
+            f"measure.doubtful={how}: {' '.join(doubts)} They were taken twice. "
+            "Valid: mark, which goes on with them and says so"
+        )
 
 
 def busy_warnings(costings: Mapping[str, Costing]) -> list[str]:

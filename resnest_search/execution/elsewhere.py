@@ -24,7 +24,7 @@ from resnest_search.words import now
 
 __all__ = ["seen_from"]
 
-_NAMES = ("name", "also", "profile")  # which say nothing of how it is measured
+_NAMES = ("name", "doubtful", "also", "profile")  # which say nothing of how it is measured
 # What it has of the mode beside which it was measured, and the default asks for nothing of.
 _SHARED = ("image_size", "device", "processes", "half_width", "time_limit_s", "threads", "cache")
 

@@ -206,7 +206,8 @@ def _with_profile(config: SweepConfig) -> SweepConfig:
             f"measure.also=[{','.join(asked)}]: measure.profile={word} has its own modes; "
             f"valid: [{','.join(mode.also)}]"
         )
-    return dataclasses.replace(config, measure=dataclasses.replace(mode, profile=word))
+    own = dataclasses.replace(mode, profile=word, doubtful=config.measure.doubtful)
+    return dataclasses.replace(config, measure=own)
 
 
 def _with_data(config: SweepConfig, space: Space) -> SweepConfig:

@@ -24,7 +24,7 @@ from resnest_search.configuration.schema import (
 )
 from resnest_search.data.digest import ImageSet
 from resnest_search.errors import UserError
-from resnest_search.execution.doubts import cost_doubts
+from resnest_search.execution.doubts import check_trusted, cost_doubts
 from resnest_search.execution.images import check_unchanged, noted_images
 from resnest_search.execution.measuring import Progress, locally, measure_space, remotely
 from resnest_search.execution.prepare import (
@@ -192,12 +192,15 @@ def measured(config: SweepConfig, space: Space, progress: Progress) -> dict[str,
     """The costs of the space where the sweep will run, with the limits that they break.
 
     Raises:
-        UserError: no network meets the limits, or a trial does not fit the cluster.
+        UserError: no network meets the limits, a trial does not fit the cluster, or latencies
+            are too doubtful for the sweep.
     """
+    on_gpu = False
     if config.measure.profile:
         found = space_by_profile(config, space)
     elif config.resources.address is None:
         allotment = allot(config.resources, this_machine())
+        on_gpu = allotment.accelerator == "gpu"
         found = measure_space(config, space, allotment, partial(locally, progress=progress))
     else:
         from resnest_search.execution.driver import cluster
@@ -205,8 +208,10 @@ def measured(config: SweepConfig, space: Space, progress: Progress) -> dict[str,
         if config.measure.cache != "none":
             print("Measured anew, and kept for no later sweep: the nodes of a cluster may differ.")
         with cluster(config.resources, config.verbose) as allotment:
-            check_trained_on(config, space, has_gpu=allotment.accelerator == "gpu")
+            on_gpu = allotment.accelerator == "gpu"
+            check_trained_on(config, space, has_gpu=on_gpu)
             found = measure_space(config, space, allotment, remotely(allotment))
+    check_trusted(config, found, on_gpu and config.measure.device != "cpu")
     costings = within_limits(found, config.search.limits)
     check_limits(costings, config.search.limits)
     return costings

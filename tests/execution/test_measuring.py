@@ -28,6 +28,7 @@ from resnest_search.errors import UserError
 from resnest_search.execution.doubts import (
     age_line,
     busy_warnings,
+    check_trusted,
     cost_doubts,
     throttle_warnings,
     width_warnings,
@@ -148,6 +149,40 @@ def test_a_throttled_gpu_is_said_with_the_reason() -> None:
     assert throttle_warnings({"a": cool, "b": costing(1.0)}) == []
     (line,) = cost_doubts({"a": cool, "b": hot}, None)
     assert line.startswith("The GPU was throttled (heat, at up to 91 °C) while 1 of 2 networks")
+
+
+HOT = Costing({}, details={"gpu": {"throttled_rounds": 1, "throttled_by": ["heat"]}})
+
+
+@pytest.mark.parametrize(
+    ("doubtful", "on_gpu", "second", "is_refused"),
+    [
+        ("auto", True, costing(60.0), True),
+        ("auto", True, HOT, True),
+        ("auto", True, costing(9.0), False),
+        ("auto", False, costing(60.0), False),
+        ("mark", True, costing(60.0), False),
+        ("refuse", False, costing(60.0), True),
+        ("refuse", False, costing(None), False),
+    ],
+)
+def test_doubtful_latencies_are_no_objective_unless_allowed(
+    doubtful: str, on_gpu: bool, second: Costing, is_refused: bool
+) -> None:
+    config = SweepConfig(measure=MeasureConfig(doubtful=doubtful))
+    found = {"a": costing(1.0), "b": second}
+    if not is_refused:
+        return check_trusted(config, found, on_gpu)
+    with pytest.raises(UserError, match=f"measure.doubtful={doubtful}: .*1 of 2.* Valid: mark"):
+        check_trusted(config, found, on_gpu)
+    config.search.objectives = ["accuracy", "gmacs"]
+    check_trusted(config, found, on_gpu)
+    config.search.limits.latency_ms = 2.0
+    with pytest.raises(UserError):
+        check_trusted(config, found, on_gpu)
+    if doubtful == "auto":  # a network alone is compared with none
+        check_trusted(config, {"b": second}, on_gpu)
+    return None
 
 
 def test_latencies_that_are_not_as_sure_as_asked_are_said() -> None:
