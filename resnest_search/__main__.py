@@ -193,11 +193,11 @@ def sweep(config: SweepConfig) -> None:
 
     config, space = prepare(config)
     _check_shown(config)
-    for line in ill_suited(config):
-        print(f"resnest-search: {line}", file=sys.stderr)
+    unsuited = ill_suited(config)
     if config.plan:
         from resnest_search.execution.plan import bill
 
+        _tell(unsuited)
         print("\n".join(bill(config, space)))
         return
     from resnest_search.execution.packing import packed
@@ -212,8 +212,7 @@ def sweep(config: SweepConfig) -> None:
     else:
         with reading() as progress:
             config, images = find_images(config, space, progress)
-        for line in images.doubts:
-            print(f"resnest-search: {line}", file=sys.stderr)
+        _tell([*unsuited, *images.doubts])  # not before a refusal, which is one line
         costings = _costings(config, space)
     config, packing = packed(config, costings, None if config.resources.address else this_machine())
     if packing:
@@ -223,6 +222,11 @@ def sweep(config: SweepConfig) -> None:
         spent_s = time.monotonic() - begun
         run = create(config, space, folder, costings, _command_line(), images, spent_s, packing)
         _conduct(run, config.verbose)
+
+
+def _tell(lines: Sequence[str]) -> None:
+    for line in lines:
+        print(f"resnest-search: {line}", file=sys.stderr)
 
 
 def _check_shown(config: SweepConfig) -> None:

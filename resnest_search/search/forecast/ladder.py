@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from resnest_search.metrics import metric_of
 from resnest_search.search.forecast.climbs import Climb, Climbs, Look
 from resnest_search.search.forecast.outlook import Outlook, Prospect
-from resnest_search.search.forecast.process import Inputs, Process, fitted, modes
+from resnest_search.search.forecast.process import Inputs, Process, even_share, fitted, modes
 from resnest_search.search.forecast.surrogate import SPREAD
 from resnest_search.search.situation import Goal
 
@@ -229,7 +229,7 @@ class Chain:
         top = len(ladder.rungs)
         for rung in reversed(range(top)):
             rows = np.flatnonzero(climbs.rungs > rung)
-            chosen = rows[_representative(climbs.values[rows, rung])]
+            chosen = rows[_representative(climbs.values[rows], rung)]
             known = [climbs[int(row)] for row in chosen]
             given = None if hyperparameters is None else hyperparameters.get(rung)
             self._add(rung, known, given, hyperparameters is None)
@@ -287,14 +287,18 @@ class Chain:
         return mean, variance + process.noise + remaining
 
 
-def _representative(values: Array) -> NDArray[np.int64]:
-    """Indices of all, or of the best half of as many as are learnt from and an even share of the
-    others."""
-    if len(values) <= _MOST:
-        return np.arange(len(values))
-    order = np.argsort(-values, kind="stable")
-    best, others = order[: _MOST // 2], order[_MOST // 2 :]
-    return np.sort(np.concatenate([best, others[:: -(-len(others) // (_MOST // 2))]]))
+def _representative(values: Array, rung: int) -> NDArray[np.int64]:
+    """Indices of the trials that the process of a rung learns from: all, if they are not too many.
+
+    Else half of what it takes are the best, and half an even share of the others, by the value at
+    the rung, which the process is given: what is chosen by what came later would make all others
+    look better. So of new candidates, for which there is no value yet, it is an even share.
+    """
+    if rung == 0 or len(values) <= _MOST:
+        return np.sort(even_share(values[:, 0], _MOST))
+    now = values[:, rung - 1]
+    best, others = np.split(np.argsort(-now, kind="stable"), [_MOST // 2])
+    return np.sort(np.append(best, others[even_share(now[others], _MOST - len(best))]))
 
 
 _STEPS = [_FIT_ALL]

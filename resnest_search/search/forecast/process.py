@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
 
-__all__ = ["Inputs", "Process", "fitted", "modes"]
+__all__ = ["Inputs", "Process", "even_share", "fitted", "modes"]
 
 Array = NDArray[np.float64]
 
@@ -134,6 +134,14 @@ def fitted(known: Inputs, values: Array, trust: float, scale: float) -> Array:
         options={"maxiter": _STEPS},
     )
     return np.asarray(found.x)
+
+
+def even_share(values: Array, most: int) -> NDArray[np.int64]:
+    """Indices of all values, or of so many that are spread evenly over their order."""
+    if len(values) <= most:
+        return np.arange(len(values))
+    order = np.argsort(values, kind="stable")
+    return order[np.linspace(0, len(values) - 1, most).round().astype(np.int64)]
 
 
 class _Parts:

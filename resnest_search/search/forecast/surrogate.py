@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
+from resnest_search.search.forecast.process import even_share
+
 __all__ = ["SPREAD", "Forecast", "forecast"]
 
 Array = NDArray[np.float64]
@@ -101,7 +103,8 @@ def _fitted(known: bytes, shape: tuple[int, int], curve: bytes, finals: bytes) -
 
 def _fit(known: Array, curve: Array | None, finals: Array) -> _Model:
     known = known[:, seen := ~np.isnan(known).all(axis=0)]
-    chosen = _representative(finals)
+    # Not the best of very many: what is chosen by its end makes all others look better.
+    chosen = even_share(finals, _MOST)
     known, finals = known[chosen], finals[chosen]
     curve = None if curve is None else curve[chosen]
     scale = max(float(finals.std()), 1e-6) if len(finals) >= 3 else SPREAD
@@ -135,15 +138,6 @@ def _centred(features: Array, middle: Array) -> Array:
     if not len(middle):
         return np.zeros((len(features), 1))
     return np.nan_to_num(features - middle)
-
-
-def _representative(finals: Array) -> NDArray[np.int64]:
-    """Indices of all, or of the best half and an even share of the others."""
-    if len(finals) <= _MOST:
-        return np.arange(len(finals))
-    order = np.argsort(-finals, kind="stable")
-    best, others = order[: _MOST // 2], order[_MOST // 2 :]
-    return np.sort(np.concatenate([best, others[:: -(-len(others) // (_MOST // 2))]]))
 
 
 def _process(with_curve: bool) -> Any:

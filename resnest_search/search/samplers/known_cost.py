@@ -16,6 +16,7 @@ from resnest_search.search.forecast.climbs import Climb, Climbs
 from resnest_search.search.forecast.improvement import Front, beats
 from resnest_search.search.forecast.ladder import Ladder, rungs_of
 from resnest_search.search.forecast.outlook import Outlook, Prospect
+from resnest_search.search.forecast.process import even_share
 from resnest_search.search.situation import Goal, Sampler, Situation, Verdict
 from resnest_search.space import Candidate, Space
 
@@ -409,7 +410,7 @@ class KnownCostSampler(Sampler):
         points = np.column_stack([-finals, known])
         # What another finished trial dominates adds no height, and the cells grow with each.
         best = np.flatnonzero(non_dominated(points))
-        best = best[_thinned(finals[best], int(_MOST_CELLS ** (1 / max(1, costs.shape[1]))))]
+        best = best[even_share(finals[best], int(_MOST_CELLS ** (1 / max(1, costs.shape[1]))))]
         together = np.concatenate([known[best], costs[len(steps) :]])
         return _Field(mean, deviation, costs, finals[best], together, reference, limits, points)
 
@@ -464,14 +465,6 @@ def _times(more: float, less: float) -> str:
     if more > _MANY * less:
         return f"over {_MANY} times as much"
     return f"{more / less:.3g} times as much"
-
-
-def _thinned(values: Array, most: int) -> NDArray[np.int64]:
-    """Indices of all points of a front, or of an even share of them by value."""
-    if len(values) <= most:
-        return np.arange(len(values))
-    order = np.argsort(values, kind="stable")
-    return order[np.linspace(0, len(values) - 1, most).round().astype(np.int64)]
 
 
 def _corner(values: Array, costs: Array) -> tuple[float, Array]:

@@ -26,7 +26,7 @@ EPOCHS = range(1, 10)
 def trial_of(
     number: int, curve: Sequence[float], state: TrialState = TrialState.RUNNING, **facts: Any
 ) -> FrozenTrial:
-    """A trial whose only parameter tells its number, and whose latency tells nothing."""
+    """A trial whose only parameter tells its number (up to 40), and whose latency tells nothing."""
     entries = [
         {"epoch": epoch, "accuracy": value, "train_loss": 1 - value, "at": 10.0 * number + epoch}
         for epoch, value in enumerate(curve, start=1)
@@ -34,7 +34,7 @@ def trial_of(
     attributes = {"candidate": f"c{number}", "latency_ms": 1.0, "curve": entries, **facts}
     trial = create_trial(
         state=TrialState.RUNNING,
-        params={"lr": number / 40},
+        params={"lr": number % 41 / 40},
         distributions=dict(LR),
         user_attrs=attributes,
         intermediate_values=dict(enumerate(curve, start=1)),
@@ -164,6 +164,17 @@ def test_seeds_of_a_candidate_are_one_with_their_mean() -> None:
     ]
     finals = [climb.final for climb in ladder.climbs(trials)]
     assert finals == pytest.approx([(rising(0.8)[-1] + rising(0.6)[-1]) / 2, rising(0.5)[-1]])
+
+
+@pytest.mark.parametrize("rung", [0, 1, 2])
+def test_of_very_many_an_even_share_is_learned_from(rung: int) -> None:
+    """What is chosen by what came later would make all others look better than they are."""
+    rng = np.random.default_rng(rung)
+    curves = rng.normal(0.7, 0.05, (700, 9))  # of which no part tells another
+    done = [trial_of(n, curve, TrialState.COMPLETE) for n, curve in enumerate(curves[:400])]
+    others = [trial_of(400 + n, curve[: (0, 1, 3)[rung]]) for n, curve in enumerate(curves[400:])]
+    mean, _ = forecast(done, others)
+    assert mean.mean() == pytest.approx(curves[:400, -1].mean(), abs=0.01)
 
 
 def test_what_failed_teaches_nothing() -> None:
