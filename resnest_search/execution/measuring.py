@@ -390,11 +390,10 @@ def _measure_and_send(requests: list[CostRequest], sender: Connection, cache: st
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     _quiet()
-    try:
-        found = _measure_all(requests, lambda done, total: sender.send((done, total)), cache)
-    except EOFError:  # a process of its own died: so does this one, and its end is heard
-        return
-    sender.send(found)
+    # Where a process of its own has died so does this one, and its end is heard; where the one that
+    # asked is gone there is nobody to tell.
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        sender.send(_measure_all(requests, lambda done, total: sender.send((done, total)), cache))
 
 
 def _quiet() -> None:

@@ -8,11 +8,13 @@ import os
 import signal
 import sqlite3
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 import pytest
+from command_line import started
 
 from resnest_search.configuration.schema import (
     DataConfig,
@@ -131,6 +133,16 @@ def test_where_the_process_dies_each_network_gets_its_own() -> None:
     first, _, last = (costs.values for costs in found if isinstance(costs, Costs))
     assert last["latency_ms"] == first["latency_ms"], "one network, timed once"
     assert last["train_memory_mib"] > first["train_memory_mib"]
+
+
+def test_where_the_command_is_killed_its_measuring_ends_without_a_word(tmp_path: Path) -> None:
+    words = ("profile", "variant=1s1x64d", "measure.repeats=1000000", "measure.processes=1")
+    with started(tmp_path, *words, "measure.cache=none") as command:
+        command.until(lambda: any("spawn_main" in " ".join(c.cmdline()) for c in command.descendants))
+        time.sleep(8)  # for it to import torch and to begin
+        command.process.kill()
+        assert command.left_behind(60) == []
+        assert command.said().err == ""
 
 
 def test_a_busy_device_is_said_and_an_idle_one_is_not() -> None:
