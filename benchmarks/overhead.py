@@ -122,7 +122,7 @@ def ours(folder: Path, arguments: argparse.Namespace, allotment: Allotment) -> l
         tracking=TrackingConfig("none"),
     )
     space = Space(config.search.space, config.model)
-    run = create(config, space, folder, table_costs(config, space), command="")
+    run = create(config, space, folder, table_costs(config, space), typed="")
     assert run.table is not None
     with LiveTable(config.sweep) as live:
         tracker = Tracker(TrackingConfig("none"), folder, "overhead", vars(config), live.message)

@@ -8,6 +8,8 @@ the network's own, and promise more than another process keeps.
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -19,7 +21,23 @@ from resnest_search.cost.measure import CostRequest, Visit, visit
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-__all__ = ["visitors"]
+__all__ = ["end_with_parent", "visitors"]
+
+
+def end_with_parent() -> None:
+    """From now on end when the process that started this one does, in the middle of anything.
+
+    One that is killed ends nobody itself, and what went on timing would be in the figures of
+    whoever measures next.
+    """
+    if (parent := multiprocessing.parent_process()) is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager
@@ -77,6 +95,7 @@ class _Process:
 
 def _serve(pipe: Connection) -> None:
     """Time what is asked for until nobody asks any more; the first message says it is there."""
+    end_with_parent()
     with suppress(EOFError, OSError):  # whoever asked has ended
         pipe.send(None)
         while True:

@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import ray
 from ray import tune
+from threadpoolctl import threadpool_limits
 
 from resnest_search import stopping
 from resnest_search.configuration.schema import ResourcesConfig
@@ -139,7 +140,10 @@ def run_trials(
     )
     before = signal.getsignal(signal.SIGINT)
     try:
-        tuner.fit()
+        # Forecasts are of small matrices, and threads of theirs that wait for each other by
+        # spinning would keep the cores from what trains.
+        with threadpool_limits(1, "blas"):
+            tuner.fit()
     finally:
         signal.signal(signal.SIGINT, before)
         shutil.rmtree(scratch, ignore_errors=True)

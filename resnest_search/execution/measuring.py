@@ -389,6 +389,9 @@ def _measure_and_send(requests: list[CostRequest], sender: Connection, cache: st
     # alone answers them.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
+    from resnest_search.cost.processes import end_with_parent
+
+    end_with_parent()
     _quiet()
     # Where a process of its own has died so does this one, and its end is heard; where the one that
     # asked is gone there is nobody to tell.
