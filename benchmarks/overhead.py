@@ -1,7 +1,7 @@
 """Seconds that a trial costs besides its training, beside those of bare Ray Tune.
 
     python benchmarks/overhead.py                       # 72 trials of 9 epochs, twice each
-    python benchmarks/overhead.py --sampler known_cost --pruner front_probability
+    python benchmarks/overhead.py --sampler known_cost
 
 Trials that do nothing: their epochs stand in a table. ``ours`` is a sweep as the command line
 runs it, study.db, live table and decisions included and W&B off; ``bare`` is Ray Tune with a

@@ -212,8 +212,8 @@ def sweep(config: SweepConfig) -> None:
     else:
         with reading() as progress:
             config, images = find_images(config, space, progress)
-        _tell([*unsuited, *images.doubts])  # not before a refusal, which is one line
         costings = _costings(config, space)
+        _tell([*unsuited, *images.doubts])  # not before a refusal, which is one line
     config, packing = packed(config, costings, None if config.resources.address else this_machine())
     if packing:
         print(packing)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import multiprocessing
 import os
 import signal
 import termios
+import threading
 from collections.abc import Iterator
 from types import FrameType
 
-__all__ = ["exit_code", "held", "unheard", "watch"]
+__all__ = ["exit_code", "held", "unheard", "watch", "with_parent"]
 
 _ASKING = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 _received: list[int] = []  # the first of them
@@ -89,3 +91,19 @@ def _leave_closed_terminal() -> None:
                 nowhere = os.open(os.devnull, os.O_RDWR)
                 os.dup2(nowhere, descriptor)
                 os.close(nowhere)
+
+
+def with_parent() -> None:
+    """From now on end when the process that started this one does, in the middle of anything.
+
+    One that is killed ends nobody itself, and what went on timing would be in the figures of
+    whoever measures next.
+    """
+    if (parent := multiprocessing.parent_process()) is None:
+        return
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

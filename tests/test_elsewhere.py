@@ -204,6 +204,8 @@ def test_networks_that_a_profile_lacks_are_named(tmp_path: Path) -> None:
         (["profile", "sweep=table", "trial.path=run/trials.csv"], "sweep=table: replays a table"),
         (["profile", "sweep=radix_card", "out=run"], "out=run: is a folder"),
         (["report", "run=run", "measure=eager", "measure.also=[fast]"], "is seen in one mode"),
+        (["report", "run=run", "measure=eager", "measure.doubtful=mark"], "of a sweep to come"),
+        (["profile", "variant=1s1x64d", "measure.doubtful=refuse"], "valid: auto, mark"),
         (["sweep=radix_card", "measure.also=[eager]"], "two modes are called eager; valid: each"),
         (["sweep=radix_card", "measure.also=[fast,fast]"], "two modes are called fast"),
         (["profile", "sweep=radix_card", "measure.also=[slow]"], "measure.also=slow: valid: "),

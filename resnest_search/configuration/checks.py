@@ -211,6 +211,8 @@ def check_elsewhere(measure: ElsewhereConfig) -> None:
     if measure.also:
         words = ",".join(measure.also)
         raise UserError(f"measure.also=[{words}]: a run is seen in one mode; valid: []")
+    if measure.doubtful != "auto":
+        raise UserError(f"measure.doubtful={measure.doubtful}: of a sweep to come; valid: auto")
     apart = {"name", "profile"}
     plain = vars(ElsewhereConfig())
     given = [k for k, v in vars(measure).items() if k not in apart and v != plain[k]]

@@ -374,8 +374,8 @@ class MeasureConfig:
     )
     doubtful: str = _key(
         "auto",
-        "Latencies that others' work or heat made doubtful, twice: mark says so wherever they "
-        "are shown; refuse begins no sweep; auto refuses on a GPU, and marks on a CPU.",
+        "Latencies that others' work or heat made doubtful: mark says so wherever they are "
+        "shown; refuse begins no sweep; auto refuses on a GPU, and marks on a CPU.",
         _one_of("auto", "mark", "refuse"),
     )
     also: list[str] = _key(

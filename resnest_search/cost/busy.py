@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TROUBLE_PERCENT",
+    "TROUBLE_S",
     "CpuWatch",
     "Load",
     "busy_percent",
@@ -30,6 +31,7 @@ _FRESH_S = 1.0  # seconds for which a look at the CPUs holds: small networks tak
 _last_look: dict[tuple[int, ...], tuple[float, list[int]]] = {}  # by our CPUs: when, and the order
 _TOPOLOGY = Path("/sys/devices/system/cpu")  # of Linux
 TROUBLE_PERCENT = 10.0  # of a device, by others; below it medians barely move
+TROUBLE_S = 0.1  # of others' work: the kernel's ticks of 10 ms make less of nothing
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,12 @@ class Load:
         if self.offered_s <= 0.0:
             return None
         return min(100.0, 100.0 * self.busy_s / self.offered_s)
+
+    @property
+    def is_trouble(self) -> bool:
+        """Whether what was timed meanwhile is not to be trusted."""
+        percent = self.percent
+        return percent is not None and percent > TROUBLE_PERCENT and self.busy_s >= TROUBLE_S
 
 
 class CpuWatch:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from resnest_search.cost.account import Account
-from resnest_search.cost.busy import TROUBLE_PERCENT, Load
+from resnest_search.cost.busy import Load
 from resnest_search.cost.latency import Timing
 from resnest_search.gauges import GpuState
 
@@ -76,9 +76,7 @@ class Known:
     @property
     def is_doubtful(self) -> bool:
         """Whether latencies are not to be trusted: the device was kept busy, or throttled."""
-        percent = self.load.percent
-        busy = percent is not None and percent > TROUBLE_PERCENT
-        return busy or any(timing.throttled for timing in self.timings)
+        return self.load.is_trouble or any(timing.throttled for timing in self.timings)
 
 
 def _state(facts: dict[str, Any]) -> GpuState:

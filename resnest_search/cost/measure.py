@@ -188,6 +188,7 @@ class Costs:
         device: human name of the device.
         mode: how it was measured, as a person reads it.
         busy_percent: share of the device that others took meanwhile; None where unknown.
+        busy_s: seconds of it; None where unknown.
         passes: timed passes behind the latency.
         rounds: of these passes, or the processes that took turns in them; the latency is the median
             of their medians.
@@ -209,6 +210,7 @@ class Costs:
     busy_percent: float | None
     passes: int
     versions: dict[str, str]
+    busy_s: float | None = None
     form: str = ""
     train_mode: str = ""
     rounds: int = 1
@@ -356,6 +358,7 @@ class Measurement:
             device=device_name(self.device),
             mode=mode_text(self.request, self.device),
             busy_percent=self.load.percent,
+            busy_s=None if self.load.percent is None else round(self.load.busy_s, 3),
             passes=rounds.passes,
             versions=versions(self.device, self.request.measure),
             form=self.form,

@@ -8,12 +8,11 @@ the network's own, and promise more than another process keeps.
 from __future__ import annotations
 
 import multiprocessing
-import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from resnest_search import stopping
 from resnest_search.cost.busy import Load
 from resnest_search.cost.latency import Made, Timing
 from resnest_search.cost.measure import CostRequest, Visit, visit
@@ -21,23 +20,7 @@ from resnest_search.cost.measure import CostRequest, Visit, visit
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-__all__ = ["end_with_parent", "visitors"]
-
-
-def end_with_parent() -> None:
-    """From now on end when the process that started this one does, in the middle of anything.
-
-    One that is killed ends nobody itself, and what went on timing would be in the figures of
-    whoever measures next.
-    """
-    if (parent := multiprocessing.parent_process()) is None:
-        return
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+__all__ = ["visitors"]
 
 
 @contextmanager
@@ -95,7 +78,7 @@ class _Process:
 
 def _serve(pipe: Connection) -> None:
     """Time what is asked for until nobody asks any more; the first message says it is there."""
-    end_with_parent()
+    stopping.with_parent()
     with suppress(EOFError, OSError):  # whoever asked has ended
         pipe.send(None)
         while True:

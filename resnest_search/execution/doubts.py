@@ -46,36 +46,54 @@ def cost_doubts(costings: Mapping[str, Costing], asked: float | None) -> list[st
 def check_trusted(config: SweepConfig, costings: Mapping[str, Costing], on_gpu: bool) -> None:
     """Keep latencies that nobody should trust out of a sweep that ``measure.doubtful`` refuses.
 
-    What was taken while others used the device, or while it was throttled, was taken once more
-    already. A wide interval alone is no such doubt: the front reckons with it.
+    A wide interval alone is no such doubt: the front reckons with it.
 
     Args:
         config: of the sweep.
-        costings: of its networks.
+        costings: of its networks, with the limits that they break.
         on_gpu: whether they were timed on one, now.
 
     Raises:
         UserError: there are such latencies, and objectives or limits ask for them.
     """
     how, limits = config.measure.doubtful, config.search.limits
-    compares = on_gpu and len(costings) > 1  # a network alone is ranked by nothing
-    if how == "mark" or (how == "auto" and not compares):
+    bounded = any(getattr(limits, name) is not None for name in _TIMED)
+    if not bounded and {*_TIMED}.isdisjoint(config.search.objectives):
         return
-    sought = [*config.search.objectives, *(n for n in _TIMED if getattr(limits, n) is not None)]
-    doubts = [*busy_warnings(costings), *throttle_warnings(costings)]
-    if doubts and not {*_TIMED}.isdisjoint(sought):
+    # What a limit that is no latency's rules out is ranked by nothing, nor is a network alone.
+    ranked = {name: c for name, c in costings.items() if bounded or not c.infeasible}
+    alone = len({costing.costs.get("latency_ms") for costing in ranked.values()}) < 2
+    if how == "mark" or (how == "auto" and (alone or not on_gpu)):
+        return
+    doubts = [*busy_warnings(ranked), *throttle_warnings(ranked)]
+    if how == "refuse" and on_gpu:
+        doubts += _unwatched(ranked)
+    if doubts:
         raise UserError(
-            f"measure.doubtful={how}: {' '.join(doubts)} They were taken twice. "
-            "Valid: mark, which goes on with them and says so"
+            f"measure.doubtful={how}: {' '.join(doubts)} Valid: mark, which goes on and says so"
         )
+
+
+def _unwatched(costings: Mapping[str, Costing]) -> list[str]:
+    """A line where nobody knows what others did on a GPU."""
+    shares = [(costing.details or {}).get("busy_percent") for costing in costings.values()]
+    if None not in shares:
+        return []
+    return ["Whether others used the GPU is not known: it takes the package nvidia-ml-py."]
 
 
 def busy_warnings(costings: Mapping[str, Costing]) -> list[str]:
     """A line where other work kept the device busy while it was measured."""
-    from resnest_search.cost.busy import TROUBLE_PERCENT
+    from resnest_search.cost.busy import TROUBLE_PERCENT, TROUBLE_S
 
-    shares = [(costing.details or {}).get("busy_percent") for costing in costings.values()]
-    busy = [share for share in shares if share is not None and share > TROUBLE_PERCENT]
+    told = [costing.details or {} for costing in costings.values()]
+    shares = [details.get("busy_percent") for details in told]
+    seconds = [details.get("busy_s") for details in told]  # earlier versions recorded none
+    busy = [
+        share
+        for share, s in zip(shares, seconds, strict=True)
+        if share is not None and share > TROUBLE_PERCENT and (s is None or s >= TROUBLE_S)
+    ]
     if not busy:
         return []
     return [

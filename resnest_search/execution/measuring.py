@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from resnest_search import stopping
 from resnest_search.configuration.checks import (
     check_images,
     check_measure,
@@ -67,6 +68,7 @@ __all__ = [
     "profile_variant",
     "remotely",
     "request_of",
+    "timed_on_gpu",
 ]
 
 _GRACE_S = 10.0
@@ -87,8 +89,8 @@ def measure_space(
     Raises:
         UserError: these are too few for the parts that batches are to come in.
     """
-    device = {"gpu": "cuda", "cpu": "cpu"}[allotment.accelerator]
-    mode = dataclasses.replace(config.measure, device=config.measure.device or device)
+    device = "cuda" if timed_on_gpu(config, allotment) else "cpu"
+    mode = dataclasses.replace(config.measure, device=device)
     images = train_count(config.data)
     for candidate in [*space.settings()] or space.networks[:1]:
         if images is not None:
@@ -101,6 +103,12 @@ def measure_space(
         for candidate in space.networks
     }
     return costings_of(asked, measure)
+
+
+def timed_on_gpu(config: SweepConfig, allotment: Allotment) -> bool:
+    """Whether networks are timed on a GPU: where a trial gets one, unless a device is named."""
+    asked = config.measure.device
+    return allotment.accelerator == "gpu" if asked is None else asked == "cuda"
 
 
 def costings_of(asked: Mapping[str, CostRequest], measure: Measure) -> dict[str, Costing]:
@@ -165,6 +173,8 @@ def check_profiled(config: ProfileConfig | SpaceProfileConfig) -> None:
     check_beside(config.measure, has_gpu)
     if config.measure.profile:
         raise UserError(f"measure.profile={config.measure.profile}: profile measures; valid: null")
+    if config.measure.doubtful == "refuse":
+        raise UserError("measure.doubtful=refuse: profile says what is doubtful; valid: auto, mark")
     if config.data.classes is None:
         raise UserError("data.classes=null: profile reads no images; name the number of classes")
 
@@ -343,6 +353,7 @@ def costing_of(result: Costs | str) -> Costing:
         "latency_half_width": result.half_width,
         "deviations": result.deviations,
         "busy_percent": result.busy_percent,
+        "busy_s": result.busy_s,
         "versions": result.versions,
         "train_mode": result.train_mode,
         "measured": result.begun,
@@ -389,9 +400,7 @@ def _measure_and_send(requests: list[CostRequest], sender: Connection, cache: st
     # alone answers them.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
-    from resnest_search.cost.processes import end_with_parent
-
-    end_with_parent()
+    stopping.with_parent()
     _quiet()
     # Where a process of its own has died so does this one, and its end is heard; where the one that
     # asked is gone there is nobody to tell.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
+from threadpoolctl import threadpool_limits
 
 from resnest_search.configuration import checks
 from resnest_search.configuration.compose import from_record, to_record
@@ -26,7 +27,13 @@ from resnest_search.data.digest import ImageSet
 from resnest_search.errors import UserError
 from resnest_search.execution.doubts import check_trusted, cost_doubts
 from resnest_search.execution.images import check_unchanged, noted_images
-from resnest_search.execution.measuring import Progress, locally, measure_space, remotely
+from resnest_search.execution.measuring import (
+    Progress,
+    locally,
+    measure_space,
+    remotely,
+    timed_on_gpu,
+)
 from resnest_search.execution.prepare import (
     check_trained_on,
     config_of_trials,
@@ -195,12 +202,12 @@ def measured(config: SweepConfig, space: Space, progress: Progress) -> dict[str,
         UserError: no network meets the limits, a trial does not fit the cluster, or latencies
             are too doubtful for the sweep.
     """
-    on_gpu = False
+    on_gpu = False  # timed now
     if config.measure.profile:
         found = space_by_profile(config, space)
     elif config.resources.address is None:
         allotment = allot(config.resources, this_machine())
-        on_gpu = allotment.accelerator == "gpu"
+        on_gpu = timed_on_gpu(config, allotment)
         found = measure_space(config, space, allotment, partial(locally, progress=progress))
     else:
         from resnest_search.execution.driver import cluster
@@ -208,11 +215,11 @@ def measured(config: SweepConfig, space: Space, progress: Progress) -> dict[str,
         if config.measure.cache != "none":
             print("Measured anew, and kept for no later sweep: the nodes of a cluster may differ.")
         with cluster(config.resources, config.verbose) as allotment:
-            on_gpu = allotment.accelerator == "gpu"
-            check_trained_on(config, space, has_gpu=on_gpu)
+            on_gpu = timed_on_gpu(config, allotment)
+            check_trained_on(config, space, has_gpu=allotment.accelerator == "gpu")
             found = measure_space(config, space, allotment, remotely(allotment))
-    check_trusted(config, found, on_gpu and config.measure.device != "cpu")
     costings = within_limits(found, config.search.limits)
+    check_trusted(config, costings, on_gpu)
     check_limits(costings, config.search.limits)
     return costings
 
@@ -263,7 +270,8 @@ def carry_out(run: SweepRun, observer: Observer, verbose: bool) -> None:
     """
     if run.table is not None and run.clock is not None:
         workers = run.config.trial.workers
-        simulate(run.strategy, run.table, run.clock, workers, observer=observer)
+        with threadpool_limits(1, "blas"):  # to the bit as where Ray asks: see run_trials
+            simulate(run.strategy, run.table, run.clock, workers, observer=observer)
         return
     from resnest_search.execution.driver import cluster, run_trials
     from resnest_search.execution.replay import ReplayTrainable, replays

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from resnest_search.configuration.schema import MeasureConfig, ModelConfig
-from resnest_search.cost import CostRequest, Costs, cache, machine, measure_all, space
+from resnest_search.cost import CostRequest, Costs, busy, machine, measure_all, space
 from resnest_search.cost.busy import Load
 from resnest_search.cost.cache import Cache, Known
 from resnest_search.cost.latency import Timing
@@ -34,7 +34,7 @@ def request(variant: str = "1s1x64d", mode: MeasureConfig = MODE, **changes: Any
 @pytest.fixture(autouse=True)
 def idle(monkeypatch: pytest.MonkeyPatch) -> None:
     """Other tests run beside these, and what a busy device shows is not kept."""
-    monkeypatch.setattr(cache, "TROUBLE_PERCENT", 1000.0)
+    monkeypatch.setattr(busy, "TROUBLE_PERCENT", 1000.0)
 
 
 @pytest.fixture
@@ -330,7 +330,7 @@ def test_a_measuring_that_was_killed_goes_on_where_it_stood(
 def test_what_was_timed_on_a_busy_device_is_timed_again(
     kept: Cache, timed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache, "TROUBLE_PERCENT", 10.0)
+    monkeypatch.setattr(busy, "TROUBLE_PERCENT", 10.0)
     time = Measurement.time
 
     def beside_others(self: Measurement, repeats: int, by: Any = None) -> None:
@@ -338,8 +338,8 @@ def test_what_was_timed_on_a_busy_device_is_timed_again(
         self.load += Load(busy_s=0.05, offered_s=0.1)  # too short to be made again at once
 
     monkeypatch.setattr(Measurement, "time", beside_others)
-    (busy,) = measured(kept, "1s1x64d")
-    assert busy.busy_percent == 50
+    (disturbed,) = measured(kept, "1s1x64d")
+    assert disturbed.busy_percent == 50
     monkeypatch.setattr(Measurement, "time", time)
     (idle,) = measured(kept, "1s1x64d")
     assert idle.busy_percent is None

@@ -25,6 +25,7 @@ from resnest_search.configuration.schema import (
     TrainConfig,
 )
 from resnest_search.cost import CostRequest, Costs
+from resnest_search.cost.busy import Load
 from resnest_search.cost.cache import FILE
 from resnest_search.errors import UserError
 from resnest_search.execution.doubts import (
@@ -161,6 +162,19 @@ def test_a_busy_device_is_said_and_an_idle_one_is_not() -> None:
     assert "60 % busy while 1 of 2 networks" in lines[0]
 
 
+def test_ticks_of_a_short_watch_are_no_work_of_others() -> None:
+    def watched(seconds: float) -> Costing:
+        details = {"busy_percent": 20.0, "busy_s": seconds}
+        return Costing(dict.fromkeys(COSTS, 1.0), details=details)
+
+    assert busy_warnings({"a": watched(0.03)}) == []
+    assert len(busy_warnings({"a": watched(0.3)})) == 1
+    assert not Load(0.03, 0.15).is_trouble
+    assert Load(0.3, 1.5).is_trouble
+    assert not Load(0.3, 10.0).is_trouble
+    assert not Load().is_trouble
+
+
 def test_a_throttled_gpu_is_said_with_the_reason() -> None:
     def told(**gpu: object) -> Costing:
         return Costing(dict.fromkeys(COSTS, 1.0), details={"gpu": gpu})
@@ -185,22 +199,29 @@ HOT = Costing({}, details={"gpu": {"throttled_rounds": 1, "throttled_by": ["heat
         ("mark", True, costing(60.0), False),
         ("refuse", False, costing(60.0), True),
         ("refuse", False, costing(None), False),
+        ("refuse", True, costing(None), True),
+        ("auto", True, costing(None), False),
     ],
 )
 def test_doubtful_latencies_are_no_objective_unless_allowed(
     doubtful: str, on_gpu: bool, second: Costing, is_refused: bool
 ) -> None:
     config = SweepConfig(measure=MeasureConfig(doubtful=doubtful))
+    second = dataclasses.replace(second, costs=dict.fromkeys(COSTS, 2.0))
     found = {"a": costing(1.0), "b": second}
     if not is_refused:
         return check_trusted(config, found, on_gpu)
-    with pytest.raises(UserError, match=f"measure.doubtful={doubtful}: .*1 of 2.* Valid: mark"):
+    with pytest.raises(UserError, match=f"measure.doubtful={doubtful}: .* Valid: mark"):
         check_trusted(config, found, on_gpu)
+    ruled_out = {**found, "b": dataclasses.replace(second, infeasible="memory_mib: too much")}
+    check_trusted(config, ruled_out, on_gpu)
     config.search.objectives = ["accuracy", "gmacs"]
     check_trusted(config, found, on_gpu)
     config.search.limits.latency_ms = 2.0
     with pytest.raises(UserError):
         check_trusted(config, found, on_gpu)
+    with pytest.raises(UserError):  # a limit of latency may be what ruled it out
+        check_trusted(config, ruled_out, on_gpu)
     if doubtful == "auto":  # a network alone is compared with none
         check_trusted(config, {"b": second}, on_gpu)
     return None

@@ -296,8 +296,8 @@ class KnownCostSampler(Sampler):
         """New candidates and trials that wait: of very many a share, unless all are wanted."""
         seconds = self._seconds(situation.trials)
         waiting = situation.waiting
-        if len(waiting) > _MOST_WAITING and not every:
-            least = self._goal.epochs - situation.affordable
+        least = self._goal.epochs - situation.affordable
+        if len(waiting) > _MOST_WAITING and not every and least > 0:
             within = [trial for trial in waiting if (trial.last_step or 0) >= least]
             waiting = within or waiting  # what cannot be finished is better than nothing
         if len(waiting) > _MOST_WAITING and not every:
