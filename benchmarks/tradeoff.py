@@ -25,6 +25,7 @@ from pathlib import Path
 import timm
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 from shipped import OF_TIMM, section
 from torch import nn
 
@@ -38,6 +39,7 @@ from resnest_search.metrics import around
 from resnest_search.models import build
 from resnest_search.report.colors import LINES
 from resnest_search.variant import Variant
+from resnest_search.words import counted
 
 # Ours by their names in timm, which its results begin with; radix 0 is one of the others.
 OURS = {name: own for own, name in OF_TIMM.items() if name.startswith("resnest")}
@@ -162,6 +164,8 @@ def draw(found: dict[Published, Rounds], title: str, path: Path) -> None:
             ends = around(latency(found[network]), found[network].half_width)
             axes.plot(ends, [network.accuracy] * 2, color=LINES[number], lw=0.8, alpha=0.6)
     axes.set(xscale="log", xlabel="latency, ms", ylabel="ImageNet top-1 as published, %")
+    for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        axis(LogFormatter(minor_thresholds=(2, 0.5)))  # 20 and not 2 x 10^1
     axes.grid(alpha=0.3, which="both")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
@@ -210,7 +214,7 @@ def main(words: Sequence[str] | None = None) -> None:
         sys.exit(f"tradeoff.py: {error}")
     found, load = timed(networks, mode, asked.rounds, lambda line: print(line, file=sys.stderr))
     how = f"{device_name(device)}: {mode.name}, batch {mode.batch}, {mode.precision}"
-    how += f", {mode.threads} threads" if device.type == "cpu" else ""
+    how += f", {counted(mode.threads, 'thread')}" if device.type == "cpu" else ""
     given = [Path(word).name if "/" in word else word for word in words or sys.argv[1:]]
     command = shlex.join(["benchmarks/tradeoff.py", *given])
     around_it = {**versions(device, mode), "timm": timm.__version__}
