@@ -14,7 +14,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -142,7 +142,9 @@ def _carry_out(command: str, words: list[str]) -> None:
         from resnest_search.execution.prepare import prepare
 
         for config in configs:  # what is wrong with the last is said before the first takes hours
-            prepare(_sweep_of(config) if command == "train" else config)
+            made = _sweep_of(config) if command == "train" else config
+            prepare(made)
+            _check_shown(made)
     for config in configs:
         if command == "train":
             train(config, words)
@@ -224,17 +226,19 @@ def sweep(config: SweepConfig) -> None:
         _conduct(run, config.verbose)
 
 
-def _tell(lines: Sequence[str]) -> None:
+def _tell(lines: Iterable[str]) -> None:
     for line in lines:
         print(f"resnest-search: {line}", file=sys.stderr)
 
 
-def _check_shown(config: SweepConfig) -> None:
+def _check_shown(config: SweepConfig | ResumeConfig) -> None:
     """Refuse panels and listeners that are none before anything costly begins."""
-    from resnest_search.tracking.listeners import found_listeners
+    if config.dashboard is not None:
+        dashboard_panels(config.dashboard)
+    if config.tracking.listeners:
+        from resnest_search.tracking.listeners import found_listeners
 
-    dashboard_panels(config.dashboard)
-    found_listeners(config.tracking)
+        found_listeners(config.tracking)
 
 
 def _shown_by(sweep: Sweep, name: str | None) -> Sweep:
@@ -271,6 +275,7 @@ def resume(config: ResumeConfig) -> None:
     from resnest_search.execution.sweep import kept, reopen
     from resnest_search.report.live import reading
 
+    _check_shown(config)  # before it is recorded as the run's own
     with locked(folder), kept(folder):
         with reading() as progress:
             run = reopen(folder, config, progress)
@@ -304,8 +309,7 @@ def _tell_source(config: TrainCommandConfig, made: SweepConfig, words: Sequence[
             lines.append(check_images(found, words, progress))
     print(f"Trains {found} again.")
     lines += [*gives_way(found, made), *kept_from(found, made, words)]
-    for line in filter(None, lines):
-        print(f"resnest-search: {line}", file=sys.stderr)
+    _tell(filter(None, lines))
 
 
 def _sweep_of(config: TrainCommandConfig) -> SweepConfig:
@@ -369,8 +373,7 @@ def profile(config: ProfileConfig) -> None:
     found = {config.variant: costing}
     if line := age_line(found, begun):
         print(line)
-    for line in cost_doubts(found, config.measure.half_width):
-        print(line, file=sys.stderr)
+    _tell(cost_doubts(found, config.measure.half_width))
 
 
 def profile_sweep(config: SpaceProfileConfig) -> None:
@@ -399,8 +402,7 @@ def profile_sweep(config: SpaceProfileConfig) -> None:
             found.write(out)
             draw_profile(costings, found.place, out.with_suffix(".png"))
         print(f"Written to {out} and {out.with_suffix('.png')}")
-    for line in (*failures, *cost_doubts(costings, config.measure.half_width)):
-        print(f"resnest-search: {line}", file=sys.stderr)
+    _tell([*failures, *cost_doubts(costings, config.measure.half_width)])
 
 
 def report(config: ReportConfig) -> None:
@@ -451,8 +453,7 @@ def export(config: ExportConfig) -> None:
         check_trained(sweep)
         exported = _exported(config, study, sweep)
     print(exported)
-    for reason in exported.refused.values():
-        print(f"resnest-search: {reason}", file=sys.stderr)
+    _tell(exported.refused.values())
     if exported.refused:
         sys.exit(1)
 
@@ -466,8 +467,7 @@ def _exported(config: ExportConfig, study: SweepStudy, sweep: Sweep) -> Export:
     if line := unfinished(sweep):
         print(line)
     if there := _elsewhere(sweep, config.measure):
-        for line in (*changes(sweep, there[1]), *there[1].cost_doubts):
-            print(f"resnest-search: {line}", file=sys.stderr)
+        _tell([*changes(sweep, there[1]), *there[1].cost_doubts])
         sweep = there[1]
     sweep = narrowed(sweep, given(config.limits), given(config.weights))
     return export_best(sweep, config.select, config.format, study)

@@ -65,7 +65,7 @@ def parse(key: str, given: Any) -> Choice:
     name, rest = f"search.space.{key}", {k: v for k, v in given.items() if k not in _PARTS}
     if "choices" in given and rest:
         raise UserError(f"{name}: {next(iter(rest))} beside choices; valid: {', '.join(_PARTS)}")
-    if "choices" not in given and "else" in given:
+    if "else" in given and not isinstance(given.get("choices"), list):
         raise UserError(f"{name}: else is of choices: [values]; a range has none")
     if "else" in given and "when" not in given:
         raise UserError(f"{name}: else without when: {{KEY: value}}, so that it never counts")

@@ -416,10 +416,10 @@ def _check_values(key: str, values: Any) -> None:
     if isinstance(values, list):
         if not values:
             raise UserError(f"search.space.{key}: an empty list leaves nothing to try")
-        if len({_label(value) for value in values}) < len(values):
-            raise UserError(f"search.space.{key}: {values} names a value twice")
         for value in values:
             _check_value(key, value)
+        if len({_label(value) for value in values}) < len(values):
+            raise UserError(f"search.space.{key}: {values} names a value twice")
         return
     is_range = isinstance(values, Mapping) and {"low", "high"} <= set(values)
     if key not in _NEUTRAL and is_range:

@@ -1,6 +1,5 @@
 """What a network costs: parameters, multiply-accumulates, memory and latency."""
 
-from resnest_search.cost.busy import busy_percent
 from resnest_search.cost.latency import Timing, time_network
 from resnest_search.cost.measure import CostRequest, Costs, measure
 from resnest_search.cost.memory import OutOfMemory
@@ -11,7 +10,6 @@ __all__ = [
     "Costs",
     "OutOfMemory",
     "Timing",
-    "busy_percent",
     "measure",
     "measure_all",
     "time_network",

@@ -16,14 +16,12 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "TROUBLE_PERCENT",
-    "TROUBLE_S",
     "CpuWatch",
     "Load",
-    "busy_percent",
     "cores_for",
     "cpus_of_process",
     "idlest_cpus",
+    "is_trouble",
     "look",
 ]
 
@@ -58,7 +56,12 @@ class Load:
     def is_trouble(self) -> bool:
         """Whether what was timed meanwhile is not to be trusted."""
         percent = self.percent
-        return percent is not None and percent > TROUBLE_PERCENT and self.busy_s >= TROUBLE_S
+        return percent is not None and is_trouble(percent, self.busy_s)
+
+
+def is_trouble(percent: float, busy_s: float | None = None) -> bool:
+    """Whether so much of a device, in so many seconds where these are known, disturbs timing."""
+    return percent > TROUBLE_PERCENT and (busy_s is None or busy_s >= TROUBLE_S)
 
 
 class CpuWatch:
@@ -108,11 +111,6 @@ def look(device: torch.device, seconds: float = 0.3) -> Load:
         return Load(torch.cuda.utilization(device) / 100.0 * seconds, seconds)
     except (ImportError, RuntimeError, OSError):  # no pynvml; no driver library; not permitted
         return Load()
-
-
-def busy_percent(device: torch.device, seconds: float = 0.3) -> float | None:
-    """How busy others keep the device now, in [0, 100]; None where it cannot be known."""
-    return look(device, seconds).percent
 
 
 def cpus_of_process() -> list[int]:

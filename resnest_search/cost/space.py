@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from resnest_search.cost.busy import TROUBLE_PERCENT, Load, look
+from resnest_search.cost.busy import Load, is_trouble, look
 from resnest_search.cost.cache import Cache, Known, Shelf
 from resnest_search.cost.latency import Timing
 from resnest_search.cost.machine import resolve_device
@@ -260,7 +260,7 @@ def _is_busy(load: Load) -> bool:
     Of a short one the kernel's ticks tell nothing.
     """
     percent = load.percent
-    return load.offered_s >= _TELLING_S and percent is not None and percent > TROUBLE_PERCENT
+    return load.offered_s >= _TELLING_S and percent is not None and is_trouble(percent)
 
 
 def _has_moved(before: Measurement | str, now: Measurement | str) -> bool:
@@ -405,7 +405,7 @@ def _at_rest(device: torch.device) -> Load:
     """The load of a GPU once others leave it alone, or the last of several looks."""
     for _ in range(_LOOKS):
         load = look(device)
-        if (load.percent or 0.0) <= TROUBLE_PERCENT:
+        if not is_trouble(load.percent or 0.0):
             break
         time.sleep(1.0)
     return load

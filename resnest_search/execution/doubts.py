@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 
+from resnest_search.configuration.checks import given
 from resnest_search.configuration.schema import SweepConfig
 from resnest_search.errors import UserError
 from resnest_search.study.costing import Costing
@@ -56,8 +57,8 @@ def check_trusted(config: SweepConfig, costings: Mapping[str, Costing], on_gpu: 
     Raises:
         UserError: there are such latencies, and objectives or limits ask for them.
     """
-    how, limits = config.measure.doubtful, config.search.limits
-    bounded = any(getattr(limits, name) is not None for name in _TIMED)
+    how = config.measure.doubtful
+    bounded = not {*_TIMED}.isdisjoint(given(config.search.limits))
     if not bounded and {*_TIMED}.isdisjoint(config.search.objectives):
         return
     # What a limit that is no latency's rules out is ranked by nothing, nor is a network alone.
@@ -84,7 +85,7 @@ def _unwatched(costings: Mapping[str, Costing]) -> list[str]:
 
 def busy_warnings(costings: Mapping[str, Costing]) -> list[str]:
     """A line where other work kept the device busy while it was measured."""
-    from resnest_search.cost.busy import TROUBLE_PERCENT, TROUBLE_S
+    from resnest_search.cost.busy import is_trouble
 
     told = [costing.details or {} for costing in costings.values()]
     shares = [details.get("busy_percent") for details in told]
@@ -92,7 +93,7 @@ def busy_warnings(costings: Mapping[str, Costing]) -> list[str]:
     busy = [
         share
         for share, s in zip(shares, seconds, strict=True)
-        if share is not None and share > TROUBLE_PERCENT and (s is None or s >= TROUBLE_S)
+        if share is not None and is_trouble(share, s)
     ]
     if not busy:
         return []

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+from resnest_search.configuration.checks import given
 from resnest_search.configuration.schema import SearchConfig, SweepConfig
 from resnest_search.execution.resources import allot, this_machine
 from resnest_search.simulation.table import Table
 from resnest_search.space import Candidate, Space, configured
+from resnest_search.words import counted
 
 __all__ = ["bill"]
 
 _MIB = 2**20
-_FLOAT = 4  # bytes of a parameter, and of each number that an optimizer keeps for it
 
 
 def bill(config: SweepConfig, space: Space) -> list[str]:
@@ -47,7 +48,7 @@ def _candidates(search: SearchConfig, space: Space, trials: int | None) -> str:
         return f"{known}, of a space with a range"
     if trials != len(space.candidates):
         return f"at most {trials} of {len(space.candidates)} (search.trials)"
-    limited = any(bound is not None for bound in vars(search.limits).values())
+    limited = bool(given(search.limits))
     return f"{trials}, every one of the space{' that meets search.limits' if limited else ''}"
 
 
@@ -67,7 +68,7 @@ def _epochs(search: SearchConfig, trials: int | None) -> str:
     fewer = "" if search.pruner.name == "none" else "; what the pruner stops is trained for fewer"
     if search.tolerance is not None:
         fewer += f"; it may end sooner (search.tolerance={search.tolerance:g})"
-    return f"at most {most}: {_count(trials or 0, 'trial')} x {search.epochs}{seeds}{fewer}"
+    return f"at most {most}: {counted(trials or 0, 'trial')} x {search.epochs}{seeds}{fewer}"
 
 
 def _measuring(config: SweepConfig, space: Space) -> str:
@@ -77,7 +78,7 @@ def _measuring(config: SweepConfig, space: Space) -> str:
         return f"none: costs are those of {config.measure.profile}"
     passes, modes = config.measure.repeats, 1 + len(config.measure.also)
     each = f"of each in {modes} modes" if modes > 1 else "of each"
-    return f"{_count(space.timed, 'network')} before the first epoch, {passes} timed passes {each}"
+    return f"{counted(space.timed, 'network')} before the first epoch, {passes} timed passes {each}"
 
 
 def _hours(config: SweepConfig, space: Space, trials: int | None) -> str:
@@ -86,7 +87,7 @@ def _hours(config: SweepConfig, space: Space, trials: int | None) -> str:
     slots = ""
     if config.resources.address is None:
         at_once = allot(config.resources, this_machine()).slots
-        slots = f"; {_count(at_once, 'trial')} at once on this machine"
+        slots = f"; {counted(at_once, 'trial')} at once on this machine"
     if config.search.hours is not None:
         return (
             f"at most {config.search.hours:g} (search.hours), and then the rest of the epochs at "
@@ -126,7 +127,7 @@ def _disk(config: SweepConfig, space: Space, trials: int | None) -> str:
     whole += max(0, trials - len(sizes)) * max(sizes)
     short = "" if whole < free else ": TOO FEW"
     return (
-        f"at most {whole / _MIB:.3g} MiB: {_count(trials, 'checkpoint')} of {each}; {room}{short}"
+        f"at most {whole / _MIB:.3g} MiB: {counted(trials, 'checkpoint')} of {each}; {room}{short}"
     )
 
 
@@ -144,38 +145,21 @@ def _checkpoints(config: SweepConfig, space: Space) -> list[int]:
 
 
 def _checkpoint(config: SweepConfig, candidate: Candidate) -> int:
-    """Bytes of weights, running statistics, their averages and the optimizer's numbers.
-
-    The network is never allocated.
-    """
-    import torch
-
+    """Bytes of weights, running statistics, their averages and the optimizer's numbers."""
+    from resnest_search.cost.account import gradient_bytes, state_bytes
     from resnest_search.models import build
 
     model, data, train = configured(config, candidate)
-    with torch.device("meta"):
-        network = build(
-            candidate.built, model, in_channels=data.channels, num_classes=data.classes or 1
-        )
-    weights = _FLOAT * sum(parameter.numel() for parameter in network.parameters())
-    statistics = sum(b.numel() * b.element_size() for b in network.buffers())
+    classes = data.classes or 1
+    make = partial(build, candidate.built, model, in_channels=data.channels, num_classes=classes)
     states = 2 if train.optimizer == "adamw" else 1
-    averages = 1 if train.ema else 0
-    return weights * (1 + states + averages) + statistics * (1 + averages)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
+    copies = 2 if train.ema else 1
+    return states * gradient_bytes(make) + copies * state_bytes(make)
 
 
 def _room(run: str | None) -> tuple[int, Path]:
     """Bytes that are free where the run would lie, and the folder that was asked."""
     folder = Path(run or "runs").absolute()
-    place = next(place for place in _upwards(folder) if place.is_dir())
+    place = next(place for place in (folder, *folder.parents) if place.is_dir())
     state = os.statvfs(place)
     return state.f_bavail * state.f_frsize, place
-
-
-def _upwards(folder: Path) -> Iterator[Path]:
-    yield folder
-    yield from folder.parents

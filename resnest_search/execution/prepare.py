@@ -130,6 +130,8 @@ def prepare_profile(config: SpaceProfileConfig) -> Space:
     for key in ("run", "storage"):
         if (value := getattr(config, key)) is not None:
             raise UserError(f"{key}={value}: profile makes no run; valid: out=FILE")
+    if config.plan:
+        raise UserError("plan=true: profile trains nothing that could be planned; valid: false")
     if config.resources.address is not None:
         address = config.resources.address
         raise UserError(f"resources.address={address}: profile measures this machine; valid: null")

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnest_search.configuration.checks import check_measured_on
+from resnest_search.configuration.checks import check_measured_on, given
 from resnest_search.configuration.schema import DataConfig, MeasureConfig, SweepConfig
 from resnest_search.data.resolve import train_count
 from resnest_search.errors import UserError
@@ -208,8 +208,8 @@ def space_by_profile(config: SweepConfig, space: Space) -> dict[str, Costing]:
             "valid: a profile of the same sweep, model and data"
         )
     known = {network: costing for network, costing in found.items() if costing is not None}
-    limits = [name for name, bound in vars(config.search.limits).items() if bound is not None]
-    for key, names in (("objectives", config.search.objectives), ("limits", limits)):
+    search = config.search
+    for key, names in (("objectives", search.objectives), ("limits", given(search.limits))):
         for name in names:
             lacking = sum(name not in costing.costs for costing in known.values())
             if lacking and name not in TRAINED:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from threadpoolctl import threadpool_limits
@@ -175,18 +175,20 @@ def reopen(folder: Path, bounds: ResumeConfig, progress: Progress | None = None)
         line = check_unchanged(config, study, progress or (lambda done, total: None))
         if line:
             print(line)
-    study.note("config", to_record(config))
-    _write_config(folder, config)
     table = _table_of(config, study) if replayed else None
     space = space_of(config, table)
-    if table is not None:
-        return _assemble(folder, config, space, study, recorded(config, space, table))
-    costings = {
+    costings = recorded(config, space, table) if table else _noted_costs(notes)
+    study.note("config", to_record(config))  # after whatever could refuse
+    _write_config(folder, config)
+    return _assemble(folder, config, space, study, costings)
+
+
+def _noted_costs(notes: Mapping[str, Any]) -> dict[str, Costing]:
+    return {
         key.removeprefix("costs/"): Costing(**value)
         for key, value in notes.items()
         if key.startswith("costs/")
     }
-    return _assemble(folder, config, space, study, costings)
 
 
 def tracked_now(recorded: TrackingConfig, now: LaterTrackingConfig) -> TrackingConfig:

@@ -187,7 +187,7 @@ def line(name: str, facts: dict[str, Any]) -> str:
 def doubt(facts: dict[str, Any]) -> str:
     """That other work disturbed a latency of ours, where it did; empty elsewhere."""
     share = facts["busy_percent"]
-    if share is None or share <= busy.TROUBLE_PERCENT:
+    if share is None or not busy.is_trouble(share):
         return ""
     return f"; other work kept the device {share:.0f} % busy meanwhile: do not trust this latency"
 

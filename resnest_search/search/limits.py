@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from resnest_search.configuration.checks import given
 from resnest_search.configuration.schema import LimitsConfig
 from resnest_search.errors import UserError
 from resnest_search.metrics import broken, excess
@@ -12,16 +15,9 @@ __all__ = ["check_limits", "within_limits"]
 
 def within_limits(costings: dict[str, Costing], limits: LimitsConfig) -> dict[str, Costing]:
     """The costings with the limit that each breaks."""
-    bounds = {name: bound for name, bound in vars(limits).items() if bound is not None}
+    bounds = given(limits)
     return {
-        network: Costing(
-            costing.costs,
-            costing.device,
-            costing.mode,
-            costing.failure,
-            broken(costing.costs, bounds),
-            costing.details,
-        )
+        network: replace(costing, infeasible=broken(costing.costs, bounds))
         for network, costing in costings.items()
     }
 
@@ -34,9 +30,9 @@ def check_limits(costings: dict[str, Costing], limits: LimitsConfig) -> None:
     if not measured:
         reason = next(iter(costings.values())).failure
         raise UserError(f"search.space: none of {len(costings)} networks can be measured: {reason}")
-    for name, bound in vars(limits).items():
+    for name, bound in given(limits).items():
         values = [costing.costs[name] for costing in measured]
-        if bound is not None and all(excess(name, value, bound) > 1 for value in values):
+        if all(excess(name, value, bound) > 1 for value in values):
             span = f"{min(values):.4g} to {max(values):.4g}"
             raise UserError(
                 f"search.limits.{name}={bound:g}: no variant meets it; measured here: {span}"

@@ -112,10 +112,18 @@ def _wanted(entry: Any, where: str) -> dict[str, Any]:
         return flat(entry)
     if isinstance(entry, str) and "=" in entry:
         pairs = [word.partition("=") for word in re.split(r"[,\s]+(?=[\w.]+=)", entry.strip())]
-        return {key: yaml.safe_load(value) for key, _, value in pairs}
+        return {key: _value(key, value, where) for key, _, value in pairs}
     if isinstance(entry, str):
         return {"variant": entry}
     raise UserError(f"{where}: valid: a variant, key=value words, or {{KEY: value}}")
+
+
+def _value(key: str, text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        wrong = f"{key}={text}: does not parse; valid: a number or a word"
+        raise UserError(f"{where}: {wrong}") from None
 
 
 def _facts(candidate: Candidate) -> dict[str, Any]:

@@ -132,8 +132,11 @@ def _of_folder(
         complete = [trial for trial in study.trials() if trial.state == TrialState.COMPLETE]
         recorded = notes.get("images", {}).get("digest")
         alike = _same_source(old, config, recorded, images) and notes.get("table") == table
+        # Where it names nothing, all came from a table, the same as this sweep's.
+        was = Space(old.search.space, old.model) if alike and old.search.space else None
         known = [
-            _earlier(config, space, folder, old, trial) if alike else None for trial in complete
+            _earlier(config, space, folder, old, was, trial) if alike else None
+            for trial in complete
         ]
         if recorded is None and images is not None and config.data.name != "digits":
             known = [
@@ -148,11 +151,15 @@ def _of_folder(
 
 
 def _earlier(
-    config: SweepConfig, space: Space, folder: Path, old: SweepConfig, trial: FrozenTrial
+    config: SweepConfig,
+    space: Space,
+    folder: Path,
+    old: SweepConfig,
+    of_old: Space | None,
+    trial: FrozenTrial,
 ) -> Earlier | None:
-    # Where it names nothing, all came from a table, the same as this sweep's.
-    named = old.search.space
-    was = Space(named, old.model).candidate(trial.params) if named else None
+    """A trial of the earlier sweep as one of this space; None where it has none alike."""
+    was = of_old.candidate(trial.params) if of_old else None
     candidate = _matching(config, space, trial, configured(old, was) if was else None)
     if candidate is None:
         return None

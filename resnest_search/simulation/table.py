@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
+from resnest_search.configuration.checks import given
 from resnest_search.configuration.schema import LimitsConfig, SearchConfig
 from resnest_search.errors import UserError
 from resnest_search.metrics import COSTS, SHARES, TRAINED
@@ -220,8 +221,7 @@ class Table:
                 f"search.repeats={search.repeats}: {self.path} records {fewest} seeds of a "
                 f"variant, and a seed repeated tells nothing new; valid: 0 to {fewest - 1}"
             )
-        bounds = [name for name, bound in vars(search.limits).items() if bound is not None]
-        for key, names in (("objectives", search.objectives), ("limits", bounds)):
+        for key, names in (("objectives", search.objectives), ("limits", given(search.limits))):
             for name in names:
                 self._check_metric(key, name)
 

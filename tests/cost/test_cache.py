@@ -410,6 +410,7 @@ def test_the_last_of_the_measurings_that_have_most_is_taken(kept: Cache) -> None
 def test_a_round_beside_others_is_made_again_once(
     kept: Cache, timed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(busy, "TROUBLE_PERCENT", 10.0)
     time = Measurement.time
     loads = iter([0.0, 0.5, 0.0, 0.4, 0.3, *[0.0] * 20])
 
@@ -427,6 +428,7 @@ def test_a_round_beside_others_is_made_again_once(
 
 
 def test_a_gpu_is_waited_for_until_others_leave_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(busy, "TROUBLE_PERCENT", 10.0)
     looks = iter([0.9, 0.8, 0.05])
     slept: list[float] = []
     monkeypatch.setattr(space, "look", lambda device: Load(next(looks), 1.0))

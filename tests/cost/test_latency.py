@@ -13,10 +13,10 @@ from resnest_search.cost import busy
 from resnest_search.cost.busy import (
     CpuWatch,
     Load,
-    busy_percent,
     cores_for,
     cpus_of_process,
     idlest_cpus,
+    look,
 )
 from resnest_search.cost.latency import deploy, time_network
 
@@ -151,7 +151,7 @@ def test_load_adds_up_and_knows_when_it_knows_nothing():
 
 
 def test_busy_is_a_percentage_of_others():
-    percent = busy_percent(torch.device("cpu"), 0.1)
+    percent = look(torch.device("cpu"), 0.1).percent
     assert percent is None or 0.0 <= percent <= 100.0
 
 

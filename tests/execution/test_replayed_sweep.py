@@ -145,6 +145,18 @@ def test_a_resume_tracks_as_it_is_told_from_then_on(folder: Path) -> None:
     assert study(folder / "out").user_attrs["config"]["tracking"]["tags"] == ["a", "b"]
 
 
+@pytest.mark.parametrize("word", ["dashboard=nope", "tracking.listeners=[nope]", "budget=1"])
+def test_a_refused_resume_leaves_the_record_as_it_was(folder: Path, word: str) -> None:
+    sweep("run=out", "search.budget=6")
+    before = study(folder / "out").user_attrs["config"], (folder / "out/config.yaml").read_text()
+    if word == "budget=1":  # refused for another reason, late
+        (folder / "curves.csv").write_text("changed\n")
+    with pytest.raises(UserError):
+        resume("run=out", word)
+    after = study(folder / "out").user_attrs["config"], (folder / "out/config.yaml").read_text()
+    assert before == after
+
+
 def test_killed_while_it_takes_over_an_earlier_run_it_is_not_resumed_without_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
