@@ -46,6 +46,9 @@ class CocoImages:
             with contextlib.redirect_stdout(io.StringIO()):
                 self.record = COCO(str(path))
             categories = self.record.getCatIds()
+            for entry in self.record.loadAnns(self.record.getAnnIds()):
+                if len(entry["bbox"]) != 4 or entry["category_id"] not in categories:
+                    raise ValueError(f"annotation {entry['id']}: bbox or category_id is none")
         except (ValueError, KeyError, TypeError, AssertionError) as error:
             refuse(f"{path}: not COCO's format ({type(error).__name__}: {error})")
         self.folder = folder / path.stem.partition("_")[2]

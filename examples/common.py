@@ -122,6 +122,11 @@ def read_options(options: argparse.ArgumentParser) -> argparse.Namespace:
         torch.empty(0, device=read.device)
     except (RuntimeError, AssertionError) as error:
         refuse(f"--device {read.device}: {str(error).splitlines()[0]}")
+    if read.checkpoint is not None:
+        try:
+            read.checkpoint.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            refuse(f"--checkpoint {read.checkpoint}: no folder ({error.strerror})")
     return read
 
 
@@ -174,11 +179,24 @@ def anchor_generator(maps: int, size: int) -> AnchorGenerator:
 
 def read_image(path: Path, channels: int) -> Image.Image:
     """An image in colour for a network of 3 channels, in grey for any other."""
+    return open_image(path).convert("RGB" if channels == 3 else "L")
+
+
+def open_image(path: Path) -> Image.Image:
+    """An image as its file has it."""
     try:
         with Image.open(path) as image:
-            return image.convert("RGB" if channels == 3 else "L")
+            return image.copy()
     except OSError as error:
         refuse(f"{path}: no image ({type(error).__name__})")
+
+
+def trained(export: ModuleType) -> Any:
+    """The exported network with its weights."""
+    try:
+        return export.build(pretrained=True)
+    except (OSError, RuntimeError) as error:
+        refuse(f"{Path(str(export.__file__)).parent}: {error}")
 
 
 def to_tensor(image: Image.Image, channels: int) -> torch.Tensor:
@@ -278,7 +296,10 @@ class _Checkpoint:
         """The losses so far and their seconds; none of either without a checkpoint."""
         if self.path is None or not self.path.is_file():
             return [], 0.0
-        kept = torch.load(self.path, map_location="cpu", weights_only=True)
+        try:
+            kept = torch.load(self.path, map_location="cpu", weights_only=True)
+        except Exception as error:  # whatever a damaged file makes of it
+            refuse(f"--checkpoint {self.path}: damaged ({type(error).__name__})")
         for name, value in self.settings.items():
             if kept["settings"].get(name) != value:
                 was = kept["settings"].get(name)
@@ -292,7 +313,6 @@ class _Checkpoint:
         """Keep where the training is; a kill leaves the earlier file or the new one."""
         if self.path is None:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         states = {name: part.state_dict() for name, part in self.parts.items()}
         rest = {"settings": self.settings, "random": torch.get_rng_state()}
         new = self.path.with_suffix(".new")

@@ -23,6 +23,7 @@ from common import (
     read_options,
     refuse,
     train,
+    trained,
 )
 from scores import detection_scores
 from torchvision.models.detection import FasterRCNN, MaskRCNN
@@ -87,7 +88,7 @@ def build(
 
 def _backbone(export: ModuleType, size: int, width: int) -> dict[str, Any]:
     """What any of torchvision's R-CNNs takes: backbone, images' statistics, anchors, pooling."""
-    features = export.build(pretrained=True).features()
+    features = trained(export).features()
     maps = [str(level) for level in range(len(features.channels))]
     backbone = BackboneWithFPN(
         features,

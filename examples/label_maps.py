@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import read_image, refuse, to_tensor
+from common import open_image, read_image, refuse, to_tensor
 from PIL import Image
 from scores import VOID
 from torchvision.datasets import Cityscapes
@@ -136,12 +136,9 @@ class SegmentationImages:
     def _read(self, index: int) -> tuple[Image.Image, Image.Image]:
         path, labels_path = self.pairs[index]
         image = read_image(path, self.channels)
-        with Image.open(labels_path) as opened:
-            if opened.mode not in ("L", "P"):
-                refuse(
-                    f"{labels_path}: mode {opened.mode}; a label map has one value a pixel (L, P)"
-                )
-            labels = opened.copy()
+        labels = open_image(labels_path)
+        if labels.mode not in ("L", "P"):
+            refuse(f"{labels_path}: mode {labels.mode}; a label map has one value a pixel (L, P)")
         scale = self.size / min(image.size)
         width, height = (max(self.size, round(side * scale)) for side in image.size)
         return image.resize((width, height), Image.Resampling.BILINEAR), labels

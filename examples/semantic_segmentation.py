@@ -18,6 +18,7 @@ from common import (
     read_options,
     refuse,
     train,
+    trained,
 )
 from label_maps import SegmentationImages, find
 from scores import VOID, mean_iou
@@ -37,7 +38,7 @@ def build(export: ModuleType, classes: int, size: int) -> DeepLabV3:
         classes: labels to tell apart.
         size: sides of an image in pixels.
     """
-    network = export.build(pretrained=True)
+    network = trained(export)
     last = len(network.stages)
     # Stride 8 is DeepLab's usual; a network of few stages may not get that far.
     features = network.features(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,32 @@ def coloured_labels(folder: Path) -> str:
     return "a label map has one value a pixel"
 
 
+def broken_labels(folder: Path) -> str:
+    camvid(folder)
+    (folder / "trainannot/a.png").write_text("no image")
+    return "a.png: no image (UnidentifiedImageError)"
+
+
+def no_box(folder: Path) -> str:
+    return changed_annotation(folder, lambda entry: entry.pop("bbox"), "KeyError: 'bbox'")
+
+
+def unknown_category(folder: Path) -> str:
+    return changed_annotation(
+        folder, lambda entry: entry.update(category_id=77), "bbox or category_id is none"
+    )
+
+
+def changed_annotation(folder: Path, change: Callable[[dict], object], expected: str) -> str:
+    coco_images(folder / "x")
+    shutil.move(folder / "x" / "annotations", folder)
+    (path,) = (folder / "annotations").glob("*.json")
+    record = json.loads(path.read_text())
+    change(record["annotations"][0])
+    path.write_text(json.dumps(record))
+    return expected
+
+
 def no_annotations(folder: Path) -> str:
     return "there is no annotations/instances_train*.json nor annotations/detection_train*.json"
 
@@ -155,11 +182,14 @@ def no_image(folder: Path) -> str:
 
 @pytest.mark.parametrize(
     "spoil",
-    [no_images, no_labels, unknown_label, coloured_labels, no_annotations, no_coco, no_image],
+    [
+        *(no_images, no_labels, unknown_label, coloured_labels, broken_labels),
+        *(no_annotations, no_coco, no_image, no_box, unknown_category),
+    ],
 )
 def test_a_folder_that_cannot_be_used_is_one_line(spoil, tmp_path, modules, capsys):
     def read():
-        if spoil in (no_annotations, no_coco, no_image):
+        if spoil in (no_annotations, no_coco, no_image, no_box, unknown_category):
             return modules("coco_images").CocoImages(tmp_path, 3)[0]
         maps = modules("label_maps")
         return maps.SegmentationImages(maps.find(tmp_path, "train"), 3, 16)[0]
@@ -181,6 +211,7 @@ def test_a_folder_that_cannot_be_used_is_one_line(spoil, tmp_path, modules, caps
         (["--learning-rate", "-1"], "argument --learning-rate: -1 is no number above 0"),
         (["--device", "moon"], "--device moon"),
         (["--images", "nowhere"], "--images nowhere: there is no such folder"),
+        (["--checkpoint", "/dev/null"], "--checkpoint /dev/null: no folder (File exists)"),
     ],
 )
 def test_a_bad_word_is_one_line(words, expected, tmp_path, modules, capsys, monkeypatch):
