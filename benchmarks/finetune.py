@@ -33,6 +33,7 @@ from resnest_search.execution.precision import profiled_precision
 from resnest_search.metrics import accuracy_error
 from resnest_search.study.record import Epoch
 from resnest_search.training import CHECKPOINT, Run, fit
+from resnest_search.words import counted
 
 FIRST = "train=small_images train.warmup_epochs=0.5"
 DATA = ("data=image_folder", "data.augment=crop_flip", "data.workers=0")
@@ -117,7 +118,7 @@ def page(asked: argparse.Namespace, last: Epoch, found: dict[str, list[list[Epoc
     """The Markdown page."""
     packages = ("resnest-search", "torch", "pytorch-lightning")
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
-    machine = f"{device_name(torch.device('cpu'))}, {torch.get_num_threads()} threads"
+    machine = f"{device_name(torch.device('cpu'))}, {counted(torch.get_num_threads(), 'thread')}"
     lines = [
         "# Fine-tuning against fresh weights",
         "",

@@ -132,10 +132,12 @@ def _test_folder(sweep: Sweep) -> str | None:
 
 
 def _exported(place: Path, config: EvaluateConfig) -> _Subject:
-    if config.select != EvaluateConfig.select:
+    sections = {"limits": config.limits, "weights": config.weights}
+    words = [f"{part}.{key}={v:g}" for part, s in sections.items() for key, v in given(s).items()]
+    words += [f"select={config.select}"] if config.select != EvaluateConfig.select else []
+    if words:
         raise UserError(
-            f"select={config.select}: run={place} is one exported network; valid: the folder of "
-            "a run"
+            f"{words[0]}: run={place} is one exported network; valid: the folder of a run"
         )
     facts, network = _loaded(place)
     if "preprocessing" not in facts["data"]:  # of 0.1.0

@@ -14,6 +14,7 @@ from resnest_search.panels import Panel, drawn, panels_of
 from resnest_search.redact import public_config
 from resnest_search.report.columns import Column, columns
 from resnest_search.report.figures import figure_of
+from resnest_search.report.figures.style import numbered
 from resnest_search.report.page import chart, document, marking_cell, plain
 from resnest_search.report.reading import (
     counts,
@@ -43,9 +44,11 @@ _HOW_TO_READ = {
     "of macro F1 the deviation of draws of the validation images.",
     "front %": "Probability of being on the front: its share of 1,000 draws of the validation "
     "images with replacement, the same ones for all candidates, and, where it was measured, of "
-    "the noise between seeds. Draws show neither 0 nor 100 %. Costs count as exact.",
-    "within noise": "A candidate that costs no more in any objective, and of which 95 % of the "
-    "drawn differences in accuracy do not tell which is the better. It could as well be chosen.",
+    "the noise between seeds. Draws show neither 0 nor 100 %. Latencies are drawn, too, with "
+    "their deviation between rounds of timing; what is counted is exact.",
+    "within noise": "A candidate that costs no more in any objective, or is not told to, and of "
+    "which 95 % of the drawn differences in accuracy do not tell which is the better. It could as "
+    "well be chosen.",
     "( )": "Accuracy of a training that did not end. A pruned trial is unfinished: its accuracy "
     "is that of its last epoch, not comparable with a finished one's, and it is never on the "
     "front.",
@@ -180,7 +183,7 @@ def _radix(trial: TrialRecord) -> str:
 def _table(sweep: Sweep) -> str:
     chosen = columns(sweep)
     best = knee(sweep)
-    place = {id(trial): number for number, trial in enumerate(sweep.trials)}
+    place = numbered(sweep)
     heads = "".join(
         f'<th scope="col"{_class(c)} title="{plain(c.meaning)}">'
         f'<button type="button">{plain(c.head)}</button></th>'

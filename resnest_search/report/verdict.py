@@ -125,7 +125,7 @@ def choice(sweep: Sweep) -> str:
     """What stands for the front, with its numbers; or why nothing does."""
     members, best = front(sweep), chosen(sweep)
     if best is None:
-        return f"The front has {_members(len(members))}, and there is no knee."
+        return f"The front has {counted(len(members), 'member')}, and there is no knee."
     if knee(sweep) is not None:
         return f"The knee of the front is {best.name}: {_numbers(sweep, best)}."
     if len(members) == 1:
@@ -135,8 +135,9 @@ def choice(sweep: Sweep) -> str:
         )
     order = ", ".join(metric_of(name).noun for name in sweep.objectives)
     others = "; ".join(f"{t.name}, with {_numbers(sweep, t)}" for t in members if t is not best)
+    count = counted(len(members), "member")
     return (
-        f"The front has {_members(len(members))}, so that there is no knee to choose: {best.name} "
+        f"The front has {count}, so that there is no knee to choose: {best.name} "
         f"comes first in the order of the objectives ({order}) and is taken, with "
         f"{_numbers(sweep, best)}. Beside it: {others}."
     )
@@ -154,10 +155,6 @@ def noise(sweep: Sweep) -> str:
         _sources_text(sweep, best),
     ]
     return " ".join(line for line in lines if line)
-
-
-def _members(count: int) -> str:
-    return f"{count} member{'s' * (count != 1)}"
 
 
 def _numbers(sweep: Sweep, trial: TrialRecord) -> str:

@@ -12,8 +12,7 @@ from tensorboardX.summary import hparams
 
 from resnest_search.study.record import OPEN, Sweep, TrialRecord
 from resnest_search.tracking.listeners import Listener
-from resnest_search.tracking.tracked import epoch_row, trial_summary
-from resnest_search.tracking.wandb import EPOCH_METRICS
+from resnest_search.tracking.tracked import EPOCH_METRICS, epoch_row, trial_summary
 
 __all__ = ["TensorBoard"]
 

@@ -7,11 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from resnest_search.metrics import COSTS, SHARES
+from resnest_search.metrics import COSTS, SHARES, TRAINED
 from resnest_search.redact import public_config, public_text
 from resnest_search.study.record import COMPLETE, Epoch, Sweep, TrialRecord, varied
 
 __all__ = [
+    "EPOCH_METRICS",
     "Rows",
     "config_columns",
     "epoch_row",
@@ -24,6 +25,7 @@ __all__ = [
 
 Rows = tuple[list[str | int], list[Iterable[Any]]]  # columns, rows
 
+EPOCH_METRICS = (*TRAINED, "train_loss", "learning_rate", "seconds")  # told of each epoch
 _COLUMNS = ("number", "candidate", "variant", "state", "reason", "pruned_at", "epochs", "seed")
 _MEANS = {f"mean_{name}": name for name in SHARES[1:]}
 _ERRORS = {f"{mean}_error": name for mean, name in _MEANS.items()}

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 
 from resnest_search.configuration.schema import TrackingConfig
 from resnest_search.files import write_atomically
-from resnest_search.metrics import TRAINED
 from resnest_search.panels import drawn, panels_of
 from resnest_search.redact import public_config, public_text
 from resnest_search.report.figures import figure_of
@@ -38,6 +37,7 @@ from resnest_search.tracking.client import (
     open_run,
 )
 from resnest_search.tracking.tracked import (
+    EPOCH_METRICS,
     Rows,
     epoch_row,
     sweep_summary,
@@ -49,9 +49,8 @@ from resnest_search.tracking.tracked import (
 if TYPE_CHECKING:
     import wandb
 
-__all__ = ["EPOCH_METRICS", "Tracker"]
+__all__ = ["Tracker"]
 
-EPOCH_METRICS = (*TRAINED, "train_loss", "learning_rate", "seconds")
 _TRIAL_S = 30  # for the last rows of a run
 _SUMMARY_S = 120  # for tables and weights
 _STUCK_S = 180  # after so many without progress a sweep that is over waits no longer
