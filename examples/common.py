@@ -298,11 +298,12 @@ class _Checkpoint:
             return [], 0.0
         try:
             kept = torch.load(self.path, map_location="cpu", weights_only=True)
+            settings = dict(kept["settings"])
         except Exception as error:  # whatever a damaged file makes of it
             refuse(f"--checkpoint {self.path}: damaged ({type(error).__name__})")
         for name, value in self.settings.items():
-            if kept["settings"].get(name) != value:
-                was = kept["settings"].get(name)
+            if settings.get(name) != value:
+                was = settings.get(name)
                 refuse(f"--checkpoint {self.path}: {name} was {was}, and is {value} now")
         for name, part in self.parts.items():
             part.load_state_dict(kept[name])
@@ -315,6 +316,7 @@ class _Checkpoint:
             return
         states = {name: part.state_dict() for name, part in self.parts.items()}
         rest = {"settings": self.settings, "random": torch.get_rng_state()}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         new = self.path.with_suffix(".new")
         torch.save({**states, **rest, "history": history, "seconds": seconds}, new)
         new.replace(self.path)
