@@ -47,6 +47,11 @@ class Metric:
     scale: float = 1.0
     least: int = 2  # digits that count of what is tiny
 
+    @property
+    def sign(self) -> float:
+        """1, or -1 where more is better: what a value is multiplied by, so that less is better."""
+        return -1.0 if self.maximize else 1.0
+
     def show(self, value: float | None) -> str:
         """The value as a person reads it, without its unit; a dash where there is none."""
         if value is None:

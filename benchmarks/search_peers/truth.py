@@ -50,7 +50,7 @@ class Truth:
         known = table.true_accuracy
         self.accuracy: Floats = finals.mean(axis=1) if known is None else known
         self.error = _pooled_error(finals, table.images)
-        signs = [-1.0 if metric_of(name).maximize else 1.0 for name in table.cost_names]
+        signs = [metric_of(name).sign for name in table.cost_names]
         costs = np.array(table.costs, dtype=float) * signs
         # Less is better: the height below the reference, and costs, (n, 1 + m).
         self._points = np.column_stack([1 - _scaled(self.accuracy), *map(_scaled, costs.T)])

@@ -24,7 +24,7 @@ from resnest_search.report.reading import (
     state_text,
     stated,
 )
-from resnest_search.study.record import COMPLETE, Sweep, TrialRecord, value_text
+from resnest_search.study.record import Sweep, TrialRecord, value_text
 
 __all__ = ["GAP", "Column", "columns", "fitting"]
 
@@ -153,7 +153,7 @@ def _seeds(sweep: Sweep) -> list[Column]:
         return []
 
     def text(trial: TrialRecord) -> str:
-        return str(trial.seeds) if trial.repeat_of is None and trial.state == COMPLETE else ""
+        return str(trial.seeds) if trial.stands else ""
 
     meaning = "seeds that what is trained is the mean of"
     return [Column("seeds", meaning, text, lambda t: t.seeds, spared=_SPARED["seeds"])]

@@ -11,7 +11,7 @@ from resnest_search.metrics import metric_of
 from resnest_search.report.reading import metric_text, ordered
 from resnest_search.report.table import write_rows
 from resnest_search.study.compare import Comparison
-from resnest_search.study.record import COMPLETE, value_text
+from resnest_search.study.record import value_text
 from resnest_search.words import counted
 
 __all__ = [
@@ -51,7 +51,7 @@ def standings(found: Comparison) -> Rows:
     rows = []
     for letter, standing in zip(letters(found), found.standings, strict=True):
         sweep = standing.sweep
-        complete = sum(t.state == COMPLETE and t.repeat_of is None for t in sweep.trials)
+        complete = sum(t.stands for t in sweep.trials)
         state = "finished" if sweep.finished else "not finished"
         numbers = (complete, len(sweep.front), sweep.epochs, f"{100 * standing.hypervolume:.1f}")
         rows.append([letter, sweep.folder, state, *map(str, numbers)])

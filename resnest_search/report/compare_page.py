@@ -15,7 +15,7 @@ from resnest_search.report.figures.style import blank, said
 from resnest_search.report.page import chart, document, marking_cell, plain
 from resnest_search.report.reading import on_front, stated
 from resnest_search.study.compare import Comparison
-from resnest_search.study.record import COMPLETE, TrialRecord
+from resnest_search.study.record import TrialRecord
 
 __all__ = ["write_comparison"]
 
@@ -87,7 +87,7 @@ def _overlaid(found: Comparison, x: str, y: str) -> go.Figure:
 
 def _drawable(trials: tuple[TrialRecord, ...], x: str, y: str) -> Iterator[TrialRecord]:
     for trial in trials:
-        alone = trial.state == COMPLETE and trial.repeat_of is None
+        alone = trial.stands
         if alone and stated(trial, x) is not None and stated(trial, y) is not None:
             yield trial
 

@@ -23,6 +23,7 @@ const within = (value, range) => [].concat(Array.isArray(range[0]) ? range : [ra
 // of parallel axes: who crosses them where they are brushed
 const crossing = (owners, dimensions, ranges) => owners.filter((_, at) => dimensions.every(({ values, label }) => !ranges[label] || within(values[at], ranges[label])));
 chosen.marked = rows.map(({ dataset }) => dataset.trial).filter((trial) => chosen.marked.includes(keyOf[trial]));
+const filtered = ({ dataset: { state, radix } }) => chosen.without.includes("state " + state) || chosen.without.includes("radix " + radix);
 const toggle = (list, item) => { const at = list.indexOf(item); at < 0 ? list.push(item) : list.splice(at, 1); };
 
 let shown = new Set();
@@ -33,9 +34,8 @@ function refresh() {
   const kept = Object.values(chosen.kept);
   shown = new Set();
   for (const row of rows) {
-    const { trial, state, radix } = row.dataset;
-    const out = chosen.without.includes("state " + state) || chosen.without.includes("radix " + radix);
-    row.hidden = out || kept.some((list) => !list.includes(+trial));
+    const { trial } = row.dataset;
+    row.hidden = filtered(row) || kept.some((list) => !list.includes(+trial));
     if (!row.hidden) shown.add(+trial);
     const on = chosen.marked.includes(trial);
     row.classList.toggle("marked", on);
@@ -131,8 +131,8 @@ class Chart {
     return [...traces, ...marks];
   }
   across(trace) {
-    const out = (owner) => chosen.without.length && !rows.some((row) => +row.dataset.trial === owner && !chosen.without.includes("state " + row.dataset.state) && !chosen.without.includes("radix " + row.dataset.radix));
-    const left = trace.customdata.map((owner, at) => at).filter((at) => !out(trace.customdata[at]));
+    const wanted = new Set(rows.filter((row) => !filtered(row)).map((row) => +row.dataset.trial));
+    const left = [...trace.customdata.keys()].filter((at) => !chosen.without.length || wanted.has(trace.customdata[at]));
     this.owners = left.map((at) => trace.customdata[at]);
     const ranges = chosen.zoom[this.box.id] ?? {};
     trace.dimensions.forEach((dimension, number) => {

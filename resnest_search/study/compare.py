@@ -210,14 +210,11 @@ def _listed(modes: set[str]) -> str:
 
 def _shared(sweeps: Sequence[Sweep]) -> tuple[Difference, ...]:
     """Candidates with a complete trial in each of the sweeps."""
-    standing = [
-        {t.candidate: t for t in s.trials if t.state == COMPLETE and t.repeat_of is None}
-        for s in sweeps
-    ]
+    standing = [{t.candidate: t for t in s.trials if t.stands} for s in sweeps]
     both = [key for key in standing[0] if all(key in other for other in standing[1:])]
     found = [Difference(standing[0][k].name, tuple(own[k] for own in standing)) for k in both]
     name = sweeps[0].objectives[0]
-    sign = -1.0 if metric_of(name).maximize else 1.0
+    sign = metric_of(name).sign
     return tuple(sorted(found, key=lambda d: sign * _value(d.trials[0], name)))
 
 

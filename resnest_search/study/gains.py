@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from resnest_search.metrics import metric_of
 from resnest_search.pareto import Box, non_dominated
-from resnest_search.study.record import COMPLETE, Sweep, TrialRecord
+from resnest_search.study.record import Sweep, TrialRecord
 
 __all__ = ["Gain", "gains"]
 
@@ -41,7 +41,7 @@ def gains(sweep: Sweep) -> list[Gain]:
     beyond the worst. A further seed of a candidate adds nothing: its values are those it has now.
     """
     done = sorted(
-        (t for t in sweep.trials if t.state == COMPLETE and t.repeat_of is None and _timed(t)),
+        (t for t in sweep.trials if t.stands and _timed(t)),
         key=lambda trial: trial.curve[-1].at or 0.0,
     )
     points = {trial.number: _point(sweep, trial) for trial in done}
@@ -68,6 +68,7 @@ def _timed(trial: TrialRecord) -> bool:
 
 def _point(sweep: Sweep, trial: TrialRecord) -> NDArray[np.float64]:
     """Objectives, oriented so that less is better; NaN where one is not known."""
-    values = [trial.mean(name) for name in sweep.objectives]
-    signs = [-1.0 if metric_of(name).maximize else 1.0 for name in sweep.objectives]
-    return np.array([np.nan if v is None else s * v for s, v in zip(signs, values, strict=True)])
+    values = {name: trial.mean(name) for name in sweep.objectives}
+    return np.array(
+        [np.nan if v is None else metric_of(name).sign * v for name, v in values.items()]
+    )

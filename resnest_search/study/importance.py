@@ -12,7 +12,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.importance import FanovaImportanceEvaluator
 
 from resnest_search.metrics import TRAINED
-from resnest_search.study.record import COMPLETE, Sweep, TrialRecord, value_text, varied
+from resnest_search.study.record import Sweep, TrialRecord, value_text, varied
 
 __all__ = ["LEAST", "importance"]
 
@@ -45,7 +45,7 @@ def _known(sweep: Sweep, name: str) -> list[tuple[Mapping[str, Any], float]]:
     found: dict[str, TrialRecord] = {}
     for trial in sweep.trials:
         value = trial.metric(name)
-        ended = trial.state == COMPLETE and trial.repeat_of is None
+        ended = trial.stands
         if value is not None and isfinite(value) and (ended or name not in TRAINED):
             found.setdefault(trial.candidate, trial)
     return [(t.dimensions, _value(t, name)) for t in found.values()]

@@ -238,8 +238,7 @@ def candidate_values(
     for group in _repeats(map(record_of, several)).values():
         means = [_mean(group, name) for name in objectives]
         found[group[0].number] = [
-            -mean if metric_of(name).maximize else mean
-            for name, mean in zip(objectives, means, strict=True)
+            metric_of(name).sign * mean for name, mean in zip(objectives, means, strict=True)
         ]
     return found
 
@@ -412,4 +411,4 @@ def _judged(
 def _less_is_better(value: float | None, name: str) -> float:
     if value is None:
         return float("nan")
-    return -value if metric_of(name).maximize else value
+    return metric_of(name).sign * value

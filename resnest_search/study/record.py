@@ -172,6 +172,11 @@ class TrialRecord:
         return name_of(self.variant, self.parameters)
 
     @property
+    def stands(self) -> bool:
+        """Whether it is complete and stands for its candidate, as a further seed does not."""
+        return self.state == COMPLETE and self.repeat_of is None
+
+    @property
     def epochs(self) -> int:
         """Epochs trained."""
         return self.curve[-1].epoch if self.curve else 0
@@ -375,7 +380,7 @@ class Sweep:
         """By which trials are sorted: the first objective that is a cost, else latency."""
         name = next((name for name in self.objectives if name not in TRAINED), "latency_ms")
         value = trial.costs.get(name, nan)
-        oriented = -value if metric_of(name).maximize else value
+        oriented = metric_of(name).sign * value
         return (oriented if isfinite(oriented) else inf, trial.number)
 
     @property

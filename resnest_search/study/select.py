@@ -57,7 +57,7 @@ def select_trial(sweep: Sweep, select: str) -> TrialRecord:
         UserError: nothing is complete, or nothing complete is meant.
     """
     done = [trial for trial in sweep.trials if trial.state == COMPLETE]
-    complete = [trial for trial in done if trial.repeat_of is None]
+    complete = [trial for trial in done if trial.stands]
     if not complete:
         raise UserError(f"run={sweep.folder}: has no complete trial to export yet")
     if select == "knee":

@@ -258,7 +258,7 @@ class SweepStudy:
         """
         limits = self.notes.get("config", {}).get("search", {}).get("limits", {})
         found = [
-            bound - facts[name] if metric_of(name).maximize else facts[name] - bound
+            metric_of(name).sign * (facts[name] - bound)
             for name, bound in limits.items()
             if bound is not None and name in facts
         ]

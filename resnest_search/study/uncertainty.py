@@ -97,21 +97,16 @@ def estimate(
         error_weight: of log(error) at the knee.
         cost_weights: of the logarithm of each cost there; empty for 1 of all.
     """
-    ordered = sorted(results, key=lambda result: (result.number, result.identity))
-    if not ordered:
+    results = list(results)
+    if not results:
         return Uncertainty({}, {}, {}, {}, None)
+    made = _Draws(results, draws, seed)
+    ordered, costs, factors = made.ordered, made.costs, made.factors
     names = [result.identity for result in ordered]
-    costs = np.array([result.costs for result in ordered], dtype=np.float64)
-    sheets = sheets_of(ordered)
-    deviation = _seed_deviation(ordered)
-    rng = np.random.default_rng(seed)
-    pictured = redrawn(ordered, sheets, draws, rng)
-    drawn = _with_seeds(ordered, pictured, deviation, rng)
-    factors = _log_factors(ordered, costs, draws, rng)
-    members = _members(drawn, costs[..., None] * np.exp(factors))
+    members = _members(made.accuracies, made.bills)
     burden = log_costs(costs, cost_weights)[:, None]
-    rule = _Rule(np.array([result.images for result in ordered]), drawn, error_weight)
-    knees = rule.knees(drawn, burden + _shifts(factors, costs, cost_weights), members)
+    rule = _Rule(np.array([result.images for result in ordered]), made.accuracies, error_weight)
+    knees = rule.knees(made.accuracies, burden + _shifts(factors, costs, cost_weights), members)
     means = np.array([[result.accuracy] for result in ordered])
     front = _members(means, costs[..., None])
     (middle,) = rule.knees(means, burden, front)
@@ -120,18 +115,18 @@ def estimate(
     return Uncertainty(
         membership=dict(zip(names, members.mean(axis=1).tolist(), strict=True)),
         knee_share=dict(zip(names, _shares(knees, len(names)), strict=True)),
-        rivals=_rivals(ordered, costs, drawn, factors),
+        rivals=_rivals(ordered, costs, made.accuracies, factors),
         errors={
             result.identity: _error(
-                image_error(result, sheet, row), deviation, len(result.accuracies)
+                image_error(result, sheet, row), made.deviation, len(result.accuracies)
             )
-            for result, sheet, row in zip(ordered, sheets, pictured, strict=True)
+            for result, sheet, row in zip(ordered, made.sheets, made.pictured, strict=True)
         },
         with_images=any(
             result.images and (sheet is not None or result.metric == "accuracy")
-            for result, sheet in zip(ordered, sheets, strict=True)
+            for result, sheet in zip(ordered, made.sheets, strict=True)
         ),
-        seed_deviation=deviation,
+        seed_deviation=made.deviation,
         knee=names[middle],
         alike=tuple(names[index] for index in alike if index != middle),
     )
@@ -143,7 +138,7 @@ def drawn(
     """Images, seeds and rounds drawn anew, as `estimate` draws them.
 
     Args:
-        results: one for each candidate, all with the same objectives.
+        results: one for each candidate, all with the same objectives; at least one.
         draws: how many.
         seed: of the draws.
 
@@ -151,13 +146,33 @@ def drawn(
         The candidates by identity, their mean accuracies, (n, draws), and their costs,
         (n, costs, draws or 1).
     """
-    ordered = sorted(results, key=lambda result: (result.number, result.identity))
-    costs = np.array([result.costs for result in ordered], dtype=np.float64)
-    rng = np.random.default_rng(seed)
-    pictured = redrawn(ordered, sheets_of(ordered), draws, rng)
-    accuracies = _with_seeds(ordered, pictured, _seed_deviation(ordered), rng)
-    factors = _log_factors(ordered, costs, draws, rng)
-    return [r.identity for r in ordered], accuracies, costs[..., None] * np.exp(factors)
+    made = _Draws(results, draws, seed)
+    return [result.identity for result in made.ordered], made.accuracies, made.bills
+
+
+class _Draws:
+    """What `estimate` and `drawn` see, made once by the same lines.
+
+    Attributes:
+        ordered: the results, by the numbers of their candidates.
+        costs: as measured, (candidates, costs).
+        pictured: accuracies on the images of each draw, (candidates, draws).
+        accuracies: the same with the noise of seeds.
+        factors: logarithms of what multiplies each cost, (candidates, costs, draws or 1).
+        bills: costs of each draw, of that shape.
+        deviation: see `Uncertainty.seed_deviation`.
+    """
+
+    def __init__(self, results: Iterable[CandidateResult], draws: int, seed: int) -> None:
+        self.ordered = sorted(results, key=lambda result: (result.number, result.identity))
+        self.costs = np.array([result.costs for result in self.ordered], dtype=np.float64)
+        self.sheets = sheets_of(self.ordered)
+        self.deviation = _seed_deviation(self.ordered)
+        rng = np.random.default_rng(seed)
+        self.pictured = redrawn(self.ordered, self.sheets, draws, rng)
+        self.accuracies = _with_seeds(self.ordered, self.pictured, self.deviation, rng)
+        self.factors = _log_factors(self.ordered, self.costs, draws, rng)
+        self.bills = self.costs[..., None] * np.exp(self.factors)
 
 
 def contested(

@@ -14,7 +14,7 @@ from resnest_search.redact import public_text
 from resnest_search.report.colors import FRONT, INK, MUTED
 from resnest_search.report.figures.style import blank, numbered, shortened
 from resnest_search.report.reading import on_front, stated
-from resnest_search.study.record import COMPLETE, Sweep, TrialRecord, value_text, varied
+from resnest_search.study.record import Sweep, TrialRecord, value_text, varied
 
 __all__ = ["parallel_figure"]
 
@@ -28,7 +28,7 @@ def parallel_figure(panel: Panel, sweep: Sweep) -> go.Figure | None:
     Parallel coordinates (Inselberg, 1985). A drag along an axis leaves the lines that cross it
     there.
     """
-    trials = [t for t in sweep.trials if t.state == COMPLETE and t.repeat_of is None]
+    trials = [t for t in sweep.trials if t.stands]
     trials = [t for t in trials if all(stated(t, name) is not None for name in sweep.objectives)]
     trials.sort(key=on_front)  # the last ones are drawn on top
     keys = varied(trials)

@@ -49,7 +49,7 @@ class _Point:
 def front_figure(panel: Panel, sweep: Sweep) -> go.Figure | None:
     """As `scatter_figure`, with the best ``y`` to be had at every ``x`` as a step line."""
     figure = scatter_figure(panel, sweep)
-    members = [p for p in _points(sweep, panel) if on_front(p.trial) and _stands(p.trial)]
+    members = [p for p in _points(sweep, panel) if on_front(p.trial) and p.trial.stands]
     best = _steps(members, panel)
     if figure is None or len(best) < 2:
         return figure
@@ -88,7 +88,7 @@ def scatter_figure(panel: Panel, sweep: Sweep) -> go.Figure | None:
     traces += _under_way(sweep, under_way, limits, trained)
     if not trained:
         traces += _infeasible(sweep, [p for p in points if p.trial.state == INFEASIBLE])
-    traces += _complete(sweep, [p for p in complete if _stands(p.trial)])
+    traces += _complete(sweep, [p for p in complete if p.trial.stands])
     if trained:
         traces += _doubts(sweep, complete)
     figure.add_traces(traces)
@@ -96,7 +96,7 @@ def scatter_figure(panel: Panel, sweep: Sweep) -> go.Figure | None:
         points = [p for p in points if limits[0] <= p.y <= limits[1]]
         figure.update_yaxes(range=limits)
         figure.update_xaxes(range=_reach(points))
-    _name(figure, [p for p in complete if _stands(p.trial)], points, knee(sweep))
+    _name(figure, [p for p in complete if p.trial.stands], points, knee(sweep))
     return figure
 
 
@@ -105,11 +105,6 @@ def _reach(points: Sequence[_Point]) -> tuple[float, float]:
     low, high = min(p.x - p.x_error for p in points), max(p.x + p.x_error for p in points)
     margin = _MARGIN * (high - low or abs(high) or 1.0)
     return (low - margin, high + margin)
-
-
-def _stands(trial: TrialRecord) -> bool:
-    """Whether the trial stands for its candidate, rather than for one of its seeds."""
-    return trial.state == COMPLETE and trial.repeat_of is None
 
 
 def _points(sweep: Sweep, panel: Panel) -> list[_Point]:
@@ -148,11 +143,11 @@ def _error(trial: TrialRecord, metric: str) -> float:
 
 def _steps(points: Sequence[_Point], panel: Panel) -> list[_Point]:
     """What is on the front in these two metrics alone; other members stay off the line."""
-    x_sign = -1 if metric_of(panel.x).maximize else 1
-    y_sign = 1 if metric_of(panel.y).maximize else -1
+    x_sign = metric_of(panel.x).sign
+    y_sign = metric_of(panel.y).sign
     best: list[_Point] = []
-    for point in sorted(points, key=lambda p: (x_sign * p.x, -y_sign * p.y)):
-        if not best or y_sign * point.y > y_sign * best[-1].y:
+    for point in sorted(points, key=lambda p: (x_sign * p.x, y_sign * p.y)):
+        if not best or y_sign * point.y < y_sign * best[-1].y:
             best.append(point)
     return best
 
@@ -200,14 +195,14 @@ def _complete(sweep: Sweep, points: Sequence[_Point]) -> Iterator[go.Scatter]:
 
 def _doubts(sweep: Sweep, complete: Sequence[_Point]) -> Iterator[go.Scatter]:
     """Rings around what could as well be chosen, and marks for single seeds."""
-    rivals = [p for p in complete if p.trial.number in sweep.rivals and _stands(p.trial)]
+    rivals = [p for p in complete if p.trial.number in sweep.rivals and p.trial.stands]
     if rivals:
         best = chosen(sweep)
         whose = best.name if best and knee(sweep) is None else "the knee"
         ring = {"color": ACCENT, "size": [p.size + 8 for p in rivals], "line": {"width": 1.5}}
         name = f"within noise of {whose}, and costs no more"
         yield _trace(sweep, rivals, name, symbol="circle-open", **ring)
-    seeds = [p for p in complete if not _stands(p.trial)]
+    seeds = [p for p in complete if not p.trial.stands]
     if seeds:
         line = {"color": INK, "width": 1.5}
         name = "another seed; the mean is drawn in full"

@@ -69,7 +69,7 @@ class Ladder:
         self.rungs = rungs_of(goal.epochs)
         self._goal = goal
         self._outlook = outlook
-        self._sign = 1.0 if metric_of(goal.reported).maximize else -1.0
+        self._sign = -metric_of(goal.reported).sign
         features = np.array([prospect.features for prospect in reference])
         known = ~np.isnan(features)
         counts = np.maximum(known.sum(axis=0), 1)

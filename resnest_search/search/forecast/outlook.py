@@ -84,7 +84,7 @@ class Outlook:
     ) -> None:
         self._goal = goal
         self._spanned = dict(distributions or {})
-        self._sign = 1.0 if metric_of(goal.reported).maximize else -1.0
+        self._sign = -metric_of(goal.reported).sign
         self._known = [name for name in goal.objectives if name not in TRAINED]
         self._costs = tuple(dict.fromkeys((*COSTS, *self._known)))
         self._expected: Callable[[Array], Array] | None = None  # the prior's word, if any
@@ -224,12 +224,7 @@ class Outlook:
         return self._encoded[key]
 
     def _oriented(self, costs: Mapping[str, float]) -> Array:
-        return np.array(
-            [
-                (-1.0 if metric_of(name).maximize else 1.0) * costs.get(name, math.nan)
-                for name in self._known
-            ]
-        )
+        return np.array([metric_of(n).sign * costs.get(n, math.nan) for n in self._known])
 
 
 def _trend(costs: Array) -> Array:
