@@ -19,11 +19,14 @@ _LOGIN = re.compile(r"(?<=://)[^/@\s]+@")
 # Up to the last "@": a password that is not percent-encoded may have one in it.
 _PASSWORD = re.compile(r"(?<=://)([^:/@\s]*):[^\s'\"]*@")
 _PASSWORD_KEY = re.compile(r"(?<=[?&])(\w*passw(?:or)?d)=[^&\s'\"]*", re.IGNORECASE)
+_SEPARATORS = {os.sep, os.altsep, "/"}
 _SHORTEST_SECRET = 8  # characters; shorter values are words such as "true"
 
 
 def public_text(text: str) -> str:
     """The text without home folders, logins in addresses, and values of secret variables."""
+    if len(text) < _SHORTEST_SECRET and not _SEPARATORS & set(text):
+        return text  # no secret fits into it, and no path: of a report's cells nearly all
     for secret in _secrets(tuple(os.environ.items())):
         text = text.replace(secret, "[removed]")
     home = os.path.expanduser("~")  # "~" where nobody knows

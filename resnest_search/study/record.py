@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from functools import cached_property
 from math import floor, inf, isfinite, nan
 from typing import Any
 
@@ -161,7 +162,7 @@ class TrialRecord:
     def dimensions(self) -> dict[str, Any]:
         """What it is, by dimension: radix, cardinality and width of its variant, and the extras."""
         try:
-            variant = asdict(Variant.parse(self.variant))
+            variant = vars(Variant.parse(self.variant))
         except ValueError:
             variant = {}
         return {**variant, **self.extras}
@@ -367,7 +368,7 @@ class Sweep:
         """Whether it is not finished, and nobody is at work on it."""
         return not self.finished and not self.at_work
 
-    @property
+    @cached_property
     def front(self) -> tuple[TrialRecord, ...]:
         """The Pareto front, the best in the first objective that is a cost first.
 
