@@ -13,9 +13,12 @@ settings.register_profile("project", deadline=None)
 settings.load_profile("project")
 
 # The tests run in three processes, one more than there are cores on a small machine, since a sweep
-# waits a third of its time. A thread of OpenMP that waits for another by spinning, as is its way,
-# then keeps that one from its core: an epoch of 0.05 s takes 5 s. Read when torch is loaded, here
-# and in every process that a test starts.
+# waits a third of its time. Threads of OpenMP and OpenBLAS that wait for one another by spinning,
+# as is their way, then keep each other from the cores: small matrices take two and a half times
+# the CPU time. So there is one where a test or what it starts sets no number itself, and who has
+# more spins little. Read when numpy and torch are loaded, here and in all that a test starts.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 # What the tests measure is nobody else's, and what others measured is not the tests'.
