@@ -21,6 +21,7 @@ __all__ = [
     "Head",
     "close_run",
     "data_in",
+    "entity_of",
     "let_go",
     "mode_of",
     "one_line",
@@ -62,6 +63,11 @@ def mode_of(name: str) -> str:
 def project_of(tracking: TrackingConfig) -> str:
     """The project that runs belong to."""
     return tracking.project or os.environ.get("WANDB_PROJECT") or _PROJECT
+
+
+def entity_of(tracking: TrackingConfig) -> str | None:
+    """The user or team that the project belongs to; None for that of the account."""
+    return tracking.entity or os.environ.get("WANDB_ENTITY") or None
 
 
 def one_line(error: Exception) -> str:
@@ -110,7 +116,7 @@ def open_run(
         reinit="create_new",
         resume="allow" if resume else None,
         project=project_of(tracking),
-        entity=tracking.entity or os.environ.get("WANDB_ENTITY"),
+        entity=entity_of(tracking),
         tags=tracking.tags or _tags(),
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +13,7 @@ from resnest_search.errors import UserError
 from resnest_search.files import write_atomically
 from resnest_search.panels import Panel, drawn, panels_of
 from resnest_search.study.record import Sweep
-from resnest_search.tracking.client import mode_of, one_line, project_of
+from resnest_search.tracking.client import entity_of, mode_of, one_line, project_of
 from resnest_search.tracking.tracked import config_columns, group_of
 
 __all__ = ["FILE", "save_workspace"]
@@ -74,7 +73,7 @@ def _workspace(sweeps: Sequence[Sweep], tracking: TrackingConfig) -> Any:
     names = " beside ".join(dict.fromkeys(sweep.name for sweep in sweeps))
     groups = json.dumps([group_of(sweep.name, sweep.folder) for sweep in sweeps])
     return ws.Workspace(
-        entity=tracking.entity or os.environ.get("WANDB_ENTITY") or "",
+        entity=entity_of(tracking) or "",
         project=project_of(tracking),
         name=f"{names}: {first.question}"[:100] if first.question else names,
         sections=[ws.Section(name=names, panels=list(_panels(panels, first)), is_open=True)],
