@@ -63,7 +63,12 @@ def differences(found: Comparison) -> Iterator[str]:
     for letter, standing in zip(letters(found)[1:], found.standings[1:], strict=True):
         if standing.apart is None:
             share = 100 * (standing.hypervolume - found.standings[0].hypervolume)
-            text = f"{share:+.1f} points of hypervolume; of what is sought the noise is not known."
+            text = f"{share:+.1f} points of hypervolume; "
+            if standing.is_of_other_data:
+                what = "table" if standing.sweep.replayed else "images"
+                text += f"it is of other {what} than A, which the difference may come from."
+            else:
+                text += "of what is sought the noise is not known."
         else:
             low, high = (100 * end for end in standing.apart)
             verdict = "noise does not tell them apart" if low <= 0 <= high else "beyond noise"

@@ -30,7 +30,12 @@ def write_comparison(found: Comparison, path: str | Path) -> None:
         OSError: the file cannot be written.
     """
     trained = next((n for n in found.objectives if n in TRAINED), found.objectives[0])
-    costs = [name for name in found.objectives if name != trained] or [trained]
+    # Of a single objective the latency stands in for a cost where it is known.
+    costs = [name for name in found.objectives if name != trained] or [
+        name
+        for name in ("latency_ms",)
+        if any(_drawable(standing.sweep.trials, name, trained) for standing in found.standings)
+    ]
     charts = "".join(
         _section(
             f"cost{number}",

@@ -47,6 +47,7 @@ class Standing:
         apart: of that hypervolume and the first sweep's, the interval of 95 % of the drawn
             differences; None for the first one, and where noise is not known of all that is sought.
         come, gone: on its front and not on the first one's, and the other way round, by name.
+        is_of_other_data: whether what it trained for is known to be no task of the first one's.
     """
 
     sweep: Sweep
@@ -54,6 +55,7 @@ class Standing:
     apart: tuple[float, float] | None = None
     come: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
+    is_of_other_data: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ def compare(sweeps: Sequence[Sweep], *, draws: int = DRAWS, seed: int = 0) -> Co
     Hypervolume is that of the objectives scaled to [0, 1] over the complete candidates of all
     sweeps, its reference a tenth beyond the worst, as a share of what all have together. The
     differences are drawn as `uncertainty` draws noise: with the same validation images for
-    candidates of several sweeps where they saw the same ones (Efron, 1979).
+    candidates of several sweeps where they saw the same ones (Efron, 1979), and each difference
+    is of shares of what all have in that draw. A run is drawn once, however often it is named.
 
     Args:
         sweeps: two or more, as they stand.
@@ -101,35 +104,40 @@ def compare(sweeps: Sequence[Sweep], *, draws: int = DRAWS, seed: int = 0) -> Co
 
     Raises:
         UserError: they have other objectives, or costs of other devices or modes, or one has no
-            complete trial.
+            complete trial of which all objectives are known.
     """
     first = sweeps[0]
     check_alike(sweeps)
-    results: list[list[CandidateResult]] = [
-        [
+    named = {sweep.folder: sweep for sweep in sweeps}
+    results: dict[str, list[CandidateResult]] = {
+        folder: [
             dataclasses.replace(result, identity=f"{number} {result.identity}")
             for result in candidate_results(sweep.trials, first.objectives)
         ]
-        for number, sweep in enumerate(sweeps)
-    ]
-    for sweep, own in zip(sweeps, results, strict=True):
+        for number, (folder, sweep) in enumerate(named.items())
+    }
+    for folder, own in results.items():
         if not own:
-            raise UserError(f"run={sweep.folder}: of none of its trials all costs are known")
-    found, apart = _volumes(results, not {*SHARES}.isdisjoint(first.objectives), draws, seed)
+            raise UserError(f"run={folder}: of none of its trials all objectives are known")
+    every = list(results.values())
+    volumes = _volumes(every, not {*SHARES}.isdisjoint(first.objectives), draws, seed)
+    by_folder = dict(zip(results, zip(*volumes, strict=True), strict=True))
+    found, apart = zip(*(by_folder[sweep.folder] for sweep in sweeps), strict=True)
     sought = sought_share(first.objectives)
-    is_known = _has_noise(sought, results) if sought else {*TRAINED}.isdisjoint(first.objectives)
+    is_known = _has_noise(sought, every) if sought else {*TRAINED}.isdisjoint(first.objectives)
     standings = [Standing(first, found[0])]
-    for sweep, share, ends in zip(sweeps[1:], found[1:], apart, strict=True):
+    for sweep, share, ends in zip(sweeps[1:], found[1:], apart[1:], strict=True):
         come, gone = come_and_gone(first, sweep)
-        told = ends if is_known else None
-        standings.append(Standing(sweep, share, told, tuple(come), tuple(gone)))
+        is_other = not {*TRAINED}.isdisjoint(first.objectives) and _of_other_data(first, sweep)
+        told = ends if is_known and not is_other else None
+        standings.append(Standing(sweep, share, told, tuple(come), tuple(gone), is_other))
     return Comparison(first.objectives, tuple(standings), _shared(sweeps), _keys(sweeps))
 
 
 def _volumes(
     results: Sequence[Sequence[CandidateResult]], with_accuracy: bool, draws: int, seed: int
 ) -> tuple[list[float], list[tuple[float, float]]]:
-    """Hypervolume of each sweep as a share of all, and intervals of all but the first against it.
+    """Hypervolume of each sweep as a share of all, and its interval against the first one.
 
     Args:
         results: of each sweep.
@@ -145,23 +153,37 @@ def _volumes(
     exact = np.array([by_name[name].costs for name in names])
     (points,) = _drawn_points(means, exact[..., None], with_accuracy, 1)
     box = Box(points)
-    whole = box.volume(points)
 
     def shares(at: Floats) -> list[float]:
-        return [box.volume(at[owners == number]) / whole for number in range(len(results))]
+        whole = box.volume(at)  # a draw may leave nothing this side of the reference
+        parts = [box.volume(at[owners == number]) for number in range(len(results))]
+        return [part / whole if whole else 0.0 for part in parts]
 
     drawn_shares = np.array(
         [shares(at) for at in _drawn_points(accuracies, costs, with_accuracy, draws)]
     )
-    apart = drawn_shares[:, 1:] - drawn_shares[:, :1]
+    apart = drawn_shares - drawn_shares[:, :1]
     low, high = np.percentile(apart, [2.5, 97.5], axis=0).tolist()
     return shares(points), list(zip(low, high, strict=True))
 
 
 def _has_noise(share: str, results: Sequence[Sequence[CandidateResult]]) -> bool:
-    """Whether the noise of a share can be drawn: of accuracy always, of others from answers."""
+    """Whether the noise of a share can be drawn: from images or seeds, of others from answers."""
     every = [result for own in results for result in own]
-    return share == "accuracy" or None not in sheets_of(every)
+    if share != "accuracy":
+        return None not in sheets_of(every)
+    return all(r.images for r in every) or any(len(r.accuracies) > 1 for r in every)
+
+
+def _of_other_data(first: Sweep, sweep: Sweep) -> bool:
+    """Whether the images, or the recorded table, are known to be others."""
+    if first.replayed or sweep.replayed:
+        here, there = (s.config.get("trial", {}) for s in (first, sweep))
+        return (here.get("name"), here.get("path")) != (there.get("name"), there.get("path"))
+    if first.images and sweep.images:
+        return first.images != sweep.images
+    here, there = (s.config.get("data", {}).get("name") for s in (first, sweep))
+    return bool(here and there and here != there)
 
 
 def _drawn_points(accuracies: Floats, costs: Floats, with_accuracy: bool, draws: int) -> Floats:
