@@ -7,7 +7,7 @@ import time
 
 from resnest_search.execution.sweep import SweepRun
 from resnest_search.report.live import LiveTable
-from resnest_search.study.read import read_sweep, record_of
+from resnest_search.study.read import read_sweep, record_of, with_uncertainty
 from resnest_search.study.record import Sweep
 from resnest_search.tracking.listeners import Told
 
@@ -66,7 +66,7 @@ class Watch:
 
         begun = time.monotonic()
         try:
-            write_report(sweep, self._run.folder / "report.html")
+            write_report(with_uncertainty(sweep), self._run.folder / "report.html")
         except Exception as error:
             if not self._page_failed:
                 self._live.message(f"The page could not be drawn ({error}); the sweep goes on")

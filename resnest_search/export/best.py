@@ -300,6 +300,7 @@ def _uncertainty(sweep: Sweep, trial: TrialRecord) -> dict[str, Any] | None:
     rivals = (other for other in sweep.trials if other.number in trial.rivals)
     return {
         "noise_of": list(sweep.noise),
+        "sought_costs": sweep.sought_costs,
         "front_membership": trial.membership,
         "knee_share": trial.knee_share,
         "seeds": trial.seeds,

@@ -93,10 +93,11 @@ def _chosen(found: dict[str, Any] | None) -> str:
     if found is None:
         return ""
     names = ", ".join(dict.fromkeys(rival["variant"] for rival in found["rivals"]))
+    has_costs = bool(found["sought_costs"])
     doubt = (
-        f"Within noise of it, at no higher cost: {names}."
+        f"Within noise of it{', at no higher cost' * has_costs}: {names}."
         if names
-        else "Nothing that costs as little is within noise of it."
+        else f"Nothing {'that costs as little ' * has_costs}is within noise of it."
     )
     words = {"images": "validation images", "seeds": "seeds", "costs": "rounds of timing"}
     *first, last = [words[source] for source in found["noise_of"]]

@@ -54,7 +54,10 @@ _C = TypeVar("_C", bound=Any)  # has a `spared`, as `Column` has
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its head, what it means, its text, and the value that it is sorted by."""
+    """One column: its head, what it means, its text, and the value that it is sorted by.
+
+    ``key`` heads that value where it is saved: as recorded, not in the unit of the head.
+    """
 
     head: str
     meaning: str
@@ -62,6 +65,7 @@ class Column:
     value: Callable[[TrialRecord], float | str | None]
     number: bool = True
     spared: int = 0  # the least positive is left out first where room lacks; 0 never is
+    key: str = ""  # empty: as the head
 
 
 def fitting(columns: Iterable[_C], width: Callable[[_C], int], room: int) -> list[_C]:
@@ -79,7 +83,7 @@ def columns(sweep: Sweep) -> list[Column]:
     """The columns of this sweep's table, left to right."""
     return [
         _mark(sweep),
-        Column("#", "trial", _trial_number, lambda t: t.number, spared=_SPARED["number"]),
+        Column("#", "trial", _trial_number, lambda t: t.number, True, _SPARED["number"], "number"),
         *_variants(sweep),
         *(_parameter(key) for key in extra_parameters(sweep)),
         *_seed(sweep),
@@ -137,7 +141,7 @@ def _parameter(key: str) -> Column:
         found = trial.parameters.get(key)
         return found if found is None or isinstance(found, int | float) else value_text(found)
 
-    return Column(key.rpartition(".")[2], key, text, value, spared=_SPARED["parameter"])
+    return Column(key.rpartition(".")[2], key, text, value, spared=_SPARED["parameter"], key=key)
 
 
 def _seed(sweep: Sweep) -> list[Column]:
@@ -169,6 +173,7 @@ def _membership(sweep: Sweep) -> list[Column]:
             lambda t: percent(t.membership),
             lambda t: t.membership,
             spared=_SPARED["membership"],
+            key="membership",
         )
     ]
 
@@ -192,6 +197,7 @@ def _metric(sweep: Sweep, name: str) -> list[Column]:
         lambda t: _marked(sweep, t, name),
         lambda t: stated(t, name),
         spared=_spared(sweep, name),
+        key=name,
     )
     return [column, *_seeds(sweep), *_membership(sweep)] if name == share else [column]
 
@@ -210,7 +216,12 @@ def _beside(name: str, how: str) -> Column:
 
     meaning = f"latency, ms (median) in the mode {name}, recorded beside the objectives: {how}"
     return Column(
-        f"{name} ms", meaning, text, lambda t: t.costs_beside.get(key), spared=_SPARED["beside"]
+        f"{name} ms",
+        meaning,
+        text,
+        lambda t: t.costs_beside.get(key),
+        spared=_SPARED["beside"],
+        key=key,
     )
 
 

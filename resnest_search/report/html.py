@@ -185,8 +185,8 @@ def _table(sweep: Sweep) -> str:
     best = knee(sweep)
     place = numbered(sweep)
     heads = "".join(
-        f'<th scope="col"{_class(c)} title="{plain(c.meaning)}">'
-        f'<button type="button">{plain(c.head)}</button></th>'
+        f'<th scope="col"{_class(c)} data-key="{plain(c.key or c.head)}" '
+        f'title="{plain(c.meaning)}"><button type="button">{plain(c.head)}</button></th>'
         for c in chosen
     )
     rows = "".join(_row(trial, chosen, trial is best, place[id(trial)]) for trial in ordered(sweep))

@@ -197,7 +197,8 @@ function csv(table) {
   const quoted = (text) => `"${text.replaceAll('"', '""')}"`;
   const cell = (td) => quoted(td.classList.contains("number") ? td.dataset.value : td.textContent.trim());
   const lines = [...table.tBodies[0].rows].filter((row) => !row.hidden).map((row) => left.map((at) => cell(row.cells[at])).join(","));
-  const heads = left.map((at) => quoted(names[at])).join(",");
+  // values as recorded, under the names of trials.csv: a head such as "acc %" has another unit
+  const heads = left.map((at) => quoted(table.tHead.rows[0].cells[at].dataset.key)).join(",");
   return [heads, ...lines].join("\r\n") + "\r\n";
 }
 
@@ -265,7 +266,7 @@ async function begin() {
     });
     const at = chosen.sorted ? headsOf(table).indexOf(chosen.sorted[0]) : -1;
     if (at >= 0) sort(table, at, chosen.sorted[1]);
-    one("#csv").addEventListener("click", () => save(csv(table), "trials.csv"));
+    one("#csv").addEventListener("click", () => save(csv(table), "shown.csv"));
     one("#columns").addEventListener("change", ({ target }) => { toggle(chosen.columns, target.value); hideColumns(); keep(); });
     hideColumns();
   }

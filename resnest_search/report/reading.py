@@ -166,7 +166,7 @@ def share_text(trial: TrialRecord, name: str = "accuracy") -> str:
     text = metric_of(name).show(share)
     if error is not None:
         text += f" ± {metric_of(name).show(error)}"
-    return text if trial.state == COMPLETE else f"({text})"
+    return text if trial.is_whole else f"({text})"
 
 
 def stated(trial: TrialRecord, name: str) -> float | None:
@@ -203,7 +203,7 @@ def metric_text(trial: TrialRecord, name: str) -> str:
     if name == "latency_ms" and name in trial.costs:
         return interval_text(trial.costs[name], trial.half_width)
     text = metric_of(name).show(trial.metric(name))
-    unfinished = name in TRAINED and trial.state != COMPLETE and text != "–"
+    unfinished = name in TRAINED and not trial.is_whole and text != "–"
     return f"({text})" if unfinished else text
 
 

@@ -133,7 +133,7 @@ class TrialTable:
     def _remarks(self, chosen: list[Column]) -> Iterable[str]:
         if hidden := len(self.trials) - len(self.shown):
             yield f"… and {hidden} more"
-        if any(t.accuracy is not None and t.state != COMPLETE for t in self.shown):
+        if any(t.accuracy is not None and not t.is_whole for t in self.shown):
             yield "accuracy in parentheses: training did not end"
         heads = [column.head for column in chosen]
         if missing := [c.head for c in columns(self.sweep) if c.head not in heads]:

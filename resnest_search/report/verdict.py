@@ -186,21 +186,23 @@ def _alike_text(sweep: Sweep) -> str:
     if not names or knee(sweep) is None:
         return ""
     noun = metric_of(sweep.reported).noun
-    return f"Noise does not tell its {noun} from that of {_listed(names)}, on average dearer."
+    cheap = ", no cheaper on average" * bool(sweep.sought_costs)
+    return f"Noise does not tell its {noun} from that of {_listed(names)}{cheap}."
 
 
 def _rivals_text(sweep: Sweep, best: TrialRecord) -> str:
+    has_costs = bool(sweep.sought_costs)
     if not best.rivals:
-        return "Nothing that costs as little is within noise of it."
+        return f"Nothing {'that costs as little ' * has_costs}is within noise of it."
     named = {*sweep.alike} if knee(sweep) else set()  # they have been named, for what they cost
     others = [t for t in sweep.trials if t.number in {*best.rivals} - named]
     names = [trial.name for trial in sorted(others, key=sweep.by_cost)]
     if not names:
         return ""
     told = ", as far as timing tells" if "costs" in sweep.noise else ""
-    if len(names) == 1:
-        return f"{names[0]} is within noise of it and costs no more{told}."
-    return f"{_listed(names)} are within noise of it and cost no more{told}."
+    is_one = len(names) == 1
+    cheap = f" and {'costs' if is_one else 'cost'} no more{told}" if has_costs else ""
+    return f"{_listed(names)} {'is' if is_one else 'are'} within noise of it{cheap}."
 
 
 def _shares_text(sweep: Sweep, best: TrialRecord) -> str:

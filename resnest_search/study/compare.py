@@ -201,7 +201,7 @@ def check_alike(sweeps: Sequence[Sweep]) -> None:
         UserError: as `compare`.
     """
     first = sweeps[0]
-    costs = [name for name in first.objectives if name not in TRAINED]
+    costs = first.sought_costs
     for sweep in sweeps:
         if not any(trial.state == COMPLETE for trial in sweep.trials):
             raise UserError(f"run={sweep.folder}: has no complete trial to compare")

@@ -51,7 +51,7 @@ def gains(sweep: Sweep) -> list[Gain]:
     table = np.stack([points[trial.number] for trial in done])
     box = Box(table)
     whole = box.volume(table)
-    moments = sorted(epoch.at for t in sweep.trials for epoch in t.curve if epoch.at is not None)
+    moments = sorted(e.at for t in sweep.trials for e in t.own_curve if e.at is not None)
     found, front = [], table[:0]
     for trial, point in zip(done, table, strict=True):
         front = np.vstack([front, point])

@@ -42,7 +42,9 @@ def ledger(sweep: Sweep) -> Ledger | None:
     if not sweep.drivers:
         return None
     first = sweep.drivers[0]
-    begun = [epoch.at - epoch.seconds for t in sweep.trials for epoch in t.curve[:1] if epoch.at]
+    begun = [
+        epoch.at - epoch.seconds for t in sweep.trials for epoch in t.own_curve[:1] if epoch.at
+    ]
     if begun and min(begun) < first.begun - 1.0:  # an earlier version trained some of it
         return None
     spans = list(_spans(sweep))

@@ -178,6 +178,16 @@ class TrialRecord:
         return self.state == COMPLETE and self.repeat_of is None
 
     @property
+    def is_whole(self) -> bool:
+        """Whether it was trained to its end; also one that another device's limits rule out."""
+        return self.state == COMPLETE or (self.state == INFEASIBLE and bool(self.curve))
+
+    @property
+    def own_curve(self) -> tuple[Epoch, ...]:
+        """Epochs that it trained itself, without those taken over from another trial."""
+        return self.curve[self.inherited :]
+
+    @property
     def epochs(self) -> int:
         """Epochs trained."""
         return self.curve[-1].epoch if self.curve else 0
@@ -349,6 +359,11 @@ class Sweep:
         return next((name for name in self.objectives if name in TRAINED), "accuracy")
 
     @property
+    def sought_costs(self) -> list[str]:
+        """The objectives that are costs, in their order."""
+        return [name for name in self.objectives if name not in TRAINED]
+
+    @property
     def own_costs(self) -> list[str]:
         """Names of the costs that a recorded table alone knows, sorted."""
         return sorted({n for trial in self.trials for n in trial.costs if n not in METRICS})
@@ -379,7 +394,7 @@ class Sweep:
 
     def by_cost(self, trial: TrialRecord) -> tuple[float, int]:
         """By which trials are sorted: the first objective that is a cost, else latency."""
-        name = next((name for name in self.objectives if name not in TRAINED), "latency_ms")
+        name = next(iter(self.sought_costs), "latency_ms")
         value = trial.costs.get(name, nan)
         oriented = metric_of(name).sign * value
         return (oriented if isfinite(oriented) else inf, trial.number)

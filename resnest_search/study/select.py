@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -22,8 +23,8 @@ def _lack(trial: TrialRecord, name: str) -> float:
 
 _KEYS: dict[str, Callable[[TrialRecord], float]] = {
     **{name: partial(_lack, name=name) for name in SHARES},
-    "latency": lambda trial: trial.costs["latency_ms"],
-    "memory": lambda trial: trial.costs["memory_mib"],
+    "latency": lambda trial: trial.costs.get("latency_ms", math.inf),
+    "memory": lambda trial: trial.costs.get("memory_mib", math.inf),
 }
 _WORDS = {
     "knee": "the knee of the front",
@@ -68,7 +69,10 @@ def select_trial(sweep: Sweep, select: str) -> TrialRecord:
             f"select={select}: this run did not record it; valid: knee, {', '.join(known)}"
         )
     if select in _KEYS:
-        return min(sweep.front, key=_KEYS[select])
+        best = min(sweep.front, key=_KEYS[select])
+        if math.isinf(_KEYS[select](best)):
+            raise UserError(f"select={select}: it is known of no member of the front; valid: knee")
+        return best
     named = [trial for trial in complete if select in (trial.variant, trial.candidate)]
     if not named:
         raise UserError(_no_such(sweep, select, complete))

@@ -6,13 +6,15 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
-from resnest_search.metrics import TRAINED, metric_of
+from resnest_search.metrics import metric_of
 from resnest_search.study.costing import Costing
 from resnest_search.study.read import costs_in, judged_anew
 from resnest_search.study.record import COMPLETE, INFEASIBLE, Sweep, TrialRecord
 from resnest_search.words import counted
 
 __all__ = ["changes", "come_and_gone", "transferred"]
+
+_UNKNOWN = "its costs there are not known"
 
 
 def transferred(
@@ -56,10 +58,11 @@ def changes(before: Sweep, after: Sweep) -> list[str]:
         was = "as here" if same else f"here it is {names[before.chosen]}"
         lines.append(f"{'Its knee' if after.knee is not None else 'Its first'} is {chosen}; {was}.")
     lines += _order(before, after)
-    broken = [t.name for t in after.trials if t.state == INFEASIBLE and t.curve]
+    there = [t for t in after.trials if t.state == INFEASIBLE and t.is_whole]
+    broken = [t.name for t in there if t.costs]
     if broken:
         lines.append(f"Trained here, and beyond a limit there: {_list(sorted(set(broken)))}.")
-    unknown = [t.name for t in after.trials if t.state == COMPLETE and not t.costs]
+    unknown = [t.name for t in there if not t.costs]
     if unknown:
         lines.append(f"Without costs there, and so on no front: {_list(sorted(set(unknown)))}.")
     return lines
@@ -76,7 +79,7 @@ def come_and_gone(before: Sweep, after: Sweep) -> tuple[list[str], list[str]]:
 def _order(before: Sweep, after: Sweep) -> list[str]:
     from scipy.stats import kendalltau
 
-    name = next((name for name in before.objectives if name not in TRAINED), "latency_ms")
+    name = next(iter(before.sought_costs), "latency_ms")
     here, there = ({t.candidate: t.metric(name) for t in s.trials} for s in (before, after))
     both = [key for key, value in here.items() if value is not None and there[key] is not None]
     tau = kendalltau([here[key] for key in both], [there[key] for key in both])[0]
@@ -94,6 +97,10 @@ def _list(names: Sequence[str]) -> str:
 
 def _with_costs(trial: TrialRecord, costing: Costing | None) -> TrialRecord:
     found = Costing({}) if costing is None else costing
-    if found.infeasible and trial.state == COMPLETE:
-        trial = dataclasses.replace(trial, state=INFEASIBLE, reason=found.infeasible)
+    reason = found.infeasible or ("" if found.costs else found.failure or _UNKNOWN)
+    if trial.state == COMPLETE and reason:
+        trial = dataclasses.replace(trial, state=INFEASIBLE, reason=reason)
+    elif trial.state == INFEASIBLE:  # its reason is of the costs here
+        here = f"never trained: {trial.reason} where it was searched"
+        trial = dataclasses.replace(trial, reason=found.infeasible or here)
     return dataclasses.replace(trial, **costs_in(found.facts))

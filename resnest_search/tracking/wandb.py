@@ -53,6 +53,7 @@ __all__ = ["Tracker"]
 
 _TRIAL_S = 30  # for the last rows of a run
 _SUMMARY_S = 120  # for tables and weights
+_MOST_OF_NAME = 128  # characters of an artifact's
 _STUCK_S = 180  # after so many without progress a sweep that is over waits no longer
 
 
@@ -322,8 +323,11 @@ def _sum_up(run: wandb.Run, sweep: Sweep, best: Path, warn: Callable[[str], None
             run.log(figures)
     except Exception as error:  # no figure is worth the tables, or the server
         warn(f"W&B: figures are not tracked ({one_line(error)})")
-    if winner := _winner(sweep, best, online=not run.offline):
-        run.log_artifact(winner)
+    try:
+        if winner := _winner(sweep, best, online=not run.offline):
+            run.log_artifact(winner)
+    except Exception as error:
+        warn(f"W&B: the winner is no artifact ({one_line(error)})")
 
 
 def _figures(sweep: Sweep) -> Iterator[tuple[str, wandb.Plotly]]:
@@ -347,7 +351,7 @@ def _winner(sweep: Sweep, best: Path, online: bool) -> wandb.Artifact | None:
         return None
     if facts.get("trial") != sweep.chosen:
         return None
-    name = re.sub(r"[^\w.-]", "-", f"{sweep.name}-{facts['variant']}")
+    name = re.sub(r"[^A-Za-z0-9_.-]", "-", f"{sweep.name}-{facts['variant']}")[:_MOST_OF_NAME]
     found = wandb.Artifact(name, type="model", metadata=facts)
     for file in ("model.json", "model.py", "README.md", *["weights.pt"] * online):
         if (best / file).is_file():

@@ -350,13 +350,13 @@ def test_what_was_passed_over_for_its_costs_is_named():
     sweep = doubtful()
     dearer = [trial.variant for trial in sweep.front if trial.number in sweep.alike]
     assert dearer == ["2s1x40d"]
-    assert "Noise does not tell its accuracy from that of 2s1x40d, on average dearer." in noise(
+    assert "Noise does not tell its accuracy from that of 2s1x40d, no cheaper on average." in noise(
         sweep
     )
     assert "Noise does not" not in noise(replace(sweep, alike=()))
     # one that may cost as little, within the errors of the costs, is not named a second time
     trials = [replace(t, rivals=(2,)) if t.number == sweep.knee else t for t in sweep.trials]
-    assert noise(replace(sweep, trials=tuple(trials))).count("2s1x40d, on") == 1
+    assert noise(replace(sweep, trials=tuple(trials))).count("2s1x40d, no") == 1
     assert "costs no more" not in noise(replace(sweep, trials=tuple(trials)))
 
 
@@ -486,6 +486,10 @@ def test_several_rivals_are_named_fastest_first_and_none_is_said():
 
     assert "1s1x40d, 0s2x40d and 1s1x64d are within noise of it and cost no more." in said(1, 5, 0)
     assert "Nothing that costs as little is within noise of it." in said()
+    sweep = replace(sweep, objectives=("accuracy",))  # what no objective is need not cost as little
+    assert "0s2x40d and 1s1x64d are within noise of it. " in said(1, 5)
+    assert "0s2x40d is within noise of it. " in said(5)
+    assert "Nothing is within noise of it." in said()
 
 
 def test_noise_that_was_not_measured_is_said_to_be():

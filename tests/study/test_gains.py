@@ -20,6 +20,16 @@ def test_hypervolume_grows_up_to_all_of_it_and_counts_the_epochs_of_all():
         assert gain.epochs == len(ended)
 
 
+def test_epochs_that_a_trial_took_over_are_counted_once():
+    first = make_trial(0, "2s1x64d", PRUNED)  # at a bound, that a resume raised
+    (before,) = timed(make_sweep([first])).trials
+    whole = make_trial(1, "2s1x64d", candidate=first.candidate)
+    done = len(before.curve)
+    rest = [replace(e, at=100.0 + e.epoch) for e in whole.curve[done:]]
+    sweep = make_sweep([before, replace(whole, curve=(*before.curve, *rest), inherited=done)])
+    assert gains(sweep)[-1].epochs == sweep.epochs == len(whole.curve)
+
+
 def test_what_is_off_the_front_gains_nothing():
     worse = make_trial(1, "4s4x64d")
     worse = replace(worse, curve=tuple(replace(e, accuracy=0.1) for e in worse.curve))

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sample_sweeps import doubtful
+from sample_sweeps import doubtful, make_trial
 
+from resnest_search.errors import UserError
+from resnest_search.report.reading import share_text
 from resnest_search.report.verdict import verdict
 from resnest_search.study.costing import Costing
+from resnest_search.study.read import judged_anew
 from resnest_search.study.record import COMPLETE, INFEASIBLE, Sweep
+from resnest_search.study.select import select_trial
 from resnest_search.study.transfer import changes, transferred
 
 
@@ -70,6 +75,38 @@ def test_what_is_not_known_there_is_on_no_front() -> None:
     assert gone.name in changes(sweep, seen)[-1]
 
 
+def test_nor_where_no_objective_is_a_cost() -> None:
+    """And whoever asks for the fastest of a front without latencies is answered in one line."""
+    sweep = replace(doubtful(), objectives=("accuracy",))
+    sweep = judged_anew(sweep, sweep.trials)
+    (gone,) = sweep.front
+    seen = transferred(sweep, costs_of(sweep) | {gone.candidate: None})
+    assert gone.candidate not in {trial.candidate for trial in seen.front}
+    assert changes(sweep, seen)[-1] == f"Without costs there, and so on no front: {gone.name}."
+    (record,) = [t for t in seen.trials if t.number == gone.number]
+    assert (record.state, record.reason) == (INFEASIBLE, "its costs there are not known")
+    assert select_trial(seen, "latency") in seen.front
+    bare = replace(sweep, trials=tuple(replace(t, costs={}) for t in sweep.trials))
+    with pytest.raises(UserError, match=r"select=latency: it is known of no member of the front"):
+        select_trial(bare, "latency")
+
+
+def test_what_was_trained_to_its_end_is_no_unfinished_one_there() -> None:
+    sweep = doubtful()
+    ruled_out = make_trial(-1, "4s4x96d", INFEASIBLE)
+    sweep = replace(sweep, trials=(*sweep.trials, ruled_out))
+    gone = sweep.front[0]
+    found = costs_of(sweep)
+    costing = found[gone.candidate]
+    assert costing is not None
+    found[gone.candidate] = replace(costing, infeasible="latency_ms 9 above the limit 2")
+    seen = transferred(sweep, found)
+    (record,) = [t for t in seen.trials if t.number == gone.number]
+    assert not share_text(record).startswith("(")
+    never = seen.trials[-1]
+    assert never.reason == f"never trained: {ruled_out.reason} where it was searched"
+
+
 def test_what_breaks_a_limit_there_is_on_no_front() -> None:
     sweep = doubtful()
     gone = sweep.front[0]
@@ -89,5 +126,5 @@ def test_what_breaks_a_limit_there_is_on_no_front() -> None:
 
 def test_the_front_of_earlier_costs_leaves_no_trace() -> None:
     sweep = doubtful()
-    there = transferred(sweep, costs_of(sweep, 7.0) | {sweep.front[0].candidate: None})
+    there = transferred(sweep, costs_of(sweep, 7.0))
     assert transferred(there, costs_of(sweep)) == transferred(sweep, costs_of(sweep))

@@ -299,15 +299,17 @@ def artifacts(folder, run):
     return {one.name: one for one in found if one.type == "model"}
 
 
-def test_the_exported_network_is_an_artifact_without_its_weights(tmp_path):
-    sweep = doubtful()
+@pytest.mark.parametrize("name", ["size", "größe", "größe " * 30])
+def test_the_exported_network_is_an_artifact_without_its_weights(name, tmp_path):
+    sweep = replace(doubtful(), name=name)  # a name of W&B has letters of ASCII, 128 at most
     chosen = next(trial for trial in sweep.trials if trial.number == sweep.chosen)
     exported(tmp_path, chosen)
     tracker(tmp_path)[0].close(sweep)
     ((name, artifact),) = artifacts(
         tmp_path, next(r for r in runs(tmp_path) if r[0] == "s")
     ).items()
-    assert name == f"{sweep.name}-{chosen.variant}"
+    whole = f"{sweep.name}-{chosen.variant}"
+    assert name == "".join(c if c.isascii() and c != " " else "-" for c in whole)[:128]
     assert {entry.path for entry in artifact.manifest.contents} == {"model.json", "model.py"}
     assert json.loads(artifact.metadata)["validation"] == {"accuracy": 0.9}
 

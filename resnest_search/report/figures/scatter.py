@@ -200,7 +200,7 @@ def _doubts(sweep: Sweep, complete: Sequence[_Point]) -> Iterator[go.Scatter]:
         best = chosen(sweep)
         whose = best.name if best and knee(sweep) is None else "the knee"
         ring = {"color": ACCENT, "size": [p.size + 8 for p in rivals], "line": {"width": 1.5}}
-        name = f"within noise of {whose}, and costs no more"
+        name = f"within noise of {whose}" + ", and costs no more" * bool(sweep.sought_costs)
         yield _trace(sweep, rivals, name, symbol="circle-open", **ring)
     seeds = [p for p in complete if not p.trial.stands]
     if seeds:

@@ -70,12 +70,12 @@ def hypervolume_figure(panel: Panel, sweep: Sweep) -> go.Figure | None:
 
 def timeline_figure(panel: Panel, sweep: Sweep) -> go.Figure | None:
     """A row for each trial, drawn while it trained; its end says its state, a tick each rung."""
-    trials = [t for t in sweep.trials if t.number >= 0 and t.curve and t.curve[-1].at is not None]
+    trials = [t for t in sweep.trials if t.own_curve and t.own_curve[-1].at is not None]
     if not trials:
         return None
     figure = blank("seconds since the sweep began", "trial", height=420)
     figure.add_trace(_spans(sweep, trials))
-    if ticks := [(t, e) for t in trials for e in t.curve if e.epoch in sweep.rungs and e.at]:
+    if ticks := [(t, e) for t in trials for e in t.own_curve if e.epoch in sweep.rungs and e.at]:
         figure.add_scatter(
             x=[e.at for _, e in ticks],
             y=[t.number for t, _ in ticks],
@@ -101,7 +101,7 @@ def timeline_figure(panel: Panel, sweep: Sweep) -> go.Figure | None:
 
 def _spans(sweep: Sweep, trials: Sequence[TrialRecord]) -> go.Scatter:
     place = numbered(sweep)
-    spans = [(trial, *span) for trial in trials for span in _trained(trial.curve)]
+    spans = [(trial, *span) for trial in trials for span in _trained(trial.own_curve)]
     return go.Scatter(
         x=joined((begun, end) for _, begun, end in spans),
         y=joined([t.number] * 2 for t, *_ in spans),
