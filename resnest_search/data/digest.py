@@ -15,7 +15,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,11 +53,13 @@ class ImageSet:
         groups: number of images and a digest of each class folder, or of each part where
             classes are many, by which a difference is told.
         doubts: a line for what makes numbers doubtful, such as images of val/ in train/.
+        names: digest of the listing; empty of a set of fixed files.
     """
 
     digest: str
     groups: dict[str, list[str]]
     doubts: tuple[str, ...] = ()
+    names: str = ""
 
 
 def image_set(
@@ -84,10 +86,11 @@ def image_set(
     key = (config.name, os.path.realpath(listing.root))
     known = recall("images", *key)
     if known and known.pop("stamp", None) == stamp:
-        return ImageSet(known["digest"], known["groups"], tuple(known["doubts"]))
+        doubts = tuple(known["doubts"])
+        return ImageSet(known["digest"], known["groups"], doubts, listing.names)
     found = _taken(listing, files, sizes, progress or (lambda done, total: None))
     remember("images", key, {"stamp": stamp, **asdict(found)})
-    return found
+    return replace(found, names=listing.names)
 
 
 def difference(before: dict[str, list[str]], after: dict[str, list[str]]) -> str:

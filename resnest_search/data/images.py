@@ -110,6 +110,8 @@ def _eight_bits(image: Image) -> Image:
     """The same upright, in a mode of 8 bits a channel, transparency kept."""
     import PIL.Image
 
+    if image.mode == "LAB":  # versions of Pillow convert it in different ways, or not at all
+        raise ValueError("of mode LAB, whose colours have no one conversion")
     turn = _TURNS.get(orientation(image))
     if image.mode.startswith(("I", "F")):
         image = _scaled(image)

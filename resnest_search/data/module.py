@@ -17,7 +17,7 @@ from resnest_search.configuration.schema import DataConfig
 from resnest_search.data.augment import Augment, augment
 from resnest_search.data.loading import BatchLoader, ImageBatches, shared_room
 from resnest_search.data.preprocessing import Preprocessing
-from resnest_search.data.resolve import FOLDERS, list_images, resolve
+from resnest_search.data.resolve import FOLDERS, check_listing, list_all, resolve
 from resnest_search.data.sampling import Batch, EpochSampler, EvaluationSampler
 from resnest_search.data.scan import Listing
 from resnest_search.data.sources import Source, Sources
@@ -50,18 +50,28 @@ def build(
     seed: int,
     images: str | None = None,
     sides: Sequence[int] = (),
+    names: str | None = None,
 ) -> ImageData:
     """The images of one training run.
 
     `batch_size` counts images over all ranks; `seed` governs order and augmentation, while
     the split hangs on `config.split_seed` alone. `images` is the digest of the whole set, on
     which those of the split then stand; None where nobody has taken it. `sides` are those of
-    the training images of each epoch, in pixels; none: all of image_size. Raises UserError.
+    the training images of each epoch, in pixels; none: all of image_size. `names` is the digest
+    of the listing that the sweep began with: of another one the split is another. Raises UserError.
     """
     if batch_size < 1:
         raise UserError(f"train.batch_size: {batch_size} is less than 1")
     config = _both_or_neither(config)
-    listing = list_images(config) if config.name in FOLDERS else None
+    listing = None
+    if config.name in FOLDERS:
+        everything = list_all(config)
+        if names not in (None, everything.names):
+            raise UserError(
+                f"data.root: {everything.root!r}: images have come or gone since the sweep began, "
+                "which would be split in another way; put them back and resume"
+            )
+        listing = check_listing(config, everything.without(config.skip))
     config = resolve(config, listing) if listing else prepare(config)
     return ImageData(config, _load(config, listing), batch_size, seed, images, sides)
 

@@ -19,14 +19,14 @@ from resnest_search.data.decoding import decode
 from resnest_search.data.digest import ImageSet, Progress, image_set, in_parallel
 from resnest_search.data.remembered import recall, remember
 from resnest_search.data.resolve import FOLDERS, check_listing, list_all, list_images, resolve
-from resnest_search.data.scan import Listing
+from resnest_search.data.scan import Listing, class_folders
 from resnest_search.data.split import digest_of, split_sources
 from resnest_search.errors import UserError
 from resnest_search.words import counted
 
 __all__ = ["current_set", "read_images", "validation_digest"]
 
-_DECODER = "1"  # counts up where `decode` refuses other images than before
+_DECODER = "2"  # counts up where `decode` refuses other images than before
 _NAMED = 3  # files of a message
 # Images to a person, but of no suffix that counts.
 _STRANGE = {".gif", ".jfif", ".jpe", ".jp2", ".heic", ".heif", ".avif", ".tga", ".npy", ".dcm"}
@@ -95,7 +95,13 @@ def read_images(
 
 def _remarks(listing: Listing) -> list[str]:
     """What a folder has that is passed over, and what it lacks."""
-    lines = []
+    lines = [
+        f"data.root: {name}/ is not used; folders of images are train/, val/ and test/"
+        for name in sorted(os.listdir(listing.root))
+        if name not in listing.parts
+        and os.path.isdir(path := os.path.join(listing.root, name))
+        and not {*listing.classes}.isdisjoint(class_folders(path))
+    ]
     for part, found in listing.parts.items():
         strange = sum(found.others.values(), Counter[str]())
         lines += [

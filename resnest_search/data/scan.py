@@ -5,7 +5,10 @@ One pass of `os.scandir`, which bears a million files; no file is opened.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -47,6 +50,15 @@ class Listing:
     classes: list[str]
     parts: dict[str, Part]
 
+    @property
+    def names(self) -> str:
+        """A digest of paths and classes, which the split follows from."""
+        state = hashlib.sha256(json.dumps(self.classes).encode())
+        for name, part in self.parts.items():
+            state.update(f"\n{name}\n".encode() + os.fsencode("\0".join(part.paths)))
+            state.update(json.dumps(part.labels).encode())
+        return state.hexdigest()
+
     def without(self, skip: Iterable[str]) -> Listing:
         """The same but for the images at these paths."""
         gone = frozenset(skip)
@@ -79,8 +91,11 @@ def scan(root: str, parts: Iterable[str]) -> Listing:
     for part in there:
         unknown = sorted(set(names[part]) - set(classes))
         if unknown:
+            alike = unicodedata.normalize("NFC", unknown[0])
+            forms = {unicodedata.normalize("NFC", name) for name in classes}
+            other = " in the same form of Unicode; rename one of them" * (alike in forms)
             raise UserError(
-                f"data.root: {root!r} has {part}/{unknown[0]} but no train/{unknown[0]}"
+                f"data.root: {root!r} has {part}/{unknown[0]} but no train/{unknown[0]}{other}"
             )
         found[part] = _part(root, part, names[part], classes, set(blocked))
     return Listing(root, classes, found)

@@ -41,7 +41,7 @@ def find_images(
 
 def noted_images(images: ImageSet) -> tuple[str, dict[str, Any]]:
     """Key and value of the note that a study keeps of its images."""
-    return _NOTE, {"digest": images.digest, "groups": images.groups}
+    return _NOTE, {"digest": images.digest, "groups": images.groups, "names": images.names}
 
 
 def check_unchanged(

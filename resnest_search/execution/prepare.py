@@ -33,6 +33,7 @@ from resnest_search.simulation.table import Table
 from resnest_search.space import Candidate, Space, configured, dotted
 from resnest_search.study.storage import check_storage
 from resnest_search.study.study import directions_of, reported_of
+from resnest_search.words import counted
 
 __all__ = [
     "check_trained_on",
@@ -149,7 +150,21 @@ def ill_suited(config: SweepConfig) -> list[str]:
     if config.trial.name == "table":  # which trains nothing
         return []
     found = [*_made_for_digits(config), *_made_for_other_weights(config)]
-    return [*found, *_of_folders_alone(config)]
+    return [*found, *_of_folders_alone(config), *_longer_than_the_training(config)]
+
+
+def _longer_than_the_training(config: SweepConfig) -> list[str]:
+    """Beginnings of a training that never end."""
+    epochs, varied = config.search.epochs or config.train.epochs, dotted(config.search.space)
+    found = {
+        "warmup_epochs": "the learning rate never gets to train.learning_rate",
+        "frozen_epochs": "only the classifier is trained",
+    }
+    return [
+        f"train.{key}={value:g} of {counted(epochs, 'epoch')}: {what}"
+        for key, what in found.items()
+        if (value := getattr(config.train, key)) >= epochs and f"train.{key}" not in varied
+    ]
 
 
 def _of_folders_alone(config: SweepConfig) -> list[str]:

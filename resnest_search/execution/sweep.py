@@ -240,7 +240,7 @@ def make_run(run: SweepRun, allotment: Allotment) -> Callable[[Assignment], Run]
     from resnest_search.training import Run
 
     trials = run.folder / "trials"
-    images = run.study.notes.get("images", {}).get("digest")
+    images = run.study.notes.get("images", {})
 
     def make(assignment: Assignment) -> Run:
         model, data, train = configured(run.config, assignment.candidate)
@@ -257,7 +257,8 @@ def make_run(run: SweepRun, allotment: Allotment) -> Callable[[Assignment], Run]
             folder=str(folder),
             accelerator=allotment.accelerator,
             threads=allotment.cpus_per_worker,
-            images=images,
+            images=images.get("digest"),
+            names=images.get("names") or None,
             gpu_share=1.0 if assignment.alone else min(1.0, allotment.gpus_per_worker or 1.0),
         )
 

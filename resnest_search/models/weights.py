@@ -66,7 +66,7 @@ def load_pretrained(network: ResNeSt, path: Path) -> str:
     network.load_state_dict(pretrained_state(network, state))
     classes, own = _classes(state), network.fc.out_features
     if classes == own:
-        return f"starts from {path.name}"
+        return f"starts from {path.name}, its classifier of {own} classes by their order"
     there = "none" if classes is None else f"{classes} classes"
     return f"starts from {path.name}; the classifier is fresh ({there} there, {own} here)"
 

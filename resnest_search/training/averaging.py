@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
 
@@ -26,14 +27,24 @@ class Average(WeightAveraging):
     """
 
     def __init__(self, decay: float) -> None:
-        def update(averages: Sequence[Tensor], values: Sequence[Tensor], updates: Tensor) -> None:
-            if averages[0].is_floating_point():
-                weight = 1 - decay_after(int(updates), decay)
-                torch._foreach_lerp_(list(averages), list(values), weight)
-            else:
-                torch._foreach_copy_(list(averages), list(values))
+        self._decay = decay
+        super().__init__(multi_avg_fn=self._update)
 
-        super().__init__(multi_avg_fn=torch.no_grad()(update))
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Make the average on the device of the training, which has not got the module yet."""
+        self._device = trainer.strategy.root_device
+        super().setup(trainer, pl_module, stage)
+        if self._average_model is not None:
+            # Looked at in each step, which on a GPU would wait for all that was launched.
+            self._average_model.n_averaged = torch.tensor(0)
+
+    @torch.no_grad()
+    def _update(self, averages: Sequence[Tensor], values: Sequence[Tensor], _: object) -> None:
+        if not averages[0].is_floating_point():
+            torch._foreach_copy_(list(averages), list(values))
+        elif self._average_model is not None:
+            weight = 1 - decay_after(int(self._average_model.n_averaged), self._decay)
+            torch._foreach_lerp_(list(averages), list(values), weight)
 
 
 def decay_after(updates: int, decay: float) -> float:

@@ -64,7 +64,7 @@ def fit(
     torch.set_num_threads(run.threads)
     torch.manual_seed(run.seed)
     grown = sides(run.data.image_size, run.train.progressive_resizing, run.train.epochs)
-    data = build_data(run.data, run.train.batch_size, run.seed, run.images, grown)
+    data = build_data(run.data, run.train.batch_size, run.seed, run.images, grown, run.names)
     rank = environment.global_rank() if environment else 0
     data.shard(rank, world, run.train.accumulate)
     if run.accelerator == "gpu":  # of which a process sees its own alone
@@ -308,7 +308,7 @@ def _of_another_version(identity: str, run: Run) -> str:
 def _identity(run: Run) -> str:
     """What must agree for a checkpoint to be continued: not where it lies or on what it runs."""
     facts = dataclasses.asdict(run)
-    for name in ("number", "folder", "accelerator", "threads", "gpu_share"):
+    for name in ("number", "folder", "accelerator", "threads", "names", "gpu_share"):
         del facts[name]
     for name in ("root", "workers", "cache", "download", "check", "unreadable"):
         del facts["data"][name]

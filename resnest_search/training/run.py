@@ -22,7 +22,8 @@ class Run:
 
     ``folder`` is the trial's own: a checkpoint in it is continued, and its epoch log tells
     which epochs were run when. ``threads`` bounds the CPU threads of this process. ``images``
-    is the digest of the images, None where nobody has taken it. ``gpu_share`` is that of the GPU's
+    is the digest of the images, None where nobody has taken it, and ``names`` that of the listing
+    which they were split by. ``gpu_share`` is that of the GPU's
     energy which counts as this training's.
     """
 
@@ -36,4 +37,5 @@ class Run:
     accelerator: str = "cpu"  # or gpu
     threads: int = 1
     images: str | None = None
+    names: str | None = None
     gpu_share: float = 1.0

@@ -132,6 +132,13 @@ def test_other_modes_are_converted(tmp_path: Path, mode: str, suffix: str) -> No
     assert (pixels(path) > 250).all()
 
 
+def test_lab_is_refused_whatever_pillow_makes_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    Image.new("LAB", (16, 16), (120, 200, 60)).save(path)
+    with pytest.raises(UserError, match="of mode LAB, whose colours have no one conversion"):
+        decode(str(path))
+
+
 def test_damaged_files_are_named_whole(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(path)

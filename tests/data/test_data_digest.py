@@ -165,6 +165,35 @@ def test_without_the_pass_and_outside_the_split_nothing_is_read(write_folders) -
         read_images(config, Told())
 
 
+def test_images_that_come_or_go_while_a_sweep_trains_end_its_trials(write_folders) -> None:
+    """Listed anew they would be split in another way: what was trained on would be validated on."""
+    root = write_folders(train=4)
+    spoil_one = root / "train" / "cat" / "1.png"
+    spoil_one.write_bytes(b"")
+    config, found = read_images(config_of(root, unreadable="skip", val_images=3), Told())
+    begun = build(config, 4, 0, found.digest, (), found.names)
+    (root / "train" / "cat" / "notes.txt").write_text("no image")
+    again = build(config, 4, 0, found.digest, (), found.names)
+    assert list(again.validation_indices) == list(begun.validation_indices)
+    new = root / "train" / "cat" / "00.png"
+    shutil.copy(root / "train" / "cat" / "0.JPEG", new)
+    with pytest.raises(UserError, match=r"^data\.root: .* come or gone since the sweep began"):
+        build(config, 4, 0, found.digest, (), found.names)
+    build(config, 4, 0)  # whoever names no sweep has what lies there
+    new.unlink()
+    build(config, 4, 0, found.digest, (), found.names)
+
+
+@pytest.mark.parametrize("name", ["valid", "Val", "testing"])
+def test_a_folder_of_the_same_classes_under_another_name_is_told(write_folders, name: str) -> None:
+    root = write_folders(train=4)
+    (root / "masks").mkdir()
+    assert read_images(config_of(root, val_images=3), Told())[1].doubts == ()
+    shutil.copytree(root / "train" / "cat", root / name / "cat")
+    (line,) = read_images(config_of(root, val_images=3), Told())[1].doubts
+    assert line == f"data.root: {name}/ is not used; folders of images are train/, val/ and test/"
+
+
 def test_copies_between_parts_and_classes_are_told(write_folders) -> None:
     root = write_folders(train=4)
     (root / "val" / "cat").mkdir(parents=True)

@@ -71,7 +71,11 @@ def test_folders_that_do_not_fit(write_folders, tmp_path: Path) -> None:
     (root / "val").mkdir()
     assert "has no class folder under val/" in refusal(name="image_folder", root=str(root))
     (root / "val" / "yak").mkdir()
-    assert "has val/yak but no train/yak" in refusal(name="image_folder", root=str(root))
+    assert "has val/yak but no train/yak;" in refusal(name="image_folder", root=str(root)) + ";"
+    (root / "train" / "cat").rename(root / "train" / "caf\u00e9")
+    (root / "val" / "yak").rename(root / "val" / "cafe\u0301")  # as a Mac writes it
+    message = refusal(name="image_folder", root=str(root))
+    assert message.endswith(" in the same form of Unicode; rename one of them")
 
 
 def test_nothing_to_learn_is_refused(write_folders) -> None:

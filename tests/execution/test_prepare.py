@@ -103,6 +103,11 @@ def test_the_recipe_on_record_is_as_long_as_its_trials() -> None:
         (["data=digits", "train=quick", "train.learning_rate=0.01", "model.pretrained=a.pt"], ""),
         (["data=digits", "train=finetune", "model.pretrained=a.pt"], ""),
         (["data=digits", "train=finetune"], "train=finetune: made for model.pretrained=FILE"),
+        (
+            ["train.warmup_epochs=27"],
+            "train.warmup_epochs=27 of 27 epochs: the learning rate never",
+        ),
+        (["train.warmup_epochs=26"], ""),
         (["data.cache=ram", "data.shrink=64"], "data.cache=ram data.shrink=64: without effect on"),
     ],
 )

@@ -134,7 +134,8 @@ def test_wrappers_and_prefixes_are_taken_off(tmp_path, given, suffix, wrapper, p
     path = tmp_path / f"weights{suffix}"
     torch.save({wrapper: state, "epoch": 3} if wrapper else state, path)
     network = like(given)
-    assert load_pretrained(network, path) == f"starts from {path.name}"
+    classes = f"its classifier of {network.fc.out_features} classes by their order"
+    assert load_pretrained(network, path) == f"starts from {path.name}, {classes}"
     assert_equal_states(network, given.state_dict())
 
 

@@ -67,7 +67,7 @@ def test_a_file_with_the_datas_classes_brings_its_classifier(tmp_path: Path) -> 
     torch.save({"state_dict": network.state_dict()}, tmp_path / "ten.ckpt")
     start = {"pretrained": str(tmp_path / "ten.ckpt")}
     listener = train(make_run(tmp_path / "run", model=start, epochs=1, learning_rate=0.0))
-    assert listener.notes == ["starts from ten.ckpt"]
+    assert listener.notes == ["starts from ten.ckpt, its classifier of 10 classes by their order"]
     assert torch.equal(load_weights(tmp_path / "run")["fc.weight"], network.fc.weight)
 
 
@@ -75,7 +75,7 @@ def test_a_trained_start_is_ahead(tmp_path: Path) -> None:
     first = train(make_run(tmp_path / "first"))
     start = {"pretrained": str(tmp_path / "first" / CHECKPOINT)}
     second = train(make_run(tmp_path / "second", model=start))
-    assert second.notes[0] == f"starts from {CHECKPOINT}"
+    assert second.notes[0].startswith(f"starts from {CHECKPOINT}, its classifier of 10 classes")
     assert second.curve[0].train_loss < first.curve[0].train_loss
 
 

@@ -6,11 +6,13 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from pytorch_lightning import LightningModule
 from torch import nn
 from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
@@ -25,6 +27,7 @@ from resnest_search.models.build import build
 from resnest_search.models.weights import read_weights
 from resnest_search.study.answers import unpack
 from resnest_search.training import CHECKPOINT, fitting, load_weights
+from resnest_search.training.averaging import Average
 from resnest_search.training.recipe import make_optimizer
 from resnest_search.variant import Variant
 
@@ -130,6 +133,18 @@ def test_the_average_is_timms(tmp_path: Path, network_of: list[nn.Module], decay
     raw = checkpoint["current_model_state"]["network.fc.weight"]
     assert not torch.equal(raw, found["fc.weight"])
     assert torch.equal(trained["fc.weight"], found["fc.weight"])  # it ends with the average
+
+
+def test_the_average_is_on_the_device_of_the_training():
+    """Which Lightning moves the module to only later: else each step would copy all of it."""
+    average, module = Average(0.9), LightningModule()
+    module.layer = nn.Linear(3, 2)
+    trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("meta")))
+    average.setup(trainer, module, "fit")
+    found = average._average_model
+    assert {tensor.device.type for tensor in found.module.parameters()} == {"meta"}
+    assert found.n_averaged.device.type == "cpu"
+    assert module.layer.weight.device.type == "cpu"
 
 
 def test_the_average_is_what_is_validated_and_what_another_training_starts_from(
