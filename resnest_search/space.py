@@ -290,11 +290,22 @@ def _completed(
 def _value(key: str, possible: Any, given: Any) -> Any:
     """The value that Optuna's one stands for."""
     if not isinstance(possible, list):
-        return given
+        return _on_step(possible, given)
     for value in possible:
         if _label(value) == given:
             return value
     raise ValueError(f"{key}={given} is impossible beside the others")
+
+
+def _on_step(bounds: Mapping[str, Any], given: Any) -> Any:
+    """A number of a range, and of one with steps the same, whoever added them up: 0.3 is 0.1 + 0.2.
+
+    By its digits it is known as one candidate.
+    """
+    step = bounds.get("step")
+    if step is None or isinstance(given, int):
+        return given
+    return float(f"{bounds['low'] + round((given - bounds['low']) / step) * step:.12g}")
 
 
 def distribution_of(values: Sequence[Any]) -> BaseDistribution:
@@ -491,6 +502,13 @@ def _check_range(key: str, values: Mapping[str, Any]) -> None:
             raise UserError(f"search.space.{key}: step {step}; valid: above 0")
         if log:
             raise UserError(f"search.space.{key}: log and step; valid: one of them")
+        low, high = values["low"], values["high"]
+        steps = (high - low) / step
+        if abs(steps - round(steps)) > 1e-6:
+            raise UserError(
+                f"search.space.{key}: step {step} does not lead from low {low} to high {high}; "
+                f"valid: a step of which {high - low:g} is a multiple"
+            )
 
 
 def _check_number(key: str, name: str, value: Any) -> None:

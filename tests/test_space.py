@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -185,6 +186,25 @@ def test_a_range_has_the_type_of_its_key(key: str, values: Any, wanted: type) ->
     assert [str(candidate.variant) for candidate in space.networks] == ["1s1x64d", "2s1x64d"]
 
 
+@given(st.integers(1, 9), st.sampled_from([0.1, 0.05, 0.3, 1e-3]), st.integers(1, 40))
+def test_a_step_of_a_range_is_one_candidate_whoever_adds_it_up(
+    low: int, step: float, most: int
+) -> None:
+    bounds = {"low": low / 10, "high": round(low / 10 + most * step, 6), "step": step}
+    space = Space({"variant": ["1s1x64d"], "train.mixup": bounds}, SMALL)
+    for number in range(most + 1):
+        exact = low / 10 + number * step
+        added = [float(np.cumsum([low / 10] + [step] * number)[-1]), round(exact, 6), exact]
+        found = {space.candidate({"variant": "1s1x64d", "train.mixup": v}).identity for v in added}
+        assert len(found) == 1
+        (typed,) = {
+            space.candidate({"variant": "1s1x64d", "train.mixup": v}).others["train.mixup"]
+            for v in added
+        }
+        assert typed == pytest.approx(exact)
+        assert space.distributions["train.mixup"]._contains(typed)
+
+
 def test_a_candidate_of_a_range_has_the_network_that_was_measured() -> None:
     space = Space({"variant": ["1s1x64d"], "train.momentum": {"low": 0.5, "high": 0.9}}, SMALL)
     drawn = space.candidate({"variant": "1s1x64d", "train.momentum": 0.7})
@@ -295,6 +315,11 @@ NAN = math.nan
         ({"variant": V, "train.mixup": {"low": 0, "high": 1, "step": 0}}, "mixup: step 0; valid"),
         ({"variant": V, "train.mixup": {"low": 0, "high": 1, "step": -1}}, "step -1; valid: above"),
         ({"variant": V, "train.mixup": {"low": 0, "high": 1, "step": NAN}}, "step nan; valid"),
+        (
+            {"variant": V, "train.mixup": {"low": 0, "high": 1, "step": 0.4}},
+            "step 0.4 does not lead",
+        ),
+        ({"variant": V, "data.train_images": {"low": 1, "high": 10, "step": 4}}, "step 4 does not"),
         ({"variant": V, "train.mixup": {"low": 0, "high": 1, "log": "yes"}}, "log 'yes'; valid"),
         ({"variant": V, "train.mixup": {"low": 1, "high": 2, "log": True, "step": 1}}, "log and s"),
         ({"variant": V, "train.mixup": {"low": -1, "high": 1, "log": True}}, "no logarithm"),

@@ -38,7 +38,7 @@ def main() -> None:
     asked = parser.parse_args()
     try:
         text = as_csv(CONVERTERS[asked.kind](asked.file))
-    except (OSError, KeyError, ValueError, pickle.UnpicklingError) as error:
+    except Exception as error:  # whatever another or a damaged file makes of it
         sys.exit(f"convert.py: {asked.file}: is no {asked.kind} as published: {error!r}")
     asked.out.mkdir(parents=True, exist_ok=True)
     name = asked.kind if asked.kind != "nasbench201" else f"nasbench201_{asked.file.stem}"

@@ -49,6 +49,8 @@ class Known:
         timings: of its rounds, in their order.
         load: of the device by others meanwhile.
         form: what `models.fast` chose, as text.
+        is_settled: whether it got the further rounds that its interval asked for, or the time for
+            them was over. Of one that was killed before it is not.
     """
 
     account: Account
@@ -56,6 +58,7 @@ class Known:
     timings: tuple[Timing, ...] = ()
     load: Load = dataclasses.field(default_factory=Load)
     form: str = ""
+    is_settled: bool = False
 
     @classmethod
     def read(cls, text: str) -> Known:
@@ -71,6 +74,7 @@ class Known:
             timings=tuple(timings),
             load=Load(**facts["load"]),
             form=facts["form"],
+            is_settled=facts.get("is_settled", True),  # an earlier version did not say
         )
 
     @property

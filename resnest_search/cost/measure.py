@@ -257,6 +257,7 @@ class Measurement:
         self.timings: list[Timing] = [] if known is None else list(known.timings)
         self.begun = "" if known is None else known.begun
         self._form = "" if known is None else known.form
+        self.is_settled = known is not None and known.is_settled  # see `Known`
         self.account = self._accounted() if known is None else known.account
         self.made: Made | None = None
         self.processes = 1  # that take turns in the rounds
@@ -322,7 +323,8 @@ class Measurement:
     @property
     def known(self) -> Known:
         """All that was found so far."""
-        return Known(self.account, self.begun, tuple(self.timings), self.load, self.form)
+        timings = tuple(self.timings)
+        return Known(self.account, self.begun, timings, self.load, self.form, self.is_settled)
 
     def drop(self, load: Load) -> None:
         """Leave the last round out, before which others had loaded the device so much."""

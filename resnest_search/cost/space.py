@@ -103,14 +103,20 @@ class _Measuring:
     def costs(self) -> list[Costs | str]:
         """What the rounds come to, when those that are missing have been made."""
         due = [key for key in self._found if self._rounds_due(key)]
-        if due:
+        unsure = [key for key in self._found if key not in due and self._is_unsure(key)]
+        if due or unsure:
             most = max(_processes(self._groups[key]) for key in self._found)
             self._visits.add(sum(map(self._rounds_due, due)) - self._rounds * len(self._groups))
             with visitors(min(self._rounds, most)) as (by, ready):
                 ready()  # what still starts would be in the figures
                 begun = time.monotonic()
-                timed = self._time(due, by)
-                self._make_sure(timed, time.monotonic() - begun, by)
+                timed = self._time(due, by) if due else []
+                taken = time.monotonic() - begun
+                if left := [key for key in unsure if key not in timed]:
+                    begun = time.monotonic()
+                    timed = [*timed, *self._take_up(left, by)]
+                    taken = max(taken, time.monotonic() - begun)
+                self._make_sure([*dict.fromkeys(timed)], taken, by)
         return [
             step if isinstance(step, str) else _costs(self._found[request.timed], request, step)
             for request, step in zip(self._requests, self._steps, strict=True)
@@ -123,6 +129,35 @@ class _Measuring:
             return 0
         # Fewer passes than rounds: the last rounds have none.
         return max(0, min(self._rounds, max(1, found.request.measure.repeats)) - found.timed)
+
+    def _is_unsure(self, key: str) -> bool:
+        """Whether a network was to get further rounds when its measuring was killed."""
+        found = self._found[key]
+        return isinstance(found, Measurement) and not found.is_settled and _is_wide(found)
+
+    def _take_up(self, keys: Sequence[str], by: Sequence[Visit]) -> Sequence[str]:
+        """Rounds of networks that are unsure; all of everything where the clock is another.
+
+        It is where most of them have moved, each by more than its interval.
+
+        Returns:
+            Those that were timed.
+        """
+        before = {key: (_timings(self._found[key]), _reach(self._found[key])) for key in keys}
+        self._visits.add(self._rounds * len(keys))
+        self._is_kept = False
+        for _ in range(self._rounds):
+            gpus = _look_at_gpus(self._requests)
+            for key in keys:
+                self._visit(key, 0, gpus, by)
+        self._is_kept = True
+        shifts = {key: _shift(timings, self._found[key]) for key, (timings, _) in before.items()}
+        moved = [abs(shift or 0.0) > before[key][1] for key, shift in shifts.items()]
+        if 2 * sum(moved) > len(moved):
+            return self._all_anew(by)
+        for key in keys:
+            self._keep(key)
+        return keys
 
     def _time(self, due: Sequence[str], by: Sequence[Visit]) -> Sequence[str]:
         """The rounds that are due; all of everything, where the clock is another than before.
@@ -194,6 +229,10 @@ class _Measuring:
                     self._visits.add(-1)
                 else:
                     self._visit(key, 0, gpus, by)
+        for key in due:
+            if isinstance(found := self._found[key], Measurement):
+                found.is_settled = True
+            self._keep(key)
 
     def _keep(self, key: str) -> None:
         """What is known of a network by now."""
@@ -269,6 +308,12 @@ def _has_moved(before: Measurement | str, now: Measurement | str) -> bool:
         return True
     apart = abs(math.log(now.latency_ms / before.latency_ms))
     return apart > math.log1p(min(before.half_width, _FARTHEST))
+
+
+def _reach(found: Measurement | str) -> float:
+    """Logarithm by which a latency may be another and still of the same clock."""
+    wide = _FARTHEST if isinstance(found, str) else min(found.half_width, _FARTHEST)
+    return math.log1p(max(_DRIFT, wide))
 
 
 def _timings(found: Measurement | str) -> Sequence[Timing]:

@@ -102,7 +102,7 @@ def _recorded(config: SweepConfig, space: Space, trials: int | None) -> str:
     seconds = [
         sum(epoch.seconds for epoch in table.curve(candidate, seed)[: config.search.epochs])
         for candidate in space.candidates or ()
-        for seed in table.seeds(candidate)[: 1 + config.search.repeats]
+        for seed in range(config.search.seed, config.search.seed + 1 + config.search.repeats)
     ]
     trials = None if trials is None else trials * (1 + config.search.repeats)
     most = sum(sorted(seconds, reverse=True)[:trials])

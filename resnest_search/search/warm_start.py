@@ -105,11 +105,13 @@ def enter_earlier(
         if trial.differs
     ]
     study.note("prior", prior)
-    return {
-        _enter(study, space, trial, objectives, costings[trial.candidate.network]): trial
-        for trial in usable
-        if not trial.differs
-    }
+    entered, seeds = {}, Counter[str]()
+    for trial in usable:
+        if not trial.differs:
+            costing, before = costings[trial.candidate.network], seeds[trial.candidate.identity]
+            entered[_enter(study, space, trial, objectives, costing, before)] = trial
+            seeds[trial.candidate.identity] += 1
+    return entered
 
 
 def _of_folder(
@@ -256,7 +258,9 @@ def _enter(
     trial: Earlier,
     objectives: Sequence[str],
     costing: Costing,
+    before: int,
 ) -> int:
+    """The number of its trial, a further seed where so many of its candidate are there already."""
     last = trial.curve[-1]
     known = {**costing.costs, **{name: getattr(last, name) for name in TRAINED}}
     facts = {
@@ -267,6 +271,7 @@ def _enter(
         "reason": f"reused from {trial.folder}, trial {trial.number}",
         "warm_start": {"folder": str(trial.folder), "trial": trial.number},
         "seed": trial.seed,
+        **({"repeat": before} if before else {}),
         **costing.facts,
         "inherited": len(trial.curve),
         "curve": [dataclasses.asdict(epoch) for epoch in trial.curve],

@@ -42,6 +42,7 @@ _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)  # of a column of the table's own
 # Facts that a trial keeps beside its costs, and columns that trials.csv has: no costs' names.
 _TAKEN = {
     *("alone", "also", "training_joules"),
+    *("busy_percent", "busy_s", "form", "gpu", "gpu_mib", "measured"),
     *("accuracy_error", "accuracy_high", "accuracy_low", "bound", "candidate"),
     *("deviations", "latency_half_width", "latency_high_ms", "latency_low_ms", "latency_rounds"),
     *("cardinality_width", "continues", "curve", "device", "diverged", "epochs"),
@@ -54,6 +55,7 @@ _TAKEN = {
         "phase",
         "pruned_at",
         "reason",
+        "repeat",
         "repeat_of",
         "seeds",
         "segments",

@@ -122,6 +122,8 @@ def test_nasbench201_has_two_seeds_and_the_truth_of_all(
         ("naap440", b"num_params,lr\n1,2\n"),
         ("deep_resnets", b"a\n1\n"),
         ("nasbench201", b"no pickle"),
+        ("nasbench201", pickle.dumps([1])),
+        *((kind, b"") for kind in ("naap440", "deep_resnets", "nasbench201")),
         ("nasbench201", pickle.dumps(Path("x"))),  # which would run code of its own
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import itertools
 import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -355,6 +356,31 @@ def test_what_was_not_as_sure_as_asked_is_kept_as_it_is(kept: Cache) -> None:
     assert isinstance(first, Costs)
     assert first.rounds > 5
     assert measure_all([request(mode=sure)], cache=kept) == [first]
+
+
+@pytest.mark.parametrize("slower", [1.0, 1.5])
+def test_one_that_was_killed_among_its_further_rounds_gets_the_others(
+    kept: Cache, monkeypatch: pytest.MonkeyPatch, slower: float
+) -> None:
+    wobble, visits, scale = itertools.cycle([1.0, 1.1, 0.9, 1.05, 0.95]), 0, 1.0
+
+    def time(self: Measurement, repeats: int, by: object = None) -> None:
+        nonlocal visits
+        visits += 1
+        if visits == 8:
+            raise KeyboardInterrupt
+        self.timings.append(Timing((scale * next(wobble),), 1))
+
+    monkeypatch.setattr(Measurement, "time", time)
+    sure = dataclasses.replace(MODE, half_width=1e-9, time_limit_s=0.2)
+    with pytest.raises(KeyboardInterrupt):
+        measure_all([request(mode=sure)], cache=kept)
+    scale = slower
+    (second,) = measure_all([request(mode=sure)], cache=kept)
+    assert isinstance(second, Costs)
+    assert second.rounds > 8
+    assert second.rounds == visits - 1 - (7 + 5 if slower > 1.05 else 0)  # none of another clock
+    assert measure_all([request(mode=sure)], cache=kept) == [second]  # its time was over
 
 
 @pytest.mark.parametrize("harm", ["garbage", "pages", "layout", "gone"])

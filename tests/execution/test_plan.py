@@ -134,3 +134,15 @@ def test_a_table_knows_its_seconds(tmp_path: Path) -> None:
     assert done.code == 0, done
     assert f"at most {3 * (600 + 500) / 3600:.3g} virtual" in done.out
     assert "no checkpoints" in done.out
+
+
+def test_a_table_knows_the_seconds_of_the_seed_that_is_replayed(tmp_path: Path) -> None:
+    slow = {0: 1.0, 1: 100.0}
+    rows = [{**row, "seconds": slow[int(row["seed"])]} for row in rows_of(SIX[:2])]
+    path = write(tmp_path / "table.csv", rows)
+    sweep_file(tmp_path, {"variant": list(SIX[:2])})
+    words = ("trial=table", f"trial.path={path}", "train.epochs=3", "run=out", "plan=true")
+    for seed, repeats, most in ((0, 0, 6), (1, 0, 600), (0, 1, 606), (1, 1, 606), (3, 0, 600)):
+        asked = (f"search.seed={seed}", f"search.repeats={repeats}")
+        done = run(tmp_path, "sweep=tiny", *words, *asked)
+        assert f"at most {most / 3600:.3g} virtual" in done.out

@@ -236,6 +236,13 @@ def test_optunas_gaussian_process_tries_each_candidate_once(seed: int) -> None:
         (MethodConfig("grid", {"seed": 1}), {}, "search.sampler.args={'seed': 1}"),
         (MethodConfig("tpe", {"startup": 1}), {}, "search.sampler.args.startup: tpe has no such"),
         (MethodConfig("tpe", {"seed": 1}), {}, "search.sampler.args.seed"),
+        (MethodConfig("tpe", {"gamma": 5}), {}, "search.sampler.args.gamma: tpe has no such"),
+        (MethodConfig("nsga2", {"crossover": "x"}), {}, "search.sampler.args.crossover: nsga2 has"),
+        (
+            MethodConfig("tpe", {"n_startup_trials": "x"}),
+            {},
+            "search.sampler.args.n_startup_trials=x: tpe takes int",
+        ),
         (MethodConfig("tpe", {"group": True, "multivariate": False}), {}, "search.sampler.args"),
         (MethodConfig("grid"), {"train.momentum": {"low": 0.1, "high": 0.2}}, "continuous range"),
         (

@@ -33,10 +33,10 @@ def config_of(search: SearchConfig, **train: float) -> SweepConfig:
     return SweepConfig(model=MODEL, train=TrainConfig(**train), search=search)  # type: ignore
 
 
-def earlier_run(folder: Path, variants: list[str], **train: float) -> Path:
+def earlier_run(folder: Path, variants: list[str], seed: int = 0, **train: float) -> Path:
     """A finished sweep of these variants, without a pruner."""
     folder.mkdir()
-    search = make_config(space={"variant": variants}, pruner=MethodConfig("none"))
+    search = make_config(space={"variant": variants}, pruner=MethodConfig("none"), seed=seed)
     study = SweepStudy.create(f"sqlite:///{folder / 'study.db'}", OBJECTIVES)
     study.note("config", to_record(config_of(search, **train)))
     Workers(make_strategy(study, Space(search.space, MODEL), search)).run()
@@ -129,6 +129,16 @@ def test_the_same_trial_of_two_folders_is_reused_once(tmp_path: Path) -> None:
     study, lines = started(runs, make_config(space={"variant": SIX}))
     assert len(study.trials()) == 2
     assert lines[1].endswith("0 reused as finished, 2 left aside")
+
+
+def test_of_two_seeds_of_a_candidate_the_later_is_a_further_one(tmp_path: Path) -> None:
+    """As if this sweep had repeated it: samplers and pruners see the candidate once."""
+    runs = [earlier_run(tmp_path / str(seed), SIX[:2], seed) for seed in (0, 1)]
+    study, lines = started(runs, make_config(space={"variant": SIX}))
+    assert [line.rpartition(": ")[2] for line in lines] == ["2 reused as finished"] * 2
+    assert ["repeat" in trial.user_attrs for trial in study.trials()] == [False, False, True, True]
+    sweep = read_sweep(study, Path())
+    assert [(t.seeds, t.repeat_of) for t in sweep.trials] == [(2, None)] * 2 + [(2, 0), (2, 1)]
 
 
 def test_other_images_of_the_same_shape_are_left_aside(tmp_path: Path) -> None:

@@ -301,6 +301,7 @@ def test_long_keys_leave_the_values_alone_in_a_name(tmp_path: Path) -> None:
         (("parameter:op", "parameter:a.b"), "line 1: column parameter:a.b: valid: parameter:NAME"),
         (("parameter:op", "parameter:"), "line 1: column parameter:: valid: parameter:NAME of "),
         (("parameter:op", "parameter:rate"), "line 1: column rate stands there twice"),
+        (("cost:watts", "cost:repeat"), "line 1: column cost:repeat: valid: cost:NAME of letters"),
         (("cost:watts", "cost:also"), "line 1: column cost:also: valid: cost:NAME of letters, "),
         (("cost:watts", "cost:rate"), "line 1: column rate stands there twice"),
         (("parameter:op", "radix"), "line 1: no column cardinality; needed: radix, cardinality"),

@@ -31,6 +31,14 @@ _STOCK: dict[str, type[BaseSampler]] = {
     "nsga2": optuna.samplers.NSGAIISampler,
     "gp": optuna.samplers.GPSampler,
 }
+# Kinds of arguments that a configuration can hold, by the words of an annotation.
+_PLAIN: dict[str, tuple[type, ...]] = {
+    "bool": (bool,),
+    "int": (int,),
+    "float": (int, float),
+    "str": (str,),
+    "None": (type(None),),
+}
 _POPULATION = 50  # Optuna's default of NSGA-II
 
 
@@ -102,7 +110,12 @@ def _own(config: MethodConfig, space: Space, seed: int, goal: Goal) -> Sampler:
 
 def _maker(config: MethodConfig, kind: type[Any]) -> Callable[[int], BaseSampler]:
     parameters = inspect.signature(kind).parameters
-    _check_arguments(config, [name for name in parameters if name != "seed"])
+    kinds = {name: _kinds(p.annotation) for name, p in parameters.items() if name != "seed"}
+    _check_arguments(config, [name for name, kind in kinds.items() if kind <= _PLAIN.keys()])
+    for name, value in config.args.items():  # else some are found out in the middle of a sweep
+        if not any(type(value) in _PLAIN[word] for word in kinds[name]):
+            kind = parameters[name].annotation
+            raise UserError(f"search.sampler.args.{name}={value}: {config.name} takes {kind}")
 
     def make(seed: int) -> BaseSampler:
         sampler: BaseSampler = kind(**config.args, seed=seed)
@@ -110,6 +123,11 @@ def _maker(config: MethodConfig, kind: type[Any]) -> Callable[[int], BaseSampler
 
     _called(config, lambda: make(0))
     return make
+
+
+def _kinds(annotation: Any) -> set[str]:
+    """The words of an annotation such as ``float | None``."""
+    return {word.strip() for word in str(annotation).split("|")}
 
 
 def _arguments(kind: type[Any]) -> list[str]:

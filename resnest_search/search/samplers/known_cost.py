@@ -31,6 +31,8 @@ _MARGIN = 0.1  # of the range beyond the worst, where hypervolume begins
 _PAIRS = 16  # draws, each with its mirror image, of what is being trained
 _WORK = 500_000  # of a draw, in cells of the cost space, beyond which there are fewer
 _MOST_CELLS = 1_000_000  # beyond which the front is thinned: four costs and more
+_MOST_COLUMNS = 2000  # the same of five costs and more
+_PLANE = 2  # costs whose cells are found at once
 _TELLING = 3  # finished trials, before which the scale of values is a guess
 _FINEST = 1e-4  # share of the hypervolume that is shown
 _MANY = 100  # times, beyond which nobody wants to know
@@ -78,6 +80,7 @@ class _Field:
         reference: value at which the hypervolume begins.
         limits: costs at which it ends, (m,).
         ended: all that has ended, its value negative, with its costs, (e, 1 + m).
+        workers: trials at work, of which only the likeliest are in the field where costs are many.
     """
 
     mean: Array
@@ -88,6 +91,7 @@ class _Field:
     reference: float
     limits: Array
     ended: Array
+    workers: int
 
     @property
     def volume(self) -> float:
@@ -370,7 +374,7 @@ class KnownCostSampler(Sampler):
                 nothing is worth the tolerance, (n,).
         """
         field = self._field(steps, situation, own)
-        count, live = len(steps), len(field.mean) - len(steps)
+        count, live = len(steps), field.workers
         prices = np.array([step.seconds for step in steps])
         prices **= 1 - (1 + live if live else 0) / (count + live)
         about = field.mean[:count], field.deviation[:count], field.costs[:count]
@@ -405,14 +409,22 @@ class KnownCostSampler(Sampler):
         every = [*(step.climb for step in steps), *live]
         mean, deviation = ladder.chain(climbs).forecast(every)
         costs = np.array([climb.prospect.costs for climb in every])
+        most = _most_points(costs.shape[1])
+        if len(live) > most // 2:
+            likely = len(steps) + np.sort(np.argsort(-mean[len(steps) :])[: most // 2])
+            kept = np.concatenate([np.arange(len(steps)), likely])
+            mean, deviation, costs = mean[kept], deviation[kept], costs[kept]
         known = known.reshape(len(finals), costs.shape[1])
         reference, limits = _corner(np.append(finals, mean), np.vstack([known, costs]))
         points = np.column_stack([-finals, known])
         # What another finished trial dominates adds no height, and the cells grow with each.
         best = np.flatnonzero(non_dominated(points))
-        best = best[even_share(finals[best], int(_MOST_CELLS ** (1 / max(1, costs.shape[1]))))]
+        best = best[even_share(finals[best], most - (len(costs) - len(steps)))]
         together = np.concatenate([known[best], costs[len(steps) :]])
-        return _Field(mean, deviation, costs, finals[best], together, reference, limits, points)
+        workers = len(live)
+        return _Field(
+            mean, deviation, costs, finals[best], together, reference, limits, points, workers
+        )
 
     def _known(self, situation: Situation) -> Ladder:
         """The ladder, made of what does not change during a sweep."""
@@ -440,6 +452,14 @@ class KnownCostSampler(Sampler):
 
     def _seconds(self, trials: Sequence[FrozenTrial]) -> _Seconds:
         return _Seconds([] if self._price == "epochs" else trials, self._price)
+
+
+def _most_points(costs: int) -> int:
+    """How many of the front and of what is at work are weighed: cells are of its power."""
+    most = _MOST_CELLS ** (1 / max(1, costs))
+    if costs > _PLANE:  # each column of cells over the others is a step of its own
+        most = min(most, _MOST_COLUMNS ** (1 / (costs - _PLANE)))
+    return max(2, int(most) - 1)
 
 
 def nothing_left(share: float) -> str:
