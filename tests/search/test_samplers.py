@@ -251,6 +251,7 @@ def test_optunas_gaussian_process_tries_each_candidate_once(seed: int) -> None:
             "valid: known_cost, random",
         ),
         (MethodConfig("known_cost", {"price": "euros"}), {}, "price must be seconds or epochs"),
+        (MethodConfig("known_cost", {"pausing": "x"}), {}, "pausing must be true or false"),
         (MethodConfig("known_cost", {"seed": 1}), {}, "search.sampler.args.seed: known_cost has"),
         (MethodConfig("qmc", {"seed": 1}), {}, "search.sampler.args.seed: qmc has no such"),
     ],
@@ -265,6 +266,17 @@ def test_the_factory_refuses_in_one_line(
         build_sampler(method, space, directions_of(OBJECTIVES), nothing, 0, goal)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_more_costs_than_can_be_weighed_are_refused_before_anything_begins() -> None:
+    space = Space({"variant": ["1s1x64d", "2s1x64d"]}, SMALL)
+    names = ["accuracy", *(f"c{number}" for number in range(11))]
+    nothing: Callable[[Any], None] = lambda trial: None  # noqa: E731
+    goal, method = Goal(tuple(names), "accuracy", 4), MethodConfig("known_cost")
+    with pytest.raises(UserError, match="weighs 10 costs at most, not the 11 of search.objectives"):
+        build_sampler(method, space, directions_of(names), nothing, 0, goal)
+    goal = Goal(tuple(names[:-1]), "accuracy", 4)
+    build_sampler(method, space, directions_of(names[:-1]), nothing, 0, goal)
 
 
 def test_a_costing_without_latency_comes_last_in_the_cheapest_order() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -416,6 +417,21 @@ def test_killed_again_and_again_it_ends_as_if_never_killed(
     else:
         assert lives.live()
     assert exactly(lives.study) == whole
+
+
+@pytest.mark.parametrize(("costs", "workers"), [(7, 5), (9, 4)])
+def test_many_costs_and_workers_are_weighed_on_few_points(costs: int, workers: int) -> None:
+    """Cells of the cost space grow with its power: of all points here there were 10^7 and 10^8."""
+    names = [f"c{number}" for number in range(costs)]
+
+    def bill(row: Row) -> dict[str, float]:
+        draw = random.Random(f"{row['radix']} {row['cardinality']} {row['width']}")
+        return {f"cost:{name}": draw.uniform(1, 9) for name in names}
+
+    table = read([row | bill(row) for row in rows_of(seeds=(0,), epochs=2)])
+    config = config_of(sampler=KNOWN_COST, objectives=["accuracy", *names], epochs=2)
+    study, _ = run(config, table, workers)
+    assert {trial.state.name for trial in study.trials()} == {"COMPLETE"}
 
 
 def _frozen(seconds: dict[str, float]) -> Any:

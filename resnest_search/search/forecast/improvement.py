@@ -178,14 +178,15 @@ _World = tuple[Cells, list[_Staircases]]
 def _staircases(ranks: Cells, levels: int, edges: list[Points]) -> list[_Staircases]:
     """Of each cell in the costs beyond the second, from the heights' ranks (a, b, …)."""
     rows, columns = len(edges[0]), len(edges[1])
+    widths = np.diff(edges[0], prepend=edges[0][0])
+    before = np.concatenate([[0.0], np.cumsum(widths)])
     found = []
     for place in ranks.reshape(rows, columns, -1).transpose(2, 0, 1):
         filled = _counted(place, levels)
         tops = np.where(filled > 0, edges[1][filled - 1], 0.0)
-        widths = np.diff(edges[0], prepend=edges[0][0])
-        sums = np.pad(np.cumsum(widths[:, None] * tops, axis=0), ((1, 0), (0, 0)))
-        ends = _counted(place.T, levels)
-        found.append(_Staircases(edges[0], tops, ends, sums, np.pad(np.cumsum(widths), (1, 0))))
+        sums = np.zeros((rows + 1, levels))
+        np.cumsum(widths[:, None] * tops, axis=0, out=sums[1:])
+        found.append(_Staircases(edges[0], tops, _counted(place.T, levels), sums, before))
     return found
 
 

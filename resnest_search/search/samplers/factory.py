@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 from resnest_search.configuration.schema import MethodConfig
 from resnest_search.errors import UserError
 from resnest_search.metrics import TRAINED
-from resnest_search.search.samplers.known_cost import KnownCostSampler
+from resnest_search.search.samplers.known_cost import MOST_COSTS, KnownCostSampler
 from resnest_search.search.samplers.ordered import OrderedSampler
 from resnest_search.search.samplers.quasi_random import QuasiRandomSampler
 from resnest_search.search.samplers.stock import StockSampler
@@ -103,6 +103,11 @@ def _own(config: MethodConfig, space: Space, seed: int, goal: Goal) -> Sampler:
             f"search/sampler=known_cost: models one trained objective, not "
             f"{', '.join(trained) or 'none'} of search.objectives={list(goal.objectives)}; "
             f"valid: exactly one of {', '.join(TRAINED)}, besides any costs"
+        )
+    if (costs := len(goal.objectives) - 1) > MOST_COSTS:
+        raise UserError(
+            f"search/sampler=known_cost: weighs {MOST_COSTS} costs at most, not the {costs} of "
+            f"search.objectives={list(goal.objectives)}; valid: fewer, or search/sampler=random"
         )
     _check_arguments(config, _arguments(KnownCostSampler))
     return _called(config, lambda: KnownCostSampler(space, goal, seed, **config.args))

@@ -20,7 +20,9 @@ from resnest_search.search.forecast.process import even_share
 from resnest_search.search.situation import Goal, Sampler, Situation, Verdict
 from resnest_search.space import Candidate, Space
 
-__all__ = ["KnownCostSampler", "nothing_left"]
+__all__ = ["MOST_COSTS", "KnownCostSampler", "nothing_left"]
+
+MOST_COSTS = 10  # objectives, of which even two points make very many cells
 
 Array = NDArray[np.float64]
 _MOST = 2000  # new candidates that one proposal weighs
