@@ -114,6 +114,18 @@ def test_a_folder_of_images_is_answered_as_the_exported_network_answers(
     assert len(worst) == len(wrong) > 0
 
 
+def test_images_that_have_come_or_gone_since_are_no_validation_images_of_the_run(
+    copied: Path, write_colours: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = SweepStudy.open(copied)
+    study.note("images", {**study.notes["images"], "names": "of another listing"})
+    study.close()
+    with pytest.raises(UserError, match="images have come or gone since the sweep began"):
+        evaluate(f"run={copied}")
+    evaluate(f"run={copied}", f"data.root={write_colours / 'train'}")
+    assert "accuracy" in capsys.readouterr().out
+
+
 def test_every_way_to_the_test_images_is_counted_and_said(
     copied: Path, finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

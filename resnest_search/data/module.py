@@ -69,7 +69,7 @@ def build(
         if names not in (None, everything.names):
             raise UserError(
                 f"data.root: {everything.root!r}: images have come or gone since the sweep began, "
-                "which would be split in another way; put them back and resume"
+                "and would be split in another way; valid: those that it began with"
             )
         listing = check_listing(config, everything.without(config.skip))
     config = resolve(config, listing) if listing else prepare(config)

@@ -104,7 +104,7 @@ def _of_run(config: EvaluateConfig) -> _Subject:
     folder = Path(sweep.folder)
     sweep = narrowed(sweep, given(config.limits), given(config.weights))
     trial = select_trial(sweep, config.select)
-    data = _data_of(sweep, trial)
+    data = _data_of(sweep, trial, config.data.root is None)
     return _Subject(
         trained_network(sweep, trial),
         f"{trial.name} (trial {trial.number} of {folder.name})",
@@ -118,10 +118,13 @@ def _of_run(config: EvaluateConfig) -> _Subject:
     )
 
 
-def _data_of(sweep: Sweep, trial: TrialRecord) -> ImageData:
-    """The images of a trial, in the batches of its validation."""
+def _data_of(sweep: Sweep, trial: TrialRecord, asked: bool) -> ImageData:
+    """The images of a trial, in the batches of its validation; the same ones where these are asked
+    for, rather than how they were prepared.
+    """
     _, data, train = configured_as(sweep, trial)
-    return build_data(data, train.batch_size, trial.seed, sweep.images)
+    names = sweep.names if asked else None
+    return build_data(data, train.batch_size, trial.seed, sweep.images, names=names)
 
 
 def _test_folder(sweep: Sweep) -> str | None:
@@ -155,7 +158,7 @@ def _exported(place: Path, config: EvaluateConfig) -> _Subject:
         missing = contextlib.suppress(UserError) if config.data.root else contextlib.nullcontext()
         if trial is not None:
             with missing:  # other images need none of the run's
-                data = _data_of(sweep, trial)
+                data = _data_of(sweep, trial, config.data.root is None)
     return _Subject(
         network,
         f"{facts['variant']} (exported from trial {facts['trial']} of {facts['sweep']})",

@@ -85,7 +85,7 @@ def export_best(
     model, data_config, _ = configured_as(sweep, trial)
     arguments = {"variant": trial.variant, **network_arguments(model)}
     chosen, refused = named_formats(formats, arguments)
-    data = build_data(data_config, BATCH, trial.seed, sweep.images)
+    data = build_data(data_config, BATCH, trial.seed, sweep.images, names=sweep.names)
     winner = _winner(sweep, trial, model, data, chosen)
     target = Path(sweep.folder) / "best"
     work = Path(tempfile.mkdtemp(prefix=".best-", dir=sweep.folder))

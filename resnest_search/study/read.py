@@ -90,6 +90,7 @@ def read_sweep(
         command=notes.get("command", ""),
         versions=notes.get("versions", {}),
         images=notes.get("images", {}).get("digest"),
+        names=notes.get("images", {}).get("names") or None,
         warnings=tuple(notes.get("warnings", ())),
         cost_doubts=tuple(notes.get("cost_doubts", ())),
         packing=notes.get("packing", ""),
