@@ -211,6 +211,34 @@ class Space:
                 values[key] = _value(key, possible, parameters[key])
         return self._candidate(values)
 
+    def proposed(self, parameters: Mapping[str, Any]) -> Candidate:
+        """As ``candidate``, of what was drawn or typed rather than recorded.
+
+        A number on a step of a range is the same one however it was added up, so that 0.1 + 0.2
+        is 0.3. What is on record stays as it is, by which it is known.
+        """
+        exact = dict(parameters)
+        for key, choice in self._choices.items():
+            if key in exact and not choice.is_list:
+                exact[key] = _on_step(choice.values, exact[key])
+        return self.candidate(exact)
+
+    def check_steps(self) -> None:
+        """Raises UserError where the steps of a range do not lead to its end.
+
+        Earlier versions ended such a range before.
+        """
+        for key, choice in self._choices.items():
+            bounds = {} if choice.is_list else choice.values
+            if (step := bounds.get("step")) is None:
+                continue
+            low, high = bounds["low"], bounds["high"]
+            if abs((high - low) / step - round((high - low) / step)) > 1e-6:
+                raise UserError(
+                    f"search.space.{key}: step {step} does not lead from low {low} to high {high}; "
+                    f"valid: a step of which {high - low:g} is a multiple"
+                )
+
     def optuna_parameters(self, candidate: Candidate) -> dict[str, Any]:
         """The values by which Optuna knows a candidate; the inverse of ``candidate``."""
         return self.labels(dict(candidate.parameters))
@@ -290,7 +318,7 @@ def _completed(
 def _value(key: str, possible: Any, given: Any) -> Any:
     """The value that Optuna's one stands for."""
     if not isinstance(possible, list):
-        return _on_step(possible, given)
+        return given
     for value in possible:
         if _label(value) == given:
             return value
@@ -298,10 +326,7 @@ def _value(key: str, possible: Any, given: Any) -> Any:
 
 
 def _on_step(bounds: Mapping[str, Any], given: Any) -> Any:
-    """A number of a range, and of one with steps the same, whoever added them up: 0.3 is 0.1 + 0.2.
-
-    By its digits it is known as one candidate.
-    """
+    """A number of a range, of one with steps to twelve digits."""
     step = bounds.get("step")
     if step is None or isinstance(given, int):
         return given
@@ -502,13 +527,6 @@ def _check_range(key: str, values: Mapping[str, Any]) -> None:
             raise UserError(f"search.space.{key}: step {step}; valid: above 0")
         if log:
             raise UserError(f"search.space.{key}: log and step; valid: one of them")
-        low, high = values["low"], values["high"]
-        steps = (high - low) / step
-        if abs(steps - round(steps)) > 1e-6:
-            raise UserError(
-                f"search.space.{key}: step {step} does not lead from low {low} to high {high}; "
-                f"valid: a step of which {high - low:g} is a multiple"
-            )
 
 
 def _check_number(key: str, name: str, value: Any) -> None:

@@ -22,7 +22,7 @@ from resnest_search.data.sampling import Batch, EpochSampler, EvaluationSampler
 from resnest_search.data.scan import Listing
 from resnest_search.data.sources import Source, Sources
 from resnest_search.data.split import Indices, digest_of, split_sources
-from resnest_search.errors import UserError
+from resnest_search.errors import ImagesChanged, UserError
 
 __all__ = ["ImageData", "build", "prepare"]
 
@@ -67,7 +67,7 @@ def build(
     if config.name in FOLDERS:
         everything = list_all(config)
         if names not in (None, everything.names):
-            raise UserError(
+            raise ImagesChanged(
                 f"data.root: {everything.root!r}: images have come or gone since the sweep began, "
                 "and would be split in another way; valid: those that it began with"
             )

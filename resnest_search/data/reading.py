@@ -5,6 +5,7 @@ Pillow and numpy alone. What was read is remembered by the digest of the images.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections import Counter
@@ -95,13 +96,15 @@ def read_images(
 
 def _remarks(listing: Listing) -> list[str]:
     """What a folder has that is passed over, and what it lacks."""
-    lines = [
-        f"data.root: {name}/ is not used; folders of images are train/, val/ and test/"
-        for name in sorted(os.listdir(listing.root))
-        if name not in listing.parts
-        and os.path.isdir(path := os.path.join(listing.root, name))
-        and not {*listing.classes}.isdisjoint(class_folders(path))
-    ]
+    lines = []
+    for name in sorted(os.listdir(listing.root)):
+        path = os.path.join(listing.root, name)
+        with contextlib.suppress(UserError):  # of a folder that nobody may list
+            is_part = name.startswith(".") or name in {"train", "val", "test"}
+            if is_part or not os.path.isdir(path):
+                continue
+            if not {*listing.classes}.isdisjoint(class_folders(path)):
+                lines.append(f"data.root: {name}/ is not used; validation images are those of val/")
     for part, found in listing.parts.items():
         strange = sum(found.others.values(), Counter[str]())
         lines += [

@@ -52,9 +52,14 @@ class Listing:
 
     @property
     def names(self) -> str:
-        """A digest of paths and classes, which the split follows from."""
-        state = hashlib.sha256(json.dumps(self.classes).encode())
+        """A digest of what the split follows from: paths and classes, and which parts there are.
+
+        Images of a test part of its own are in no split.
+        """
+        state = hashlib.sha256(json.dumps([self.classes, list(self.parts)]).encode())
         for name, part in self.parts.items():
+            if name == "test":
+                continue
             state.update(f"\n{name}\n".encode() + os.fsencode("\0".join(part.paths)))
             state.update(json.dumps(part.labels).encode())
         return state.hexdigest()

@@ -81,6 +81,7 @@ def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
         epochs=config.search.epochs,
     )
     space = space_of(config, table)
+    space.check_steps()
     _check_patience(config, space)
     build_sampler(
         config.search.sampler,

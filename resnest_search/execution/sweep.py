@@ -24,7 +24,7 @@ from resnest_search.configuration.schema import (
     TrackingConfig,
 )
 from resnest_search.data.digest import ImageSet
-from resnest_search.errors import UserError
+from resnest_search.errors import ImagesChanged, UserError
 from resnest_search.execution.doubts import check_trusted, cost_doubts
 from resnest_search.execution.images import check_unchanged, noted_images
 from resnest_search.execution.measuring import (
@@ -295,7 +295,7 @@ def carry_out(run: SweepRun, observer: Observer, verbose: bool) -> None:
 
 @contextmanager
 def kept(folder: Path) -> Iterator[None]:
-    """End in one line where the study or the disk cannot be written any more.
+    """End in one line where study or disk cannot be written any more, or the images are others.
 
     Each epoch is recorded before anything is made of it, so that a resume has lost none.
 
@@ -304,10 +304,9 @@ def kept(folder: Path) -> Iterator[None]:
     """
     try:
         yield
-    except UserError:
-        raise
     except Exception as error:
-        said = trouble(error, folder)
+        is_other = isinstance(error, UserError) and not isinstance(error, ImagesChanged)
+        said = None if is_other else trouble(error, folder)
         if said is None:
             raise
         raise UserError(

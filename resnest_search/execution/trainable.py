@@ -48,6 +48,7 @@ class TrialTrainable(Trainable):
             "note": message.note,
             "failure": message.failure,
             "full": message.full,
+            "changed": message.changed,
         }
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

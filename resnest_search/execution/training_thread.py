@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from resnest_search.errors import ImagesChanged
 from resnest_search.files import is_full
 from resnest_search.study.record import Epoch
 from resnest_search.training import Report, Run
@@ -28,6 +29,7 @@ class Message:
     failure: str = ""
     lost: bool = False  # the failure is a lost process: another try may succeed
     full: bool = False  # the failure is a disk's: no trial would do better
+    changed: bool = False  # nor would one with other images
 
 
 class WorkerLost(Exception):  # noqa: N818 (the trial's, not the program's error)
@@ -73,9 +75,14 @@ class TrainingThread:
         except Exception as error:
             with contextlib.suppress(OSError):  # a full disk may be what went wrong
                 self._keep_traceback()
-            lost = isinstance(error, WorkerLost)
+            changed = isinstance(error, ImagesChanged)
             self._messages.put(
-                Message(failure=failure_reason(error), lost=lost, full=is_full(error))
+                Message(
+                    failure=str(error) if changed else failure_reason(error),
+                    lost=isinstance(error, WorkerLost),
+                    full=is_full(error),
+                    changed=changed,
+                )
             )
         else:
             self._messages.put(Message(failure="the training ended without a result"))

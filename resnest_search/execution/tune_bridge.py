@@ -11,6 +11,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from resnest_search.errors import ImagesChanged
 from resnest_search.execution.resources import Allotment
 from resnest_search.execution.training_thread import OUT_OF_MEMORY
 from resnest_search.search import Assignment, Strategy
@@ -119,12 +120,15 @@ class StrategyScheduler(FIFOScheduler):
 
         Raises:
             OSError: the disk is full.
+            ImagesChanged: the images are others.
         """
         number = trial.config["run"].number
         if result["note"]:
             self._observer.message(f"trial {number}: {result['note']}")
         if result.get("full"):  # no fault of the trial's, which a resume trains on
             raise OSError(errno.ENOSPC, result["failure"], trial.config["run"].folder)
+        if result.get("changed"):  # nor is this
+            raise ImagesChanged(result["failure"])
         self._heard(number)
         if result["failure"] and self._sent_back(number, result["failure"]):
             return str(TrialScheduler.STOP)

@@ -83,7 +83,7 @@ def columns(sweep: Sweep) -> list[Column]:
     """The columns of this sweep's table, left to right."""
     return [
         _mark(sweep),
-        Column("#", "trial", _trial_number, lambda t: t.number, True, _SPARED["number"], "number"),
+        Column("#", "trial", _trial_number, _number, True, _SPARED["number"], "number"),
         *_variants(sweep),
         *(_parameter(key) for key in extra_parameters(sweep)),
         *_seed(sweep),
@@ -104,6 +104,10 @@ def _variants(sweep: Sweep) -> list[Column]:
 
 def _variant(trial: TrialRecord) -> str:
     return trial.variant
+
+
+def _number(trial: TrialRecord) -> int | None:
+    return None if trial.number < 0 else trial.number
 
 
 def _trial_number(trial: TrialRecord) -> str:
@@ -151,9 +155,14 @@ def _seed(sweep: Sweep) -> list[Column]:
     return [Column("seed", "seed", lambda t: str(t.seed), lambda t: t.seed, spared=_SPARED["seed"])]
 
 
+def _has_means(sweep: Sweep) -> bool:
+    """Whether some candidate has several seeds, over which shares are means."""
+    return any(trial.seeds > 1 for trial in sweep.trials)
+
+
 def _seeds(sweep: Sweep) -> list[Column]:
     """Only where some accuracy is a mean."""
-    if all(trial.seeds == 1 for trial in sweep.trials):
+    if not _has_means(sweep):
         return []
 
     def text(trial: TrialRecord) -> str:
@@ -197,7 +206,7 @@ def _metric(sweep: Sweep, name: str) -> list[Column]:
         lambda t: _marked(sweep, t, name),
         lambda t: stated(t, name),
         spared=_spared(sweep, name),
-        key=name,
+        key=f"mean_{name}" if name in SHARES and _has_means(sweep) else name,
     )
     return [column, *_seeds(sweep), *_membership(sweep)] if name == share else [column]
 

@@ -197,7 +197,7 @@ function csv(table) {
   const quoted = (text) => `"${text.replaceAll('"', '""')}"`;
   const cell = (td) => quoted(td.classList.contains("number") ? td.dataset.value : td.textContent.trim());
   const lines = [...table.tBodies[0].rows].filter((row) => !row.hidden).map((row) => left.map((at) => cell(row.cells[at])).join(","));
-  // values as recorded, under the names of trials.csv: a head such as "acc %" has another unit
+  // values as recorded, under recorded names: a head such as "acc %" has another unit
   const heads = left.map((at) => quoted(table.tHead.rows[0].cells[at].dataset.key)).join(",");
   return [heads, ...lines].join("\r\n") + "\r\n";
 }

@@ -196,7 +196,7 @@ def _of_range(space: Space, wanted: Mapping[str, Any], where: str) -> Candidate:
         if isinstance(kind, CategoricalDistribution) and len(kind.choices) == 1
     }
     try:
-        found = space.candidate(alone | space.labels(given))
+        found = space.proposed(alone | space.labels(given))
     except KeyError as error:
         raise UserError(f"{where}: does not say {error.args[0]}") from None
     except ValueError as error:

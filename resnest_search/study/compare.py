@@ -178,8 +178,8 @@ def _has_noise(share: str, results: Sequence[Sequence[CandidateResult]]) -> bool
 def _of_other_data(first: Sweep, sweep: Sweep) -> bool:
     """Whether the images, or the recorded table, are known to be others."""
     if first.replayed or sweep.replayed:
-        here, there = (s.config.get("trial", {}) for s in (first, sweep))
-        return (here.get("name"), here.get("path")) != (there.get("name"), there.get("path"))
+        known = bool(first.table and sweep.table)
+        return first.replayed != sweep.replayed or (known and first.table != sweep.table)
     if first.images and sweep.images:
         return first.images != sweep.images
     here, there = (s.config.get("data", {}).get("name") for s in (first, sweep))

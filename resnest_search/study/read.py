@@ -91,6 +91,7 @@ def read_sweep(
         versions=notes.get("versions", {}),
         images=notes.get("images", {}).get("digest"),
         names=notes.get("images", {}).get("names") or None,
+        table=notes.get("table"),
         warnings=tuple(notes.get("warnings", ())),
         cost_doubts=tuple(notes.get("cost_doubts", ())),
         packing=notes.get("packing", ""),

@@ -330,6 +330,7 @@ class Sweep:
     weights: dict[str, float] = field(default_factory=dict)  # of objectives, in that choice
     images: str | None = None  # digest of the images; None where it was not taken
     names: str | None = None  # of their listing
+    table: str | None = None  # digest of the table that is replayed
     warnings: tuple[str, ...] = ()  # of its images; in runs of earlier versions of costs, too
     cost_doubts: tuple[str, ...] = ()  # what makes its costs doubtful
     noise: tuple[str, ...] = ()  # what memberships account for: images, seeds

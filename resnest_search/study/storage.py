@@ -23,7 +23,7 @@ from optuna.storages import BaseStorage, RDBStorage, get_storage
 from optuna.trial import TrialState
 from sqlalchemy.engine import URL, make_url
 
-from resnest_search.errors import UserError
+from resnest_search.errors import ImagesChanged, UserError
 from resnest_search.files import is_full, write_atomically
 from resnest_search.redact import without_password
 from resnest_search.study.mirror import Mirror
@@ -224,7 +224,7 @@ def _open_to_changes(backend: BaseStorage) -> Iterator[None]:
 
 
 def trouble(error: BaseException, folder: Path) -> str | None:
-    """Where and why a run can write no more, where that is what lies beneath an error.
+    """Where and why a run can write or read no more, where that is what lies beneath an error.
 
     None where something else does. Whoever raises in between may forget to say so: a cause
     counts, and so does what was being handled.
@@ -237,6 +237,8 @@ def trouble(error: BaseException, folder: Path) -> str | None:
     for found in _chain(error):
         if isinstance(found, OSError) and is_full(found):
             return f"{found.filename or folder}: {found.strerror}"
+        if isinstance(found, ImagesChanged):
+            return str(found)
     return None
 
 

@@ -97,6 +97,8 @@ def _list(names: Sequence[str]) -> str:
 
 def _with_costs(trial: TrialRecord, costing: Costing | None) -> TrialRecord:
     found = Costing({}) if costing is None else costing
+    if trial.is_whole and trial.state != COMPLETE:  # by costs that it was seen with before
+        trial = dataclasses.replace(trial, state=COMPLETE, reason=trial.curve[-1].ended)
     reason = found.infeasible or ("" if found.costs else found.failure or _UNKNOWN)
     if trial.state == COMPLETE and reason:
         trial = dataclasses.replace(trial, state=INFEASIBLE, reason=reason)

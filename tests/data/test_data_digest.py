@@ -191,7 +191,7 @@ def test_a_folder_of_the_same_classes_under_another_name_is_told(write_folders, 
     assert read_images(config_of(root, val_images=3), Told())[1].doubts == ()
     shutil.copytree(root / "train" / "cat", root / name / "cat")
     (line,) = read_images(config_of(root, val_images=3), Told())[1].doubts
-    assert line == f"data.root: {name}/ is not used; folders of images are train/, val/ and test/"
+    assert line == f"data.root: {name}/ is not used; validation images are those of val/"
 
 
 def test_copies_between_parts_and_classes_are_told(write_folders) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import yaml
-from command_line import ONE_AT_A_TIME, SMALL, run, started, study, sweep_file
+from command_line import ONE_AT_A_TIME, SMALL, logged, run, started, study, sweep_file
 from PIL import Image
 from tables import SIX, rows_of, write
 
@@ -51,6 +52,29 @@ def test_a_sweep_whose_trials_all_fail_says_why_and_where(tmp_path: Path) -> Non
     assert broken.name in line
     again = run(tmp_path, "resume", "run=out")
     assert (again.code, again.err.splitlines()[-1]) == (1, line)
+
+
+def test_images_that_come_while_it_trains_stop_a_sweep_and_fail_no_trial(tmp_path: Path) -> None:
+    """Each trial lists them anew, and of others the split is another."""
+    images_with_an_empty_file(tmp_path / "images").unlink()
+    sweep_file(tmp_path, {"variant": ["1s1x64d", "2s1x64d"]})
+    own = ("data=image_folder", f"data.root={tmp_path / 'images'}", "data.image_size=8")
+    small = [word for word in SMALL if not word.startswith("data.")]
+    words = (*own, "data.val_images=null", "data.test_images=null", "search/pruner=none")
+    folder, new = tmp_path / "out", tmp_path / "images" / "train" / "cat" / "new.png"
+    with started(tmp_path, "sweep=tiny", *small, *words, ONE_AT_A_TIME, "run=out") as sweeping:
+        sweeping.until(lambda: bool(logged(folder, "finished") if folder.exists() else {}))
+        shutil.copy(tmp_path / "images" / "train" / "dog" / "0.png", new)
+        done = sweeping.wait()
+    assert done.code == 2, done
+    assert "stopped: data.root: " in done.err.splitlines()[-1]
+    assert "images have come or gone since the sweep began" in done.err.splitlines()[-1]
+    states = [trial.state.name for trial in study(folder).trials]
+    assert "FAIL" not in states
+    new.unlink()
+    again = run(tmp_path, "resume", "run=out")
+    assert again.code == 0, again
+    assert [trial.state.name for trial in study(folder).trials] == ["COMPLETE", "COMPLETE"]
 
 
 def test_a_training_that_diverges_is_no_success(tmp_path: Path) -> None:

@@ -125,16 +125,16 @@ def test_other_images_are_other_noise() -> None:
     assert low < 0 < high
 
 
+REPLAY = {"trial": {"name": "table"}}
+
+
 @pytest.mark.parametrize(
     ("here", "there", "what"),
     [
         ({"images": "a" * 64}, {"images": "b" * 64}, "images"),
         ({"config": {"data": {"name": "digits"}}}, {"config": {"data": {"name": "x"}}}, "images"),
-        (
-            {"config": {"trial": {"name": "table", "path": "a.csv"}}},
-            {"config": {"trial": {"name": "table", "path": "b.csv"}}},
-            "table",
-        ),
+        ({"config": REPLAY, "table": "a"}, {"config": REPLAY, "table": "b"}, "table"),
+        ({}, {"config": REPLAY, "table": "b"}, "table"),
     ],
 )
 def test_of_other_data_no_verdict_is_given(here, there, what: str) -> None:
@@ -143,7 +143,8 @@ def test_of_other_data_no_verdict_is_given(here, there, what: str) -> None:
     found = compare([one, other])
     assert found.standings[1].apart is None
     assert f"it is of other {what} than A" in said(found)
-    assert compare([one, replace(other, **here)]).standings[1].apart is not None
+    alike = replace(sweep, folder="1", **{"config": sweep.config} | here)
+    assert compare([one, alike]).standings[1].apart is not None
 
 
 def test_keys_that_differ_are_named_and_those_that_change_nothing_are_not() -> None:

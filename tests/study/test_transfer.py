@@ -126,5 +126,5 @@ def test_what_breaks_a_limit_there_is_on_no_front() -> None:
 
 def test_the_front_of_earlier_costs_leaves_no_trace() -> None:
     sweep = doubtful()
-    there = transferred(sweep, costs_of(sweep, 7.0))
+    there = transferred(sweep, costs_of(sweep, 7.0) | {sweep.front[0].candidate: None})
     assert transferred(there, costs_of(sweep)) == transferred(sweep, costs_of(sweep))

@@ -352,7 +352,7 @@ class KnownCostSampler(Sampler):
         for _ in range(_DRAWS):
             asked = study.ask(dict(self._space.distributions))
             try:
-                candidate = self._space.candidate(asked.params)
+                candidate = self._space.proposed(asked.params)
             except ValueError:  # an impossible variant
                 continue
             if allowed(candidate):

@@ -58,7 +58,7 @@ class QuasiRandomSampler(ProposingSampler):
         named = zip(self._space.distributions.items(), point, strict=True)
         parameters = {name: _value(kind, float(share)) for (name, kind), share in named}
         try:
-            return self._space.candidate(parameters)
+            return self._space.proposed(parameters)
         except ValueError:  # an impossible variant
             return None
 

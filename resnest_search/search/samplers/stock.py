@@ -89,7 +89,7 @@ class StockSampler(ProposingSampler):
         view.add_trials(taught)
         asked = view.ask(dict(self._space.distributions))
         try:
-            return self._space.candidate(asked.params)
+            return self._space.proposed(asked.params)
         except ValueError:  # an impossible variant
             return None
 
