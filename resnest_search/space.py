@@ -12,6 +12,7 @@ import typing
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from types import MappingProxyType
 from typing import Any
 
 from optuna.distributions import (
@@ -142,6 +143,8 @@ class Space:
     Raises:
         UserError: a key, a value or the whole is impossible; names the rule that is broken.
     """
+
+    _choices: Mapping[str, Choice] = MappingProxyType({})  # none of a space that is a list
 
     def __init__(self, choices: Mapping[str, Any], model: ModelConfig) -> None:
         self._choices = _choices(choices)
