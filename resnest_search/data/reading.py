@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -96,15 +97,10 @@ def read_images(
 
 def _remarks(listing: Listing) -> list[str]:
     """What a folder has that is passed over, and what it lacks."""
-    lines = []
-    for name in sorted(os.listdir(listing.root)):
-        path = os.path.join(listing.root, name)
-        with contextlib.suppress(UserError):  # of a folder that nobody may list
-            is_part = name.startswith(".") or name in {"train", "val", "test"}
-            if is_part or not os.path.isdir(path):
-                continue
-            if not {*listing.classes}.isdisjoint(class_folders(path)):
-                lines.append(f"data.root: {name}/ is not used; validation images are those of val/")
+    lines = [
+        f"data.root: {name}/ is not used; validation images are those of val/"
+        for name in _beside_parts(listing)
+    ]
     for part, found in listing.parts.items():
         strange = sum(found.others.values(), Counter[str]())
         lines += [
@@ -118,6 +114,16 @@ def _remarks(listing: Listing) -> list[str]:
                 f"{listed(absent)}"
             )
     return lines
+
+
+def _beside_parts(listing: Listing) -> Iterator[str]:
+    """Folders that hold classes of train/, and are no part: those of another name for val/."""
+    for entry in sorted(os.scandir(listing.root), key=lambda entry: entry.name):
+        if entry.name in {"train", "val", "test"} or entry.name.startswith("."):
+            continue
+        with contextlib.suppress(UserError):  # what nobody may list is none
+            if entry.is_dir() and {*listing.classes} & {*class_folders(entry.path)}:
+                yield entry.name
 
 
 def validation_digest(config: DataConfig) -> str:

@@ -62,8 +62,8 @@ def read_sweep(
     Args:
         study: of the sweep.
         folder: the run's.
-        uncertainty: also estimate what noise leaves open, which takes a tenth of a second for a
-            hundred complete trials and 24 for 3,000, and choose, which needs that.
+        uncertainty: also estimate what noise leaves open, which takes longer the more trials are
+            complete, and choose, which needs that.
         at_work: whether a driver may be at work on it; else what is not over was interrupted.
     """
     notes = study.notes
