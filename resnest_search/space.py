@@ -9,6 +9,7 @@ import json
 import math
 import statistics
 import typing
+import warnings
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -567,9 +568,12 @@ def _distribution(key: str, choice: Choice) -> BaseDistribution:
     low, high = values["low"], values["high"]
     log, step = bool(values.get("log", False)), values.get("step")
     try:
-        if isinstance(low, int) and isinstance(high, int):
-            return IntDistribution(low, high, log=log, step=1 if step is None else step)
-        return FloatDistribution(low, high, log=log, step=step)
+        with warnings.catch_warnings():
+            # Of steps that do not lead to the end, which `check_steps` refuses of a new sweep.
+            warnings.simplefilter("ignore", UserWarning)
+            if isinstance(low, int) and isinstance(high, int):
+                return IntDistribution(low, high, log=log, step=1 if step is None else step)
+            return FloatDistribution(low, high, log=log, step=step)
     except (ValueError, TypeError) as error:
         raise UserError(f"search.space.{key}: {error}") from error
 
