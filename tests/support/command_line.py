@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 600  # a machine of two slow cores, of which others have a share
 VALIDATION = 100  # images
 _KINDS = ("Trial", "Resource")
+_SLOWER = "measure.cache: networks are not as fast as they were before"
 
 # One block of two splits at most, on a tenth of the digits: an epoch takes 0.3 s on a core.
 SMALL = (  # slow enough to be interrupted
@@ -123,9 +124,14 @@ class Command:
         return self.said()
 
     def said(self) -> Done:
-        """Exit code and output so far; -1 while it runs."""
+        """Exit code and output so far, -1 while it runs; without what other work beside made of it.
+
+        All commands of a test process have one cache of costs. Where the machine is slower than
+        when an earlier one filled it, they say so, and rightly.
+        """
         code = self.process.poll()
-        return Done(-1 if code is None else code, self._out.read_text(), self._err.read_text())
+        err = [line for line in self._err.read_text().splitlines(True) if _SLOWER not in line]
+        return Done(-1 if code is None else code, self._out.read_text(), "".join(err))
 
     def left_behind(self, patience_s: float = 20) -> list[str]:
         """Descendants that outlive it."""

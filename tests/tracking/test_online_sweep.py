@@ -39,9 +39,15 @@ def test_a_killed_sweep_goes_on_in_its_runs_and_the_winner_is_an_artifact(tmp_pa
     with serving() as server:
         environment = server.environment()
         with started(tmp_path, *WORDS, **environment) as command:
+            command.until(lambda: len(logged(folder, "finished").get(0, [])) >= 5)
+            workers = command.training()
+            for worker in workers:
+                worker.suspend()  # W&B may take longer to send two steps than the rest to train
             command.until(lambda: len(steps(server).get(0, [])) >= 2)
             assert len(logged(folder, "finished")[0]) < EPOCHS, "the trial is still at work"
             command.process.kill()
+            for worker in workers:
+                worker.resume()  # to see that it is alone
         before = steps(server)
         done = run(tmp_path, "resume", "run=out", **environment)
         assert done.code == 0, done
