@@ -38,7 +38,7 @@ class TrialTrainable(Trainable):
         if self._training is None:
             self._training = TrainingThread(self._workers.train, self._run)
         message = self._training.next()
-        if message.lost:
+        if message.whose == "worker":
             raise RuntimeError(message.failure)  # Tune starts the trial again
         # All epochs the first time, since the driver that recorded them may have been killed.
         fresh = message.curve[self._sent :]
@@ -47,8 +47,7 @@ class TrialTrainable(Trainable):
             "curve": [dataclasses.asdict(entry) for entry in fresh],
             "note": message.note,
             "failure": message.failure,
-            "full": message.full,
-            "changed": message.changed,
+            "whose": message.whose,
         }
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

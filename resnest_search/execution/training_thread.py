@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from resnest_search.errors import ImagesChanged
 from resnest_search.files import is_full
@@ -27,9 +28,7 @@ class Message:
     curve: tuple[Epoch, ...] = ()
     note: str = ""
     failure: str = ""
-    lost: bool = False  # the failure is a lost process: another try may succeed
-    full: bool = False  # the failure is a disk's: no trial would do better
-    changed: bool = False  # nor would one with other images
+    whose: Literal["trial", "worker", "disk", "images"] = "trial"  # fault the failure is
 
 
 class WorkerLost(Exception):  # noqa: N818 (the trial's, not the program's error)
@@ -75,15 +74,7 @@ class TrainingThread:
         except Exception as error:
             with contextlib.suppress(OSError):  # a full disk may be what went wrong
                 self._keep_traceback()
-            changed = isinstance(error, ImagesChanged)
-            self._messages.put(
-                Message(
-                    failure=str(error) if changed else failure_reason(error),
-                    lost=isinstance(error, WorkerLost),
-                    full=is_full(error),
-                    changed=changed,
-                )
-            )
+            self._messages.put(_failed(error))
         else:
             self._messages.put(Message(failure="the training ended without a result"))
 
@@ -91,6 +82,16 @@ class TrainingThread:
         folder = Path(self._run.folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "error.log").write_text(traceback.format_exc())
+
+
+def _failed(error: Exception) -> Message:
+    """Of a lost process another try may succeed; without a disk, or with other images, none."""
+    if isinstance(error, ImagesChanged):
+        return Message(failure=str(error), whose="images")
+    reason = failure_reason(error)
+    if isinstance(error, WorkerLost):
+        return Message(failure=reason, whose="worker")
+    return Message(failure=reason, whose="disk" if is_full(error) else "trial")
 
 
 def failure_reason(error: BaseException) -> str:

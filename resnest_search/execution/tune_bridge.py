@@ -125,9 +125,10 @@ class StrategyScheduler(FIFOScheduler):
         number = trial.config["run"].number
         if result["note"]:
             self._observer.message(f"trial {number}: {result['note']}")
-        if result.get("full"):  # no fault of the trial's, which a resume trains on
+        whose = result.get("whose", "trial")
+        if whose == "disk":  # what is no fault of the trial's a resume trains on
             raise OSError(errno.ENOSPC, result["failure"], trial.config["run"].folder)
-        if result.get("changed"):  # nor is this
+        if whose == "images":
             raise ImagesChanged(result["failure"])
         self._heard(number)
         if result["failure"] and self._sent_back(number, result["failure"]):

@@ -166,10 +166,11 @@ def test_steps_that_bounds_leave_out_are_none_that_would_be_taken(
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_of_many_that_wait_some_are_weighed_and_all_come_to_their_end(
+def test_of_many_that_wait_or_are_new_some_are_weighed_and_all_come_to_their_end(
     workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("resnest_search.search.samplers.known_cost._MOST_WAITING", 3)
+    monkeypatch.setattr("resnest_search.search.samplers.known_cost._MOST", 5)
     one, other = swept(workers), swept(workers)
     assert epochs_of(one) == [9] * 24
     assert story_of(one) == story_of(other)

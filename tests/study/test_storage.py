@@ -275,10 +275,10 @@ def test_a_trial_that_meets_a_full_disk_has_not_failed(tmp_path: Path) -> None:
     folder = str(tmp_path / "trials" / "3")
     task = Run(3, "0s1x64d", ModelConfig(), DataConfig(), TrainConfig(), 0, folder)
     message = TrainingThread(train, task).next()
-    assert message.full
+    assert message.whose == "disk"
     strategy = MagicMock()
     scheduler = StrategyScheduler(strategy, MagicMock(), Allotment(1, 1, 0.0, 1))
-    result = {"curve": [], "note": "", "failure": message.failure, "full": message.full}
+    result = {"curve": [], "note": "", "failure": message.failure, "whose": message.whose}
     with pytest.raises(OSError, match="No space left") as caught:
         scheduler.on_trial_result(None, SimpleNamespace(config={"run": task}), result)
     strategy.fail.assert_not_called()

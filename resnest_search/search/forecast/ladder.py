@@ -237,9 +237,10 @@ class Chain:
     def forecast(self, climbs: Sequence[Climb]) -> tuple[Array, Array]:
         """Means and deviations of what candidates will end at, each from its last rung, (n,)."""
         mean, variance = np.empty((2, len(climbs)))
-        for rung in {len(climb.shown) for climb in climbs}:
-            rows = [i for i, climb in enumerate(climbs) if len(climb.shown) == rung]
-            mean[rows], variance[rows] = self._from(rung, [climbs[i] for i in rows])
+        reached = np.array([len(climb.shown) for climb in climbs])
+        for rung in np.unique(reached):
+            rows = np.flatnonzero(reached == rung)
+            mean[rows], variance[rows] = self._from(int(rung), [climbs[i] for i in rows.tolist()])
         return mean, np.sqrt(variance)
 
     def _add(self, rung: int, known: Sequence[Climb], given: Array | None, fit: bool) -> None:

@@ -25,8 +25,8 @@ __all__ = ["MOST_COSTS", "KnownCostSampler", "nothing_left"]
 MOST_COSTS = 10  # objectives, of which even two points make very many cells
 
 Array = NDArray[np.float64]
-_MOST = 2000  # new candidates that one proposal weighs
-_MOST_WAITING = 1000  # trials that wait
+_MOST = 2000  # steps that are weighed at once
+_MOST_WAITING = 1000  # of them trials that wait
 _DRAWS = 256  # of a space with a range
 _SEEN = 100  # last trials that the seconds of an epoch are learned from
 _MARGIN = 0.1  # of the range beyond the worst, where hypervolume begins
@@ -311,7 +311,8 @@ class KnownCostSampler(Sampler):
             some = np.sort(rng.choice(len(waiting), _MOST_WAITING, replace=False))
             waiting = [waiting[index] for index in some]
         steps = [self._of_trial(trial, situation, seconds) for trial in waiting]
-        new = self._new(situation) if situation.may_start else ()
+        room = _MOST - min(len(steps), _MOST_WAITING)
+        new = self._new(situation, room) if situation.may_start else ()
         return steps + [self._of_new(candidate, situation, seconds) for candidate in new]
 
     def _of_trial(self, trial: FrozenTrial, situation: Situation, seconds: _Seconds) -> _Step:
@@ -332,15 +333,15 @@ class KnownCostSampler(Sampler):
             self._fresh[candidate.identity] = step
         return step
 
-    def _new(self, situation: Situation) -> Sequence[Candidate]:
+    def _new(self, situation: Situation, most: int) -> Sequence[Candidate]:
         number = len(situation.trials)
         rng = np.random.default_rng([self._seed, number])
         if situation.unused is None:
             return self._drawn(rng, situation.allowed)
         unused = list(situation.unused.values())
-        if len(unused) <= _MOST:
+        if len(unused) <= most:
             return unused
-        chosen = np.sort(rng.choice(len(unused), _MOST, replace=False))
+        chosen = np.sort(rng.choice(len(unused), most, replace=False))
         return [unused[index] for index in chosen]
 
     def _drawn(
