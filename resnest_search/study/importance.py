@@ -9,7 +9,6 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-from optuna.importance import FanovaImportanceEvaluator
 
 from resnest_search.metrics import TRAINED
 from resnest_search.study.record import Sweep, TrialRecord, value_text, varied
@@ -64,6 +63,9 @@ def _hashable(value: Any) -> Any:
 
 @lru_cache(maxsize=16)  # a page is drawn again while nothing of this has changed
 def _shares(rows: tuple[tuple[tuple[Any, ...], float], ...]) -> tuple[float, ...]:
+    # Not above: it brings scikit-learn along, a second that a page of few candidates is not worth.
+    from optuna.importance import FanovaImportanceEvaluator
+
     columns = [_as_optuna(column) for column in zip(*(values for values, _ in rows), strict=True)]
     names = [str(number) for number in range(len(columns))]
     spaces: dict[str, BaseDistribution] = dict(zip(names, (s for _, s in columns), strict=True))
