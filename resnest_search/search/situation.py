@@ -41,7 +41,7 @@ class Situation:
         costs: measured costs of a candidate, by the names of metrics.
         working: trials that are being trained, or were when a driver was killed.
         waiting: trials that are paused, or were when an earlier budget ended, and that may
-            go on from where they stand.
+            go on from where they stand; the one that is judged among them, as if it were to wait.
         promoted: those of them that the pruner would let go on by now, the best first.
         may_start: whether a new candidate may be started.
         prior: final values of candidates that earlier sweeps trained differently.

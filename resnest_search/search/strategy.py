@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from resnest_search.configuration.schema import SearchConfig
@@ -22,7 +23,7 @@ from resnest_search.search.bounds import Bounds
 from resnest_search.search.ending import lost, saved
 from resnest_search.search.named import first_candidates
 from resnest_search.search.pool import Pool
-from resnest_search.search.pruners import build_pruner
+from resnest_search.search.pruners import KeepAllPruner, build_pruner
 from resnest_search.search.repeats import wanted_repeat
 from resnest_search.search.samplers import (
     KnownCostSampler,
@@ -129,14 +130,15 @@ class Strategy:
         self._bounds = Bounds(study, config, lambda: self.elapsed)
         self._live: set[int] = set()  # trials that somebody trains now
         running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-        self._paused = {t.number for t in running if paused_because(t)}
+        # Trials that may go on, by number with the epochs they have: each step asks of all of them.
+        self._paused = {t.number: len(t.intermediate_values) for t in running if paused_because(t)}
         self._interrupted = [t.number for t in running if t.number not in self._paused]
         self._sent_back: set[int] = set()  # interrupted by `alone`
         self._spent = sum(spent(trial) for trial in trials)
         continued = {trial.user_attrs.get("continues") for trial in trials}
         over = [t for t in trials if t.state == TrialState.PRUNED and t.number not in continued]
         self._stopped = [trial.number for trial in over if met_a_bound(trial)]
-        self._ended = {trial.number for trial in over} - set(self._stopped)
+        self._ended = {t.number: len(t.intermediate_values) for t in over if not met_a_bound(t)}
         self._started_trials = sum(is_a_start(trial) for trial in trials)
         self._prior = [
             (space.candidate(entry["parameters"]), float(entry[study.reported]))
@@ -252,8 +254,8 @@ class Strategy:
         for number in ended:
             trial = self.study.trial(number)
             self.study.set(number, "pruned_at", max(trial.intermediate_values))
+            self._ended[number] = self._paused[number]
             self._end(number, TrialState.PRUNED, enough or paused_because(trial))
-            self._ended.add(number)
         return ended
 
     def ending(self) -> Ending:
@@ -338,7 +340,7 @@ class Strategy:
         at = self._now() if epoch.at is None else epoch.at
         self.study.pause(number, at, decision["reason"])
         self._live.discard(number)
-        self._paused.add(number)
+        self._paused[number] = epoch.epoch
         return False
 
     def _stopped_by_bound(self, number: int, epoch: int) -> bool:
@@ -388,7 +390,7 @@ class Strategy:
         self.study.finish(number, state, reason, values)
         self._note_seconds()
         self._live.discard(number)
-        self._paused.discard(number)
+        self._paused.pop(number, None)
 
     def _note_seconds(self) -> None:
         """Keep the time that was spent, now and then: a kill costs no more than that."""
@@ -438,18 +440,22 @@ class Strategy:
         return self._go_on(step) if isinstance(step, int) else self._start(step)
 
     def _situation(self, ahead: FrozenTrial | None = None) -> Situation:
-        """Where the sweep stands, with one trial as it will be."""
-        trials = self.study.trials()
+        """Where the sweep stands, with one trial at work as it will be, were it to wait."""
+        trials, epochs = self.study.trials(), self._paused | self._ended
         if ahead is not None:
             trials = [*trials]
             trials[ahead.number] = ahead
-        waiting = [trials[number] for number in sorted(self._paused | self._ended)]
-        chosen = self._pruner.promotable(self.study.optuna, waiting) if waiting else []
+            epochs[ahead.number] = len(ahead.intermediate_values)
+        waiting = [trials[number] for number in sorted(epochs)]
+        if isinstance(self._pruner, KeepAllPruner):
+            chosen = _furthest_first(epochs)  # its answer, without a look at thousands of trials
+        else:
+            paused = [trial for trial in waiting if trial is not ahead]
+            chosen = self._pruner.promotable(self.study.optuna, paused) if paused else []
         promoted = [trials[number] for number in chosen]
         # With a budget nothing is given up before that is spent; what the sampler itself paused
         # it may always take up again.
-        taken = set(chosen)
-        left = sorted((self._paused | self._ended) - taken)
+        left = sorted(epochs.keys() - set(chosen))
         own = [trials[number] for number in left if _is_of_sampler(trials[number])]
         return Situation(
             trials=trials,
@@ -527,13 +533,12 @@ class Strategy:
         return self.study.start(self._space, candidate, {**self._facts(candidate), **further})
 
     def _go_on(self, number: int) -> int:
-        if number in self._paused:
-            self._paused.discard(number)
+        if self._paused.pop(number, None) is not None:
             self.study.go_on(number, self._now())
             return number
         # A finished trial cannot be reopened in Optuna: a new one takes over what it had.
         taken = self.study.take_over(number, self._now())
-        self._ended.discard(number)
+        self._ended.pop(number, None)
         self._stopped = [other for other in self._stopped if other != number]
         return taken
 
@@ -581,6 +586,13 @@ class Strategy:
         if not curve:
             return None
         return [self._objective(trial, name, curve[-1]) for name in self._config.objectives]
+
+
+def _furthest_first(epochs: Mapping[int, int]) -> list[int]:
+    """Numbers by epochs, the most first, and then by number."""
+    numbers, trained = (np.fromiter(some, np.int64) for some in (epochs, epochs.values()))
+    found: list[int] = numbers[np.lexsort((numbers, -trained))].tolist()
+    return found
 
 
 def _is_of_sampler(trial: FrozenTrial) -> bool:

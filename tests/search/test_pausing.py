@@ -10,6 +10,7 @@ from synthetic import Workers, everything, learns, make_config, make_space, make
 
 from resnest_search.configuration.schema import MethodConfig
 from resnest_search.search import Strategy
+from resnest_search.search.samplers.known_cost import _Weighed
 from resnest_search.space import Candidate
 from resnest_search.study.record import Epoch
 from resnest_search.study.study import SweepStudy
@@ -109,14 +110,15 @@ def test_a_budget_is_not_spent_on_what_cannot_end(workers: int, budget: int) -> 
     assert epochs.count(9) >= budget // 9 // 2
 
 
-def driven(made_anew: bool) -> list[Any]:
-    """A sweep over a space with a range, whose strategy is the same all along or always new."""
+RANGE = {"variant": ["1s1x32d", "2s1x64d"], "train.momentum": {"low": 0.5, "high": 0.9}}
+
+
+def driven(made_anew: bool, **chosen: Any) -> list[Any]:
+    """A sweep over a space, whose strategy is the same all along or always new."""
     config = make_config(
         epochs=9, trials=5, sampler=MethodConfig("known_cost"), pruner=MethodConfig("none")
     )
-    space = make_space(
-        variant=["1s1x32d", "2s1x64d"], **{"train.momentum": {"low": 0.5, "high": 0.9}}
-    )
+    space = make_space(**chosen)
     study = SweepStudy.create(None, config.objectives)
     strategy = make_strategy(study, space, config)
     while (assignment := strategy.next()) is not None:
@@ -128,8 +130,13 @@ def driven(made_anew: bool) -> list[Any]:
     return everything(study)
 
 
-def test_over_a_range_a_resumed_sweep_decides_as_the_one_never_stopped() -> None:
-    assert driven(made_anew=True) == driven(made_anew=False)
+@pytest.mark.parametrize("chosen", [RANGE, SPACE], ids=["range", "list"])
+def test_a_resumed_sweep_decides_as_the_one_never_stopped(
+    chosen: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over many that wait, too, of which each step weighs some."""
+    monkeypatch.setattr("resnest_search.search.samplers.known_cost._MOST_WAITING", 2)
+    assert driven(made_anew=True, **chosen) == driven(made_anew=False, **chosen)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -163,6 +170,28 @@ def test_steps_that_bounds_leave_out_are_none_that_would_be_taken(
         monkeypatch.setattr(f"{known_cost}._BATCH", batch)
         stories.append(story_of(swept(workers, tolerance=tolerance)))
     assert stories[0] == stories[1]
+
+
+@pytest.mark.parametrize("waiting", [1000, 3])
+@pytest.mark.parametrize("tolerance", [None, 1e-3])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_trial_waits_for_the_step_that_would_be_found_without_it(
+    workers: int, tolerance: float | None, waiting: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was weighed for it need not be weighed again, and comes to the same."""
+    known_cost = "resnest_search.search.samplers.known_cost"
+    monkeypatch.setattr(f"{known_cost}._MOST_WAITING", waiting)
+    real, answers = _Weighed.is_of, []
+
+    def is_of(weighed: _Weighed, *now: Any) -> bool:
+        answers.append(real(weighed, *now))
+        return answers[-1]
+
+    monkeypatch.setattr(_Weighed, "is_of", is_of)
+    story = story_of(swept(workers, tolerance=tolerance))
+    assert sum(answers) > 5
+    monkeypatch.setattr(_Weighed, "is_of", lambda *now: False)
+    assert story_of(swept(workers, tolerance=tolerance)) == story
 
 
 @pytest.mark.parametrize("workers", [1, 3])

@@ -108,7 +108,7 @@ class Climbs(Sequence[Climb]):
         """The same with this one, in place of what its trial had shown before."""
         row = bisect.bisect_left(self._places, climb.place)
         is_there = row < len(self._places) and self._places[row] == climb.place
-        if not is_there and not climb.rungs:
+        if self._all[row] is climb if is_there else not climb.rungs:
             return self
         if not self._all:
             return Climbs([climb], self._top)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress, count, repeat
+from operator import is_
 
 import numpy as np
 import optuna
@@ -55,6 +57,11 @@ class _Step:
     candidate: Candidate | None = None  # a new one
     number: int | None = None  # of a trial that waits
 
+    @property
+    def taken(self) -> Candidate | int | None:
+        """What is trained where it is taken."""
+        return self.number if self.candidate is None else self.candidate
+
 
 @dataclass(frozen=True)
 class _Scores:
@@ -68,6 +75,29 @@ class _Scores:
 
     share: Array
     rates: Array
+
+
+@dataclass(frozen=True)
+class _Weighed:
+    """What was weighed for a trial that then waits: the next step is the best of it.
+
+    Attributes:
+        climbs: what was known.
+        steps: that were weighed, with that of the trial.
+        live: numbers of the other trials at work.
+        best: of the steps.
+    """
+
+    climbs: Climbs
+    steps: Sequence[_Step]
+    live: Sequence[int]
+    best: _Step
+
+    def is_of(self, climbs: Climbs, steps: Sequence[_Step], live: Sequence[int]) -> bool:
+        """Whether weighing these again would come to the same."""
+        if climbs is not self.climbs or live != self.live or len(steps) != len(self.steps):
+            return False
+        return all(one.climb is other.climb for one, other in zip(steps, self.steps, strict=True))
 
 
 @dataclass(frozen=True)
@@ -201,6 +231,7 @@ class KnownCostSampler(Sampler):
         self._outlook = Outlook(goal, space.distributions)
         self._ladder: Ladder | None = None  # once the candidates are known
         self._fresh: dict[str, _Step] = {}  # new candidates, of which at most the price changes
+        self._weighed: _Weighed | None = None  # lately, for a trial that waits since
 
     def rungs(self) -> tuple[int, ...]:
         """See Sampler."""
@@ -213,13 +244,14 @@ class KnownCostSampler(Sampler):
         steps = within or steps  # what cannot be finished is better than nothing
         if not steps:
             return None
+        if self._weighed and self._weighed.is_of(*self._known_of(situation, steps)):
+            return self._weighed.best.taken
         new = np.array([step.candidate is not None for step in steps])
         scores = self._scores(steps, situation, new=new)
         order = scores.rates
         if scores.share.max() < situation.tolerance and new.any():
             order = np.where(new, scores.share, -1.0)  # a last look at what nobody has seen
-        best = steps[int(np.argmax(order))]
-        return best.number if best.candidate is None else best.candidate
+        return steps[int(np.argmax(order))].taken
 
     def explain(self, situation: Situation, trial: FrozenTrial) -> Verdict | None:
         """Whether a trial goes on from a rung, or another step promises more."""
@@ -227,19 +259,27 @@ class KnownCostSampler(Sampler):
         # begin more and more.
         if not any(other.state == TrialState.COMPLETE for other in situation.trials):
             return None
-        own = self._of_trial(trial, situation, self._seconds(situation.trials))
-        others = [step for step in self._steps(situation) if step.left <= situation.affordable]
-        steps = [own, *others]
-        scores = self._scores(steps, situation, own=trial.number)
+        steps = [
+            step
+            for step in self._steps(situation)
+            if step.left <= situation.affordable or step.number == trial.number
+        ]
+        own = next((i for i, step in enumerate(steps) if step.number == trial.number), len(steps))
+        if own == len(steps):
+            steps.append(self._of_trial(trial, situation, self._seconds(situation.trials)))
+        scores = self._scores(steps, situation, own)
         rates = scores.rates
-        if scores.share[0] < situation.tolerance:
-            return Verdict(False, f"promises {_percent(scores.share[0])}")
-        best = int(np.argmax(rates))
-        if best == 0:
+        if scores.share[own] < situation.tolerance:
+            return Verdict(False, f"promises {_percent(scores.share[own])}")
+        other = steps[int(np.argmax(rates))]
+        if rates.max() <= rates[own]:
             return Verdict(True, "no other step promises more for its training")
-        other = steps[best]
+        climbs, _, live = self._known_of(situation, steps)
+        live.remove(trial.number)
+        self._weighed = _Weighed(climbs, steps, live, other)
         name = f"trial {other.number}" if other.candidate is None else other.candidate.in_words
-        return Verdict(False, f"{name} promises {_times(rates[best], rates[0])} for its training")
+        more = _times(rates.max(), rates[own])
+        return Verdict(False, f"{name} promises {more} for its training")
 
     def promised(self, situation: Situation) -> float:
         """The most that any step is expected to add, as a share of the hypervolume so far.
@@ -298,6 +338,13 @@ class KnownCostSampler(Sampler):
 
     # Steps and their worth
 
+    def _known_of(
+        self, situation: Situation, steps: Sequence[_Step]
+    ) -> tuple[Climbs, Sequence[_Step], list[int]]:
+        """All that the worth of these steps follows from."""
+        climbs = self._known(situation).climbs(situation.trials)
+        return climbs, steps, [trial.number for trial in situation.working]
+
     def _steps(self, situation: Situation, every: bool = False) -> list[_Step]:
         """New candidates and trials that wait: of very many a share, unless all are wanted."""
         seconds = self._seconds(situation.trials)
@@ -308,12 +355,22 @@ class KnownCostSampler(Sampler):
             waiting = within or waiting  # what cannot be finished is better than nothing
         if len(waiting) > _MOST_WAITING and not every:
             rng = np.random.default_rng([self._seed, len(situation.trials), len(waiting)])
-            some = np.sort(rng.choice(len(waiting), _MOST_WAITING, replace=False))
-            waiting = [waiting[index] for index in some]
+            some = rng.choice(len(waiting), _MOST_WAITING, replace=False)
+            if (latest := self._latest(situation, waiting)) is not None and latest not in some:
+                some[0] = latest
+            waiting = [waiting[index] for index in np.sort(some)]
         steps = [self._of_trial(trial, situation, seconds) for trial in waiting]
         room = _MOST - min(len(steps), _MOST_WAITING)
         new = self._new(situation, room) if situation.may_start else ()
         return steps + [self._of_new(candidate, situation, seconds) for candidate in new]
+
+    def _latest(self, situation: Situation, waiting: Sequence[FrozenTrial]) -> int | None:
+        """Where the trial that was looked at last waits: it is judged, or has been just now."""
+        looks = self._known(situation).climbs(situation.trials).looks
+        if not looks:
+            return None
+        trial = situation.trials[looks[-1][1]]
+        return next(compress(count(), map(is_, waiting, repeat(trial))), None)
 
     def _of_trial(self, trial: FrozenTrial, situation: Situation, seconds: _Seconds) -> _Step:
         climb = self._known(situation).climb(trial)
@@ -370,9 +427,9 @@ class KnownCostSampler(Sampler):
         """What each step is worth, as far as it may be the best.
 
         Args:
-            steps: the first may be that of a trial at work.
+            steps: new candidates and trials that wait.
             situation: where the sweep stands.
-            own: number of that trial.
+            own: which step is that of a trial at work.
             new: which steps are new candidates, where the best of them is wanted, too, once
                 nothing is worth the tolerance, (n,).
         """
@@ -384,7 +441,7 @@ class KnownCostSampler(Sampler):
         front = field.front(field.mean[None, count:])
         gains = _Bounded(front.most(*about), lambda some: front.gains(*(a[some] for a in about)))
         if own is not None:
-            gains.settle(np.zeros(1, np.int64))
+            gains.settle(np.array([own]))
         first = gains.best(1 / prices, _WEIGHED if live else 1)
         share = np.full(count, math.inf)
         if situation.tolerance and len(field.ended) >= _TELLING:
@@ -396,7 +453,7 @@ class KnownCostSampler(Sampler):
         if not live:
             return _Scores(share, gains.values / prices)
         # What is being trained may end anywhere, which only the best steps are weighed over.
-        first = np.unique(first if own is None else np.append(first, 0))
+        first = np.unique(first if own is None else np.append(first, own))
         rng = np.random.default_rng([self._seed, len(situation.trials), len(field.ended)])
         drawn = field.front(field.draws(count, rng))
         rates = np.full(count, -math.inf)
@@ -408,7 +465,8 @@ class KnownCostSampler(Sampler):
         ladder = self._known(situation)
         climbs = ladder.climbs(situation.trials)
         finals, known = _finished(climbs)
-        live = [ladder.climb(trial) for trial in situation.working if trial.number != own]
+        judged = None if own is None else steps[own].number
+        live = [ladder.climb(trial) for trial in situation.working if trial.number != judged]
         every = [*(step.climb for step in steps), *live]
         mean, deviation = ladder.chain(climbs).forecast(every)
         costs = np.array([climb.prospect.costs for climb in every])
