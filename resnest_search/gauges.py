@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Energy", "GpuState", "gpu_state", "gpu_uuid"]
+__all__ = ["Energy", "GpuState", "gpu_percent", "gpu_state", "gpu_uuid"]
 
 _POWERCAP = Path("/sys/class/powercap")
 # Bits of nvmlDeviceGetCurrentClocksThrottleReasons: what slows a GPU below what its power lets.
@@ -56,6 +56,18 @@ def gpu_state(uuid: str) -> GpuState | None:
         watts=None if milliwatts is None else milliwatts / 1e3,
         throttled=tuple(name for bit, name in _THROTTLES.items() if int(reasons or 0) & bit),
     )
+
+
+def gpu_percent(uuid: str) -> float | None:
+    """Share of NVML's last sample, 1/6 s to 1 s, in which a GPU ran any kernel; None where it
+    does not tell, as with a part of a GPU (MIG) or some virtual ones.
+    """
+    found = _gpu(uuid)
+    if found is None:
+        return None
+    nvml, handle = found
+    rates = _asked(lambda: nvml.nvmlDeviceGetUtilizationRates(handle))
+    return None if rates is None else float(rates.gpu)
 
 
 def gpu_uuid(device: Any) -> str | None:

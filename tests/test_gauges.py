@@ -9,8 +9,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from resnest_search import gauges
+from resnest_search.cost.busy import Load, look
 from resnest_search.gauges import Energy, GpuState, gpu_state
 
 
@@ -43,6 +45,7 @@ class Board:
             nvmlDeviceGetTemperature=answers("heat", lambda: 61),
             nvmlDeviceGetPowerUsage=answers("power", lambda: 123_400),
             nvmlDeviceGetCurrentClocksThrottleReasons=answers("reasons", lambda: self.reasons),
+            nvmlDeviceGetUtilizationRates=answers("rates", lambda: SimpleNamespace(gpu=40)),
             nvmlDeviceGetTotalEnergyConsumption=answers("energy", lambda: self.millijoules),
         )
 
@@ -70,6 +73,20 @@ def test_a_gpus_energy_is_what_its_counter_grew_by(board: Board) -> None:
     assert (used.joules(), none.joules()) == (2.5, None)
     board.silent = "energy"
     assert used.joules() is None
+
+
+@pytest.mark.parametrize("silent", ["", "rates", "handle", "init"])
+def test_who_else_uses_a_gpu_is_asked_by_its_uuid_and_may_be_unknown(
+    board: Board, silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part of a GPU does not tell, nor a lost one; networks are timed all the same."""
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    monkeypatch.setattr(gauges, "gpu_uuid", lambda device: "GPU-1")
+    board.silent = silent
+    found = look(torch.device("cuda", 3), seconds=0.0)
+    assert found.percent is None
+    found = look(torch.device("cuda", 3), seconds=0.01)
+    assert found == (Load() if silent else Load(0.4 * 0.01, 0.01))
 
 
 def test_without_a_driver_nothing_is_told(board: Board) -> None:

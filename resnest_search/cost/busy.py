@@ -94,23 +94,24 @@ class CpuWatch:
 def look(device: torch.device, seconds: float = 0.3) -> Load:
     """Do nothing for this long, and see who else uses the device.
 
-    Of a GPU, NVML's utilization: the share of its last sample, between 1/6 s and 1 s, in
-    which any kernel ran. It is empty without the package nvidia-ml-py or the driver's
-    consent, and it counts this process's own kernels, so that the caller leaves the
-    device alone before the look.
+    Of a GPU, NVML's utilization (`gauges.gpu_percent`), empty where it does not tell. It counts
+    this process's own kernels, so that the caller leaves the device alone before the look.
     """
     if device.type == "cpu":
         watch = CpuWatch()
         time.sleep(seconds)
         return watch.read()
-    import torch  # not for CPUs: the export's own check watches them in a process without it
+    # Not for CPUs: the export's own check watches them in a process that has this file alone.
+    import torch
+
+    from resnest_search.gauges import gpu_percent, gpu_uuid
 
     torch.cuda.synchronize(device)
     time.sleep(seconds)
-    try:
-        return Load(torch.cuda.utilization(device) / 100.0 * seconds, seconds)
-    except (ImportError, RuntimeError, OSError):  # no pynvml; no driver library; not permitted
-        return Load()
+    # Not torch.cuda.utilization: it takes torch's number of a GPU for NVML's, which follows the
+    # slots, and raises what nobody expects where NVML does not answer.
+    percent = gpu_percent(str(gpu_uuid(device)))
+    return Load() if percent is None else Load(percent / 100.0 * seconds, seconds)
 
 
 def cpus_of_process() -> list[int]:

@@ -281,6 +281,8 @@ class Measurement:
         request, mode = self.request, self.request.measure
         found = cuda_inference(request.make, request.inference_shape, mode, self.device, self.made)
         self.account = replace(self.account, inference_bytes=found)
+        if mode.compile:
+            torch.compiler.reset()  # else only the first eight networks would be compiled
 
     @property
     def timed(self) -> int:

@@ -17,7 +17,8 @@ from resnest_search.models.fused import fuse
 
 __all__ = ["OutOfMemory", "cuda_inference", "cuda_peak", "cuda_training", "mapped_to_out_of_memory"]
 
-_CPU_REFUSALS = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory")
+# Of the CPU's allocator, and of cuBLAS's and cuDNN's own.
+_REFUSALS = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory", "_ALLOC_FAILED")
 
 
 class OutOfMemory(RuntimeError):  # noqa: N818
@@ -48,7 +49,7 @@ def mapped_to_out_of_memory(needed_mib: float, have_mib: float) -> Iterator[None
     except (torch.OutOfMemoryError, MemoryError):
         refused = True
     except RuntimeError as error:
-        refused = any(words in str(error) for words in _CPU_REFUSALS)
+        refused = any(words in str(error) for words in _REFUSALS)
         if not refused:
             raise
     else:

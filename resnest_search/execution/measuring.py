@@ -15,6 +15,7 @@ import multiprocessing
 import signal
 import sqlite3
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -43,6 +44,7 @@ from resnest_search.data.resolve import train_count
 from resnest_search.errors import UserError
 from resnest_search.execution.precision import profiled_precision
 from resnest_search.execution.resources import this_machine
+from resnest_search.execution.training_thread import failure_reason
 from resnest_search.files import cache_folder
 from resnest_search.space import Candidate, Space, configured
 from resnest_search.study.costing import Costing
@@ -289,6 +291,8 @@ def _remotely_alone(task: Any, request: CostRequest) -> Costs | str:
     try:
         found: list[Costs | str] = ray.get(task.remote([_in_one(request)]))
         return found[0]
+    except ray.exceptions.RayTaskError as error:
+        return failure_reason(error.cause if isinstance(error.cause, Exception) else error)
     except ray.exceptions.RayError as error:
         return f"out of memory or lost: the measuring worker died ({type(error).__name__})"
 
@@ -405,7 +409,14 @@ def _measure_and_send(requests: list[CostRequest], sender: Connection, cache: st
     # Where a process of its own has died so does this one, and its end is heard; where the one that
     # asked is gone there is nobody to tell.
     with contextlib.suppress(EOFError, BrokenPipeError):
-        sender.send(_measure_all(requests, lambda done, total: sender.send((done, total)), cache))
+        try:
+            found = _measure_all(requests, lambda done, total: sender.send((done, total)), cache)
+        except (EOFError, BrokenPipeError):
+            raise
+        except Exception as error:  # a fault of ours, or of a driver's: no lack of memory
+            traceback.print_exc()
+            found = [failure_reason(error)] * len(requests)
+        sender.send(found)
 
 
 def _quiet() -> None:

@@ -98,7 +98,10 @@ def _major_capabilities() -> list[int]:
 
         count = torch.cuda.device_count()
         return [torch.cuda.get_device_capability(number)[0] for number in range(count)]
-    driver = ctypes.CDLL("libcuda.so.1")
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return []
     driver.cuInit(0)
     found = []
     for number in range(_visible_gpus()):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import queue
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
@@ -18,6 +20,14 @@ from resnest_search.training import Report, Run
 
 __all__ = ["OUT_OF_MEMORY", "Message", "TrainingThread", "WorkerLost", "failure_reason"]
 
+# How memory is refused by the CPU's allocator, CUDA's, cuBLAS's and cuDNN's own, and by a search of
+# cuDNN's for an algorithm whose workspace fits.
+_REFUSALS = (
+    "allocate memory",
+    "out of memory",
+    "_alloc_failed",
+    "unable to find an engine to execute this computation",
+)
 OUT_OF_MEMORY = "out of memory: "  # begins the reason of a failure that another place may mend
 
 
@@ -69,14 +79,16 @@ class TrainingThread:
         return self._answers.get()
 
     def _work(self) -> None:
+        message = Message(failure="the training ended without a result")
         try:
             self._train(self._run, self._report)
         except Exception as error:
             with contextlib.suppress(OSError):  # a full disk may be what went wrong
                 self._keep_traceback()
-            self._messages.put(_failed(error))
-        else:
-            self._messages.put(Message(failure="the training ended without a result"))
+            message = _failed(error)
+        # Not before: the error's traceback keeps the tensors of the step that failed.
+        _let_go_of_memory()
+        self._messages.put(message)
 
     def _keep_traceback(self) -> None:
         folder = Path(self._run.folder)
@@ -94,11 +106,18 @@ def _failed(error: Exception) -> Message:
     return Message(failure=reason, whose="disk" if is_full(error) else "trial")
 
 
+def _let_go_of_memory() -> None:
+    """Give a GPU's memory back to who shares it."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
 def failure_reason(error: BaseException) -> str:
     """An error as the reason of a failed trial: one line, out of memory told apart."""
     lines = str(error).strip().splitlines()
     text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-    allocation = "allocate memory" in text or "out of memory" in text.lower()
-    if allocation or isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or any(words in text.lower() for words in _REFUSALS):
         return f"{OUT_OF_MEMORY}{text}"
     return text

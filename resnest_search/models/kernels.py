@@ -93,7 +93,7 @@ def _positive_sums_kernel(  # type: ignore[no-untyped-def]
         at = s[:, None] * of_pixel + own[None, :] * of_channel
         value = tl.load(base + at, mask=inside, other=0.0).to(tl.float32)
         n = (value - mu[None, :]) * inv[None, :]
-        positive = inside & (n * w[None, :] + b[None, :] > 0)
+        positive = inside & ~(n * w[None, :] + b[None, :] <= 0)  # also where it is no number
         if WEIGHTED:
             g_at = s[:, None] * g_pixel + c[None, :] * g_channel
             factor = tl.load(g_base + g_at, mask=positive, other=0.0).to(tl.float32)
@@ -128,7 +128,9 @@ def _combine_kernel(  # type: ignore[no-untyped-def]
         at = s[:, None] * of_pixel + own[None, :] * of_channel
         value = tl.load(base + at, mask=inside, other=0.0).to(tl.float32)
         z = (value - mu[None, :]) * inv[None, :] * w[None, :] + b[None, :]
-        total += a.to(tl.float32)[None, :] * tl.maximum(z, 0.0)
+        # As torch's ReLU: what is no number stays so, and is seen in the loss.
+        z = tl.maximum(z, 0.0, propagate_nan=tl.PropagateNan.ALL)
+        total += a.to(tl.float32)[None, :] * z
     at = s[:, None] * out_pixel + c[None, :] * out_channel
     tl.store(out + image.to(tl.int64) * out_image + at, total.to(out.dtype.element_ty), mask=inside)
 
@@ -158,7 +160,7 @@ def _input_gradient_kernel(  # type: ignore[no-untyped-def]
         f = tl.load(flat + of_split, mask=known, other=0.0).to(tl.float32)
         at = image.to(tl.int64) * of_image + s[:, None] * of_pixel + own[None, :] * of_channel
         n = (tl.load(x + at, mask=inside, other=0.0).to(tl.float32) - mu[None, :]) * inv[None, :]
-        positive = n * w[None, :] + b[None, :] > 0
+        positive = ~(n * w[None, :] + b[None, :] <= 0)
         d = tl.where(positive, a[None, :] * gradient + f[None, :], 0.0)
         d = (w * inv)[None, :] * (d - shift[None, :] - n * slant[None, :])
         tl.store(out + at, d.to(out.dtype.element_ty), mask=inside)

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.strategies import DDPStrategy
 
@@ -79,6 +80,7 @@ def fit(
     if run.train.channels_last:
         network = network.to(memory_format=torch.channels_last)
     if run.train.compile:
+        torch.compiler.reset()  # of eight networks in one process the rest would not be compiled
         network.compile()  # in place, so that the state dict keeps its names
     recipe = dataclasses.replace(run.train, batch_size=data.batch_taken)
     steps = len(data.train_dataloader()) // recipe.accumulate
@@ -222,6 +224,8 @@ def _trainer(
 ) -> Trainer:
     """A Trainer that only trains: progress, logs and checkpoints are the follower's."""
     strategy: Any = "auto"
+    # Else Lightning looks for a cluster, and refuses a job of SLURM's that has several tasks.
+    alone: list[Any] = [LightningEnvironment()] if environment is None else []
     if environment is not None:
         strategy = DDPStrategy(
             cluster_environment=environment,
@@ -232,6 +236,7 @@ def _trainer(
     return Trainer(
         accelerator=run.accelerator,
         strategy=strategy,
+        plugins=alone,
         devices=1,  # each worker sees only its own device
         num_nodes=world,
         max_epochs=run.train.epochs,

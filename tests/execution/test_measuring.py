@@ -136,6 +136,20 @@ def test_where_the_process_dies_each_network_gets_its_own() -> None:
     assert last["train_memory_mib"] > first["train_memory_mib"]
 
 
+@dataclasses.dataclass(frozen=True)
+class Faulty(CostRequest):
+    """One on which measuring itself fails."""
+
+    @property
+    def timed(self) -> str:
+        raise ZeroDivisionError("a fault of ours\nand more")
+
+
+def test_a_fault_of_measuring_is_no_lack_of_memory() -> None:
+    faulty = Faulty(**{f.name: getattr(request(), f.name) for f in dataclasses.fields(CostRequest)})
+    assert locally([faulty], lambda done, total: None) == ["ZeroDivisionError: a fault of ours"]
+
+
 def test_where_the_command_is_killed_its_measuring_ends_at_once_and_without_a_word(
     tmp_path: Path,
 ) -> None:

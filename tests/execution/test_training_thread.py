@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,20 @@ def test_memory_that_a_real_tensor_lacks_is_told_apart() -> None:
     assert "\n" not in failure_reason(caught.value)
 
 
+def test_what_a_failed_step_held_is_free_before_anybody_hears_of_it(tmp_path: Path) -> None:
+    """On a GPU that others share they would lack it."""
+    held: list[weakref.ref[torch.Tensor]] = []
+
+    def train(run: Run, report: Report) -> None:
+        tensor = torch.zeros(8)
+        tensor.cycle = [tensor]  # type: ignore[attr-defined]
+        held.append(weakref.ref(tensor))
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    assert within_patience(TrainingThread(train, make_run(tmp_path)).next).failure
+    assert held[0]() is None
+
+
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
@@ -162,6 +177,16 @@ def test_memory_that_a_real_tensor_lacks_is_told_apart() -> None:
         (
             torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore"),
             "out of memory: OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.",
+        ),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(h)`"),
+            "out of memory: RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling "
+            "`cublasCreate(h)`",
+        ),
+        (
+            RuntimeError("FIND was unable to find an engine to execute this computation"),
+            "out of memory: RuntimeError: FIND was unable to find an engine to execute this "
+            "computation",
         ),
         (ValueError("no room"), "ValueError: no room"),
         (KeyError(), "KeyError"),

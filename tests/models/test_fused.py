@@ -255,6 +255,27 @@ def test_inference_writes_no_map_of_all_splits_but_the_convolutions():
 
 
 @fused_only
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("spoil", ["image", "weight", "statistic"])
+def test_what_is_no_number_stays_so(spoil, training):
+    """A ReLU that made it 0 would hide a training that has diverged, and its export gives NaN."""
+    plain, x = block().train(training), torch.randn(3, 8, 4, 4, device=DEVICE)
+    with torch.no_grad():
+        if spoil == "image":
+            x[1, 2, 1, 1] = torch.nan
+        if spoil == "weight":
+            plain.conv.weight[3, 0] = torch.nan
+        if spoil == "statistic":
+            plain.bn0.running_var[5] = torch.nan
+    gradient = torch.randn_like(x)
+    found = everything(fuse(copy.deepcopy(plain)), x, gradient)
+    for name, expected in everything(plain, x, gradient).items():
+        # Sums that are weighed afterwards may be none in more places than what is weighed first.
+        assert found[name].isnan()[expected.isnan()].all(), name
+        assert name != "output" or found[name].isnan().equal(expected.isnan())
+
+
+@fused_only
 @pytest.mark.parametrize("spoil", ["double", "dropblock", "syncbn", "cumulative"])
 def test_falls_back_where_it_does_not_apply(spoil, monkeypatch):
     made = block(dropblock=0.3 if spoil == "dropblock" else 0.0)

@@ -379,7 +379,22 @@ def test_compiled_training_is_compiled_and_keeps_the_names_of_its_weights(
     build(Variant(2, 1, 64), MODEL, in_channels=1, num_classes=10).load_state_dict(
         load_weights(tmp_path)
     )
+    # Nor is it one network of a process alone: without a word, beyond a limit, none is compiled.
+    with torch._dynamo.config.patch(recompile_limit=2):
+        for number in range(3):
+            counters.clear()
+            train(make_run(tmp_path / str(number), compile=True, epochs=1))
+            assert counters["stats"]["unique_graphs"] > 0, number
     torch.compiler.reset()
+
+
+def test_a_job_of_several_tasks_does_not_make_a_trial_one_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning refuses ``--ntasks``, which others set for what they do beside."""
+    for name, value in {"NTASKS": "4", "JOB_NAME": "sweep", "JOB_ID": "1", "NODEID": "0"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    assert len(train(make_run(tmp_path, epochs=1)).curve) == 1
 
 
 def test_that_an_earlier_version_mixed_images_by_other_draws_is_said(tmp_path: Path) -> None:
