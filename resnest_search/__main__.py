@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import os
 import select
 import shlex
@@ -299,7 +300,14 @@ def _tell_source(config: TrainCommandConfig, made: SweepConfig, words: Sequence[
     from resnest_search.execution.prepare import prepare
     from resnest_search.report.live import reading
     from resnest_search.report.verdict import unfinished
-    from resnest_search.retrain import check_images, chosen, gives_way, kept_from
+    from resnest_search.retrain import (
+        OWN_WEIGHTS,
+        check_images,
+        chosen,
+        gives_way,
+        kept_from,
+        may_have_seen,
+    )
 
     found = chosen(config)
     prepare(made)  # whatever is refused without reading an image
@@ -309,6 +317,8 @@ def _tell_source(config: TrainCommandConfig, made: SweepConfig, words: Sequence[
             lines.append(check_images(found, words, progress))
     print(f"Trains {found} again.")
     lines += [*gives_way(found, made), *kept_from(found, made, words)]
+    if config.model.pretrained == OWN_WEIGHTS:
+        lines += may_have_seen(found, made)
     _tell(filter(None, lines))
 
 
@@ -387,6 +397,7 @@ def profile_sweep(config: SpaceProfileConfig) -> None:
     from resnest_search.report.profile import draw_profile, space_table
 
     space = prepare_profile(config)
+    _check_out(config.out, folder=False)
     begun = now()
     with measuring(space.timed, then="") as progress:
         candidates = {candidate.name: candidate for candidate in space.networks}
@@ -413,7 +424,8 @@ def report(config: ReportConfig) -> None:
     sweep = _shown_by(recorded_sweep(config.run, config.storage), config.dashboard)
     there = _elsewhere(sweep, config.measure)
     if there is None:
-        _write_reports(sweep)
+        with _writing(sweep.folder, "run"):
+            _write_reports(sweep)
         _print_closing(sweep)
         return
     from resnest_search.study.transfer import changes
@@ -421,8 +433,9 @@ def report(config: ReportConfig) -> None:
     name, seen = there
     profile = config.measure.profile
     source = str(Path(profile).resolve()) if profile else f"measure={name}"
-    place = elsewhere_folder(Path(sweep.folder), name, source)
-    _write_reports(seen, place)
+    with _writing(sweep.folder, "run"):
+        place = elsewhere_folder(Path(sweep.folder), name, source)
+        _write_reports(seen, place)
     _print_closing(seen, with_pointers=False)
     print("\n".join(changes(sweep, seen)))
     print(f"Tables and page: {place}")
@@ -480,6 +493,7 @@ def evaluate(config: EvaluateConfig) -> None:
 
     if not (Path(config.run or "") / "model.json").is_file():  # no export of a network either
         existing_folder(config.run, "run")
+    _check_out(config.out, folder=True)
     from resnest_search.evaluation.subject import evaluated
     from resnest_search.evaluation.told import told, write
 
@@ -503,6 +517,7 @@ def compare(config: CompareConfig) -> None:
     if len(config.run) < 2:
         words = ",".join(config.run)
         raise UserError(f"run=[{words}]: {len(config.run)} given; valid: two or more folders")
+    _check_out(config.out, folder=True)
     sweeps = []
     for word in config.run:
         sweep = recorded_sweep(word)
@@ -526,12 +541,27 @@ def compare(config: CompareConfig) -> None:
 
 
 @contextlib.contextmanager
-def _writing(out: Path) -> Iterator[None]:
-    """A line where what ``out`` names cannot be written."""
+def _writing(place: str | Path, key: str = "out") -> Iterator[None]:
+    """A line where what a key names cannot be written."""
     try:
         yield
     except OSError as error:
-        raise UserError(f"out={out}: {error.strerror or error}; valid: one that can be") from error
+        why = error.strerror or error
+        raise UserError(f"{key}={place}: {why}; valid: one that can be written") from error
+
+
+def _check_out(out: str | None, folder: bool) -> None:
+    """Raises UserError where the file or folder ``out`` could not be written after the work."""
+    if not out:
+        return
+    place = Path(out) if folder else Path(out).parent
+    with _writing(out):
+        while not place.exists():
+            place = place.parent
+        if not place.is_dir():
+            raise OSError(errno.ENOTDIR, f"{place} is no folder")
+        if not os.access(place, os.W_OK):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def dashboard(config: DashboardConfig) -> None:

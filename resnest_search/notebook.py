@@ -14,11 +14,12 @@ import sys
 import threading
 from collections.abc import Iterable, Mapping
 from functools import cached_property
+from numbers import Real
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from resnest_search.errors import UserError
-from resnest_search.words import value_word
+from resnest_search.words import path_word, value_word
 
 if TYPE_CHECKING:
     import pandas
@@ -219,27 +220,29 @@ def _check_choice(select: str, limits: Mapping[str, float], weights: Mapping[str
             if key not in vars(section):
                 valid = ", ".join(vars(section))
                 raise UserError(f"{name}.{key}: no such key; valid here: {valid}")
-            if isinstance(value, bool) or not isinstance(value, int | float):
+            if isinstance(value, bool) or not isinstance(value, Real):  # NumPy's are, too
                 raise UserError(f"{name}.{key}: {str(value)!r} is not a number")
-            setattr(section, key, value)
+            setattr(section, key, value if isinstance(value, int | float) else float(value))
     check_keys(config)
     check_export(config)
 
 
 def _with_folder(words: list[str]) -> tuple[Path, list[str]]:
     """Where the run goes, and the words with that folder."""
+    from resnest_search.configuration.overrides import value_of
     from resnest_search.execution.folder import default_folder
 
-    given = dict(word.partition("=")[::2] for word in words)
     if flags := [word for word in words if word.startswith("-")]:
         raise UserError(f"{flags[0]}: is of the command line; valid here: key=value")
-    if given.get("plan", "false") != "false":
-        raise UserError(f"plan={given['plan']}: makes no run; valid here: false")
-    run = given.get("run", "null")
-    if run != "null":
-        return Path(run.strip("'\"")), words
-    folder = default_folder(given.get("sweep", "sweep"))
-    return folder, [*(word for word in words if word != "run=null"), f"run={folder}"]
+    keys = [word.lstrip("+~").partition("=")[0] for word in words]
+    given = dict(zip(keys, words, strict=True))
+    if value_of(given.get("plan", "plan=false"))[1] is not False:
+        raise UserError(f"{given['plan']}: makes no run; valid here: false")
+    run = value_of(given.get("run", "run=null"))[1]
+    sweep = given.get("sweep", "sweep=sweep").partition("=")[2]
+    folder = Path(run) if run else default_folder(sweep)
+    others = (word for key, word in zip(keys, words, strict=True) if key != "run")
+    return folder, [*others, path_word("run", folder)]
 
 
 def _run(words: list[str]) -> tuple[int, str]:

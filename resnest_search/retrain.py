@@ -23,9 +23,19 @@ from resnest_search.study.record import COMPLETE, Sweep, TrialRecord
 from resnest_search.study.study import SweepStudy
 from resnest_search.words import counted
 
-__all__ = ["OWN_WEIGHTS", "Chosen", "base_of", "check_images", "chosen", "gives_way", "kept_from"]
+__all__ = [
+    "OWN_WEIGHTS",
+    "Chosen",
+    "base_of",
+    "check_images",
+    "chosen",
+    "gives_way",
+    "kept_from",
+    "may_have_seen",
+]
 
 OWN_WEIGHTS = "source"  # as model.pretrained
+_SPLIT = ("name", "root", "split_seed", "train_images", "val_images", "test_images")
 _OTHER_IMAGES = ("data", "data.name", "data.root")  # who types one of these means others
 
 
@@ -177,6 +187,21 @@ def kept_from(found: Chosen, config: SweepConfig, words: Sequence[str]) -> list[
         f"it; off by data.{key}={off[key]}"
         for key, value in kept.items()
         if value != off[key]
+    ]
+
+
+def may_have_seen(found: Chosen, config: SweepConfig) -> list[str]:
+    """A line where its weights go on among images that are split otherwise."""
+    from resnest_search.study.select import configured_as
+
+    before = in_todays_words(configured_as(found.sweep, found.trial)[1])
+    other = [key for key in _SPLIT if getattr(before, key) != getattr(config.data, key)]
+    if not other:
+        return []
+    words = ", ".join(f"data.{key}={getattr(config.data, key)}" for key in other)
+    return [
+        f"{words}: the weights of {found.trial.name} may have been trained on some of the "
+        "validation and test images, whose accuracy is then none of unseen ones"
     ]
 
 

@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Container, Mapping
 from typing import Any
 
-__all__ = ["command", "counted", "flat", "now", "quoted", "value_word"]
+__all__ = ["command", "counted", "flat", "now", "path_word", "quoted", "value_word"]
 
 _PATHS = (
     *("run", "runs", "source", "storage", "out", "data.root", "trial.path", "model.pretrained"),
@@ -66,6 +66,11 @@ def quoted(word: str, lists: Container[str] = ()) -> str:
     if plain in _PATH_LISTS and not value.startswith("["):
         return f"{key}=[{_hydra(value)}]"
     return word
+
+
+def path_word(key: str, path: object) -> str:
+    """A key with a path that means itself, whatever characters it has."""
+    return f"{key}={_hydra(_literal(str(path)))}"
 
 
 def value_word(value: object) -> str:

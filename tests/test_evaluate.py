@@ -27,6 +27,7 @@ from resnest_search.evaluation.confusion import Confusion
 from resnest_search.evaluation.origin import parts_of
 from resnest_search.metrics import accuracy_error, accuracy_interval
 from resnest_search.study.study import SweepStudy
+from resnest_search.training import CHECKPOINT
 
 CLASSIFY = """
 import json, sys
@@ -156,6 +157,19 @@ def test_an_export_away_from_its_run_needs_images(finished: Path, tmp_path: Path
     (tmp_path / "alone" / "weights.pt").write_bytes(b"no weights")
     with pytest.raises(UserError, match=r"weights\.pt is not the exported file"):
         evaluate(f"run={tmp_path / 'alone'}", f"data.root={images}")
+
+
+def test_an_export_beside_a_run_that_trained_it_otherwise_is_without_its_run(copied: Path) -> None:
+    """A network trained again has the number and candidate of the one before."""
+    evaluate(f"run={copied / 'best'}")
+    facts = json.loads((copied / "best" / "model.json").read_text())
+    file = copied / "trials" / str(facts["trial"]) / CHECKPOINT
+    checkpoint = torch.load(file, weights_only=False)
+    name = next(name for name in checkpoint["state_dict"] if name.endswith("conv1.weight"))
+    checkpoint["state_dict"][name] += 1e-3
+    torch.save(checkpoint, file)
+    with pytest.raises(UserError, match="an export without its run has no images"):
+        evaluate(f"run={copied / 'best'}")
 
 
 def test_an_export_that_does_not_say_how_images_were_prepared_is_refused(tmp_path: Path) -> None:

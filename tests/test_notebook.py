@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,9 @@ from command_line import ONE_AT_A_TIME, ROOT, SMALL, rows, run, sweep_file
 from tables import rows_of, write
 
 import resnest_search as rs
+from resnest_search.configuration.compose import run_command
 from resnest_search.errors import UserError
+from resnest_search.notebook import _with_folder
 from resnest_search.training import load_weights
 from resnest_search.words import value_word
 
@@ -205,3 +208,33 @@ def test_an_interrupt_reaches_the_search_once(tmp_path: Path) -> None:
 )
 def test_values_are_typed_as_hydra_has_them(value: object, word: str) -> None:
     assert value_word(value) == word
+
+
+@pytest.mark.parametrize(
+    ("words", "folder"),
+    [
+        (("run=nb/x",), "nb/x"),
+        (("run=nb/x'",), "nb/x'"),
+        (("run='a b'",), "a b"),
+        (("run='it\\'s 2'",), "it's 2"),
+        (("++run=nb/plus",), "nb/plus"),
+        (("run=${oc.env:PLACE}/nb",), "somewhere/nb"),
+        (('run=nb/"q"', "plan=False"), 'nb/"q"'),
+    ],
+)
+def test_the_folder_is_that_of_the_command_line(
+    words: tuple[str, ...], folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLACE", "somewhere")
+    found, typed = _with_folder([*words, "sweep=table"])
+    assert found == Path(folder)
+    composed: list[Any] = []
+    run_command("sweep", typed, composed.append)
+    assert composed[0].run == folder
+
+
+@pytest.mark.parametrize("word", ["run=null", "run=", "run=''"])
+def test_without_a_folder_it_is_a_new_one(word: str) -> None:
+    found, typed = _with_folder([word, "sweep=table"])
+    assert found.parent == Path("runs/table")
+    assert typed == ["sweep=table", f"run='{found}'"]

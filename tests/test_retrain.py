@@ -117,6 +117,11 @@ def test_it_starts_from_its_own_weights_where_that_is_asked(source: Path, tmp_pa
     weights = [name for name in before if "running" not in name and "tracked" not in name]
     assert weights
     assert all(torch.equal(before[name], after[name]) for name in weights)
+    # Split otherwise, they may have been trained on what is tested.
+    assert "may have been trained on" not in done.err
+    done = run(tmp_path, "train", *words, *SHORT, "data.split_seed=5", "plan=true")
+    assert "data.split_seed=5: the weights of" in done.err
+    assert "may have been trained on some of the validation and test images" in done.err
 
 
 def test_images_that_have_changed_are_refused_unless_others_are_named(
@@ -161,6 +166,7 @@ def test_a_source_whose_study_lies_in_a_database_that_has_moved_is_trained_again
         (("source={run}", "select=8s1x64d"), "select=8s1x64d: is no trial of this run; valid: "),
         (("source={run}", "limits.gmacs=1e-9"), "limits.gmacs=1e-09: no complete trial is within"),
         (("source={run}", "select=latency", "weights.accuracy=2"), "weights.accuracy=2: weighs"),
+        (("model.pretrained=source",), "model.pretrained=source: valid: beside source=FOLDER"),
         (("select=latency",), "select=latency: chooses from a run; valid: beside source=FOLDER"),
         (("limits.gmacs=2",), "limits.gmacs=2: chooses from a run; valid: beside source=FOLDER"),
         (("storage=sqlite:///a",), "storage=sqlite:///a: is of a source's study; valid: beside"),

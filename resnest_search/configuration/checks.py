@@ -228,6 +228,8 @@ def check_source(train: TrainCommandConfig) -> None:
     check_export(train)
     if train.source is not None:
         return
+    if train.model.pretrained == "source":
+        raise UserError("model.pretrained=source: valid: beside source=FOLDER, or a file")
     if train.storage is not None:
         shown = without_password(train.storage)
         raise UserError(f"storage={shown}: is of a source's study; valid: beside source=FOLDER")

@@ -177,7 +177,7 @@ def _composed(
     for group, option in sorted(chosen, key=str) if told else ():
         if not group.startswith("hydra") and option and (path := hidden(group, option)):
             file = path.relative_to(Path.cwd())
-            print(f"{group}={option}: ./{file} is taken, not the shipped one", file=sys.stderr)
+            print(f"{group}={option}: ./{file} is taken, not the shipped one", flush=True)
     return composed
 
 

@@ -8,19 +8,22 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 
 from resnest_search.errors import UserError
 from resnest_search.words import quoted
 
-__all__ = ["SPACE", "checked", "first_line", "unknown"]
+__all__ = ["SPACE", "checked", "first_line", "unknown", "value_of"]
 
 SPACE = "search.space"
 # Mappings whose keys are the user's own.
 _FREE = re.compile(r"search\.(space|sampler\.args|pruner\.args)(\.(.+))?")
+_NAME = re.compile(r"(?!(?:null|true|false|nan|inf)$)[a-z_][\w.-]*", re.ASCII | re.IGNORECASE)
 _INSTEAD = {  # of Hydra's own keys, by how they begin
     "hydra.run.": "run=FOLDER names the folder of a run",
     "hydra.sweep.": "run=FOLDER names the folder of a run",
@@ -51,7 +54,26 @@ def checked(
     Raises:
         UserError: a word does not parse, names neither, or names no option.
     """
-    return [_checked(quoted(word, lists), keys, groups, multirun) for word in words]
+    named = (_option(quoted(word, lists), groups) for word in words)
+    return [_checked(word, keys, groups, multirun) for word in named]
+
+
+def value_of(word: str) -> tuple[str, Any]:
+    """The key of a word and its value, with what ``${…}`` in it stands for.
+
+    Raises:
+        UserError: it does not parse.
+    """
+    override = _parse(quoted(word))
+    given = None if override.is_sweep_override() else override.value()
+    return override.key_or_group, OmegaConf.create({"value": given}).value
+
+
+def _option(word: str, groups: Mapping[str, Sequence[str]]) -> str:
+    """A file's name that is a number, or no word of Hydra's, in quotes."""
+    group, _, name = word.partition("=")
+    known = name in groups.get(group, ()) and "'" not in name and "\\" not in name
+    return f"{group}='{name}'" if known and not _NAME.fullmatch(name) else word
 
 
 def _checked(

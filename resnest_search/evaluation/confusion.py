@@ -119,7 +119,8 @@ class Confusion:
 
     def write(self, path: Path) -> None:
         """As CSV: a row for each true class, a column for each answer."""
-        with path.open("w", newline="", encoding="utf-8") as file:
+        # A folder's name may be no text of UTF-8.
+        with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             writer = csv.writer(file)
             writer.writerow(["true class", *self.names])
             for name, row in zip(self.names, self.counts, strict=True):

@@ -31,6 +31,7 @@ from resnest_search.export.looks import Look, take_look
 from resnest_search.export.standalone import verified
 from resnest_search.models.build import build as build_network
 from resnest_search.models.float32 import float32_products
+from resnest_search.redact import public_text
 from resnest_search.study.narrow import narrowed
 from resnest_search.study.record import Sweep, TrialRecord
 from resnest_search.study.select import check_trained, configured_as, select_trial
@@ -153,7 +154,7 @@ def _exported(place: Path, config: EvaluateConfig) -> _Subject:
     folder, trial, data, test_folder = None, None, None, None
     if (above / "study.db").exists() or (above / "storage.json").exists():
         sweep, folder = recorded_sweep(above, config.storage, uncertainty=False), above
-        trial = next((t for t in sweep.trials if _is_meant(t, facts)), None)
+        trial = next((t for t in sweep.trials if _is_meant(sweep, t, facts, network)), None)
         test_folder = _test_folder(sweep)
         missing = contextlib.suppress(UserError) if config.data.root else contextlib.nullcontext()
         if trial is not None:
@@ -172,8 +173,19 @@ def _exported(place: Path, config: EvaluateConfig) -> _Subject:
     )
 
 
-def _is_meant(trial: TrialRecord, facts: dict[str, Any]) -> bool:
-    return (trial.number, trial.candidate) == (facts["trial"], facts["candidate"])
+def _is_meant(sweep: Sweep, trial: TrialRecord, facts: dict[str, Any], network: nn.Module) -> bool:
+    """Whether an export is of this trial: another run may have one of that number and candidate."""
+    named = (facts["sweep"], facts["trial"], facts["candidate"])
+    if named != (sweep.name, trial.number, trial.candidate):
+        return False
+    try:
+        own = trained_network(sweep, trial).state_dict()
+    except UserError:  # its checkpoint is gone
+        return bool(facts["command"] == public_text(sweep.command))
+    exported = network.state_dict()
+    return own.keys() == exported.keys() and all(
+        value.equal(exported[name]) for name, value in own.items()
+    )
 
 
 def _loaded(place: Path) -> tuple[dict[str, Any], nn.Module]:

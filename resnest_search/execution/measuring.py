@@ -370,7 +370,11 @@ def costing_of(result: Costs | str) -> Costing:
 def _in_process(
     requests: Sequence[CostRequest], progress: Progress, cache: str = "none"
 ) -> list[Costs | str]:
-    """Measure in a new process, which does not outlive the call; EOFError where it dies."""
+    """Measure in a new process, which does not outlive the call.
+
+    Raises:
+        EOFError: with how it died.
+    """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_measure_and_send, args=(list(requests), sender, cache))
@@ -382,6 +386,9 @@ def _in_process(
         found: list[Costs | str] = message
         process.join(_GRACE_S)  # a compiler has processes of its own to end
         return found
+    except EOFError:
+        process.join(_GRACE_S)
+        raise EOFError(_ended_with(process.exitcode)) from None
     finally:
         process.kill()
         process.join()
@@ -395,8 +402,16 @@ def _in_one(request: CostRequest) -> CostRequest:
 def _alone(request: CostRequest) -> Costs | str:
     try:
         return _in_process([_in_one(request)], lambda done, total: None)[0]
-    except EOFError:
+    except EOFError as error:
+        return str(error)
+
+
+def _ended_with(code: int | None) -> str:
+    """How a process died, by its exit code; who kills one is the kernel, for want of memory."""
+    if code in (None, -signal.SIGKILL):
         return "out of memory: the measuring process was killed"
+    how = f"with exit code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
+    return f"the measuring process was ended {how}; what it said stands above"
 
 
 def _measure_and_send(requests: list[CostRequest], sender: Connection, cache: str) -> None:

@@ -98,6 +98,7 @@ def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
             "valid: a number, or search.budget or search.hours"
         )
     if table is not None:
+        _check_replayed(config)
         config, space = _within_table(config, space, table)
     else:
         config = _with_data(_with_profile(config), space)
@@ -110,6 +111,17 @@ def prepare(config: SweepConfig) -> tuple[SweepConfig, Space]:
     return dataclasses.replace(
         config, search=dataclasses.replace(config.search, first=first)
     ), space
+
+
+def _check_replayed(config: SweepConfig) -> None:
+    """Raises UserError for what a table has itself, or does without."""
+    if profile := config.measure.profile:
+        raise UserError(f"measure.profile={profile}: a table has its own costs; valid: null")
+    if (address := config.resources.address) and config.trial.engine == "simulator":
+        raise UserError(
+            f"resources.address={address}: a table is replayed in this process; valid: null, or "
+            "trial.engine=ray"
+        )
 
 
 def _check_patience(config: SweepConfig, space: Space) -> None:

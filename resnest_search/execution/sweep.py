@@ -20,6 +20,7 @@ from resnest_search.configuration.compose import from_record, to_record
 from resnest_search.configuration.schema import (
     LaterTrackingConfig,
     ResumeConfig,
+    SearchConfig,
     SweepConfig,
     TrackingConfig,
 )
@@ -50,8 +51,10 @@ from resnest_search.simulation.simulator import VirtualClock, latest, recorded, 
 from resnest_search.simulation.table import Table
 from resnest_search.space import Space, configured
 from resnest_search.study.costing import Costing
+from resnest_search.study.facts import is_a_start
+from resnest_search.study.facts import spent as spent_by
 from resnest_search.study.storage import new_place, trouble
-from resnest_search.study.study import SweepStudy
+from resnest_search.study.study import SweepStudy, last_event
 from resnest_search.words import command
 
 if TYPE_CHECKING:
@@ -165,6 +168,7 @@ def reopen(folder: Path, bounds: ResumeConfig, progress: Progress | None = None)
         for name in ("trials", "budget", "hours")
         if (value := getattr(bounds, name)) is not None
     }
+    _check_bounds(study, config.search, given)
     config.search = dataclasses.replace(config.search, **given)
     config.tracking = tracked_now(config.tracking, bounds.tracking)
     if bounds.dashboard is not None:
@@ -181,6 +185,21 @@ def reopen(folder: Path, bounds: ResumeConfig, progress: Progress | None = None)
     study.note("config", to_record(config))  # after whatever could refuse
     _write_config(folder, config)
     return _assemble(folder, config, space, study, costings)
+
+
+def _check_bounds(study: SweepStudy, recorded: SearchConfig, given: Mapping[str, float]) -> None:
+    """Raises UserError where a bound is below what was spent, so that it would be none."""
+    trials = study.trials()
+    hours = max([study.notes.get("seconds", 0.0), *map(last_event, trials)]) / 3600
+    spent = {
+        "trials": (sum(map(is_a_start, trials)), "trials were begun"),
+        "budget": (sum(map(spent_by, trials)), "epochs were trained"),
+        "hours": (hours, "hours were spent"),
+    }
+    for name, value in given.items():
+        had, what = spent[name]
+        if value < had and value != getattr(recorded, name):
+            raise UserError(f"{name}={value:g}: {had:.4g} {what} by now; valid: more, or null")
 
 
 def _noted_costs(notes: Mapping[str, Any]) -> dict[str, Costing]:

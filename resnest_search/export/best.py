@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -44,6 +47,8 @@ from resnest_search.training import load_weights
 from resnest_search.variant import Variant
 
 __all__ = ["Export", "export_best", "trained_network"]
+
+_KILLED_S = 24 * 3600.0  # after which nobody is at work on an export any more
 
 
 @dataclass(frozen=True)
@@ -85,13 +90,15 @@ def export_best(
     model, data_config, _ = configured_as(sweep, trial)
     arguments = {"variant": trial.variant, **network_arguments(model)}
     chosen, refused = named_formats(formats, arguments)
-    data = build_data(data_config, BATCH, trial.seed, sweep.images, names=sweep.names)
-    winner = _winner(sweep, trial, model, data, chosen)
     target = Path(sweep.folder) / "best"
-    work = Path(tempfile.mkdtemp(prefix=".best-", dir=sweep.folder))
+    _forget_killed(target.parent)
+    with _written(target):
+        work = Path(tempfile.mkdtemp(prefix=".best-", dir=sweep.folder))
     given = work / "given"
     given.mkdir()
     try:
+        data = build_data(data_config, BATCH, trial.seed, sweep.images, names=sweep.names)
+        winner = _winner(sweep, trial, model, data, chosen)
         validation, reference = _validated(winner, trial, data, given)
         checked, failed = _write(chosen, winner, work, reference)
         refused |= failed
@@ -107,11 +114,10 @@ def export_best(
             name: dataclasses.asdict(value) if value else None for name, value in found.items()
         }
         facts |= {"formats": checked, "sha256": _digests(work, written)}
-        _write_facts(work, facts, written)
-        work.chmod(0o755)
-        if target.exists():
-            shutil.rmtree(target)
-        work.replace(target)
+        with _written(target):
+            _write_facts(work, facts, written)
+            work.chmod(0o755)
+            _put_in_place(work, target)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
@@ -124,6 +130,44 @@ def export_best(
         *_in_sweep(sweep, trial),
     )
     return Export(lines, refused)
+
+
+@contextlib.contextmanager
+def _written(target: Path) -> Iterator[None]:
+    """A line where a folder cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or error
+        raise UserError(f"run={target.parent}: best/ cannot be written: {why}") from error
+
+
+def _put_in_place(work: Path, target: Path) -> None:
+    """Rename a folder over one that may be there, whatever it is, and is gone afterwards.
+
+    Where that fails the old one is there again.
+    """
+    aside = work.with_name(f"{work.name}-old")
+    try:
+        if os.path.lexists(target):
+            target.rename(aside)
+        work.rename(target)
+    except BaseException:
+        if os.path.lexists(aside) and not os.path.lexists(target):
+            aside.rename(target)
+        raise
+    if aside.is_dir() and not aside.is_symlink():
+        shutil.rmtree(aside, ignore_errors=True)  # what somebody holds is left to them
+    else:
+        aside.unlink(missing_ok=True)
+
+
+def _forget_killed(folder: Path) -> None:
+    """Remove what exports that were killed have left; others may be at work."""
+    for left in folder.glob(".best-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _KILLED_S:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _own_score(file: Path, data: ImageData) -> dict[str, Any]:

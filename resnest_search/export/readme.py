@@ -14,8 +14,8 @@ from resnest_search.export.looks import Look
 __all__ = ["readme"]
 
 _ABOUT = {
-    "source": "`model.py` needs torch alone, and Pillow for image files; `weights.pt` loads with "
-    "`weights_only=True`.",
+    "source": "`model.py` needs torch alone, Pillow for image files, and NumPy for those of more "
+    "than 8 bits; `weights.pt` loads with `weights_only=True`.",
     "torch_export": "`model.pt2` is the network's graph as `torch.export` saves it, with "
     "`class_names.json` and `preprocessing.json` as `extra_files`.",
     "onnx": "`model.onnx` runs without torch: input `images`, output `logits`, any batch; "
@@ -40,7 +40,7 @@ def readme(facts: dict[str, Any], formats: Sequence[Format]) -> str:
 Trained on {data["name"]} for {facts["epochs"]} epochs, exported by resnest-search {__version__}.
 It is {facts["chosen_as"]}.
 Validation accuracy {Score(**facts["validation"])}.
-{_tested(facts["test"], facts["test_look"])}
+{_tested(facts["test"], facts["test_look"], facts["model"].get("pretrained"))}
 {_chosen(facts["uncertainty"])}
 `model.json` holds every figure with its device and mode, and the SHA-256 of every file.
 Damaged and exchanged files are refused with one line. `model.yaml` is the network around the
@@ -70,7 +70,9 @@ An image file is turned as its EXIF orientation says, made {facts["colour"]} of 
 Run the code below in this folder, with an image `photo.jpg` of your own in it."""
 
 
-def _tested(test: dict[str, Any] | None, look: dict[str, Any] | None) -> str:
+def _tested(
+    test: dict[str, Any] | None, look: dict[str, Any] | None, pretrained: str | None
+) -> str:
     if test is None or look is None:
         return (
             "There is no test set; expect less than the validation accuracy, which the search "
@@ -80,11 +82,13 @@ def _tested(test: dict[str, Any] | None, look: dict[str, Any] | None) -> str:
         f"Test accuracy {Score(**test)}, on images that neither training nor the search saw: "
         f"{Look(**look)}."
     )
+    if pretrained:
+        seen += " Which images the weights that it began with had been trained on is not known."
     if look["networks"] == 1:
         return seen
     return (
-        f"{seen} Each network of this sweep that was exported took one; the best of several is "
-        "better by chance."
+        f"{seen} Each network of this sweep that was exported, or evaluated on them, took one; "
+        "the best of several is better by chance."
     )
 
 

@@ -86,7 +86,7 @@ class Bottleneck(nn.Module):
         self.dropblock = DropBlock(dropblock) if dropblock else nn.Identity()
         self.relu = nn.ReLU(inplace=True)
         self.downsample: nn.Module = nn.Identity()
-        if stride > 1 or in_channels != out_channels:
+        if stride > 1 or leads or in_channels != out_channels:  # dilated, too, with its weights
             self.downsample = shortcut(in_channels, out_channels, stride, avg_down)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -385,7 +385,7 @@ def _larger_bound(sweep: Sweep) -> dict[str, str]:
     search = sweep.config.get("search", {})
     budget, hours = search.get("budget"), search.get("hours")
     if budget is not None and sweep.epochs >= budget:
-        return {"budget": f"{2 * budget}"}
+        return {"budget": f"{2 * max(budget, sweep.epochs)}"}
     if hours is not None and sweep.seconds >= 3600 * hours:
-        return {"hours": f"{2 * hours:g}"}
+        return {"hours": f"{2 * max(hours, sweep.seconds / 3600):.3g}"}
     return {}

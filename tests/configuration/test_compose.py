@@ -280,15 +280,21 @@ def test_one_of_them_may_begin_with_a_shipped_one(own: Path) -> None:
     assert (model.name, model.stem, model.depths) == ("longer", "deep", [3, 4, 23, 4])
 
 
+@pytest.mark.parametrize("name", ["2024", "1e3", "a=b", "ü", "null", "true", "-x", "two words"])
+def test_a_file_may_have_any_name(name: str, own: Path) -> None:
+    (own / "model" / f"{name}.yaml").write_text("depths: [7]\n")
+    assert compose("train", f"model={name}").model.depths == [7]
+
+
 def test_one_that_stands_before_a_shipped_one_is_told(
     own: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert compose("train", "model=small").model.planes == [32]
-    assert (
-        capfd.readouterr().err == "model=small: ./model/small.yaml is taken, not the shipped one\n"
-    )
+    told = capfd.readouterr()
+    assert told.out == "model=small: ./model/small.yaml is taken, not the shipped one\n"
+    assert told.err == "", "where a refusal may follow, which is one line"
     compose("train", "model=mine")
-    assert capfd.readouterr().err == ""
+    assert capfd.readouterr().out == ""
 
 
 @pytest.mark.parametrize(

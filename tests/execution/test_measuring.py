@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import multiprocessing
 import os
 import signal
 import sqlite3
@@ -143,6 +144,23 @@ class Faulty(CostRequest):
     @property
     def timed(self) -> str:
         raise ZeroDivisionError("a fault of ours\nand more")
+
+
+@dataclasses.dataclass(frozen=True)
+class Dying(CostRequest):
+    """One on which the process ends, as where a library of a device's fails."""
+
+    @property
+    def timed(self) -> str:
+        if multiprocessing.parent_process() is None:
+            return super().timed
+        os._exit(7)
+
+
+def test_a_process_that_ends_by_itself_had_no_lack_of_memory_either() -> None:
+    dying = Dying(**{f.name: getattr(request(), f.name) for f in dataclasses.fields(CostRequest)})
+    (said,) = locally([dying], lambda done, total: None)
+    assert said == "the measuring process was ended with exit code 7; what it said stands above"
 
 
 def test_a_fault_of_measuring_is_no_lack_of_memory() -> None:

@@ -107,6 +107,30 @@ def test_a_larger_budget_carries_a_replay_on(folder: Path) -> None:
     )
 
 
+def test_a_bound_below_what_was_spent_is_none(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep("search.budget=8", "run=out")
+    before = (folder / "out" / "config.yaml").read_text()
+    for word, said in {
+        "budget=7": "budget=7: 8 epochs were trained by now; valid: more, or null",
+        "trials=1": r"trials=1: \d+ trials were begun by now; valid: more, or null",
+    }.items():
+        with pytest.raises(UserError, match=said):
+            resume("run=out", word)
+    assert (folder / "out" / "config.yaml").read_text() == before
+    resume("run=out", "budget=8")
+    assert "budget=16" in capsys.readouterr().out
+
+
+def test_a_run_that_cannot_be_written_is_one_line(folder: Path) -> None:
+    sweep("search.budget=8", "run=out")
+    (folder / "out" / "front.csv").unlink()
+    (folder / "out" / "front.csv").mkdir()
+    with pytest.raises(UserError, match=r"^run=.*out: Is a directory; valid: one that can be"):
+        run_command("report", ["run=out"], program.report)
+
+
 def test_a_page_that_cannot_be_drawn_costs_nothing_else(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -291,6 +315,8 @@ def test_an_export_of_a_replay_is_refused(folder: Path) -> None:
     [
         ("trial.path=none.csv", "none.csv: No such file or directory"),
         ("trial.path=null", "trial.path=null: valid: a CSV of recorded curves"),
+        ("measure.profile=here.json", "measure.profile=.*here.json: a table has its own costs"),
+        ("resources.address=auto", "resources.address=auto: a table is replayed in this process"),
         ("trial.engine=dask", "trial.engine=dask: valid: simulator, ray"),
         ("trial.workers=0", "trial.workers=0"),
         ("search.epochs=9", "search.epochs=9: .*curves.csv records 4; valid: 1 to 4"),

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -298,3 +299,41 @@ def test_bad_checkpoint_leaves_the_earlier_best(
     assert str(caught.value).startswith(f"select={trial.variant}: ")
     assert "\n" not in str(caught.value)
     assert contents(Path(copied.folder)) == before
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(16, "Device or resource busy")])
+def test_the_earlier_export_is_there_until_the_new_one_is(
+    error: BaseException, copied: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a killed one left its folder, of which a day later nobody is at work."""
+    folder = Path(copied.folder)
+    before, real = contents(folder / "best"), Path.rename
+    for name, age in ((".best-old", 25), (".best-new", 1)):
+        (folder / name).mkdir()
+        os.utime(folder / name, (time.time() - 3600 * age,) * 2)
+
+    def fails_once(path: Path, target: Path) -> Path:
+        if target.name == "best":
+            monkeypatch.setattr(Path, "rename", real)
+            raise error
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "rename", fails_once)
+    said = "best/ cannot be written: Device or resource busy" if error.args else None
+    with pytest.raises(UserError if error.args else KeyboardInterrupt, match=said):
+        export_best(copied, "knee")
+    assert contents(folder / "best") == before
+    assert [path.name for path in folder.glob(".best-*")] == [".best-new"]
+
+
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_whatever_stands_in_its_place_gives_way(kind: str, copied: Sweep) -> None:
+    best, elsewhere = Path(copied.folder, "best"), Path(copied.folder, "elsewhere")
+    best.rename(elsewhere)
+    before = contents(elsewhere)
+    best.symlink_to(elsewhere) if kind == "link" else best.write_text("mine")
+    export_best(copied, "knee")
+    assert best.is_dir()
+    assert not best.is_symlink()
+    assert contents(best).keys() == before.keys()
+    assert contents(elsewhere) == before, "what it led to is nobody's business"

@@ -131,6 +131,17 @@ def test_mode_and_precision_are_kept(training):
     assert all(torch.equal(t, before[name]) for name, t in whole.state_dict().items())
 
 
+@pytest.mark.parametrize("radix", [0, 2])
+def test_stages_of_equal_channels_are_dilated_with_their_weights(radix):
+    torch.manual_seed(0)
+    shape = {"depths": [1, 1, 1], "planes": [16, 16, 16], "stem": "deep"}
+    whole = ResNeSt(Variant(radix, 1, 64), **shape).eval()
+    features = whole.features(output_stride=4)
+    assert features.strides == [4, 4, 4]
+    assert features.state_dict().keys() <= whole.state_dict().keys()
+    assert features(torch.randn(1, 3, 32, 32))["layer3"].shape == (1, 64, 8, 8)
+
+
 def test_a_dilated_network_keeps_its_stride():
     assert network(output_stride=8).features().strides == [4, 8, 8, 8]
     assert network(output_stride=8).features(output_stride=16).strides == [4, 8, 16, 16]
