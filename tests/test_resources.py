@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from resnest_search.configuration.schema import ResourcesConfig
 from resnest_search.errors import UserError
+from resnest_search.execution.driver import cluster
 from resnest_search.execution.resources import Allotment, Machine, allot, on_nodes
 
 MACHINES = st.builds(Machine, cpus=st.integers(1, 64), gpus=st.integers(0, 8))
@@ -118,3 +121,13 @@ def test_a_worker_lies_on_one_node(
         return
     with pytest.raises(UserError, match=rf"resources.cpus_per_worker={cpus}: .* valid: "):
         on_nodes(shared, nodes)
+
+
+def test_where_nobody_listens_a_cluster_is_not_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with (
+        pytest.raises(UserError, match=f"^resources.address=127.0.0.1:{port}: no Ray cluster"),
+        cluster(ResourcesConfig(address=f"127.0.0.1:{port}"), verbose=False),
+    ):
+        pass

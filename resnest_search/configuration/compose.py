@@ -103,13 +103,16 @@ def run_command(
     flags, words = split_flags(words)
     if "--shell-completion" in flags:
         command, words = _completing(words)
+    package, names = flags.get("--package"), _names(SCHEMAS[command])
+    if package and package not in names and not package.startswith(f"{SPACE}."):
+        raise UserError(f"--package={unknown(package, names)}")
     groups = {group: sorted(option_files(group)) for group in defaults(command)}
     replaced = any(word.startswith(f"{SPACE}={{") for word in words)
     several = {"run"} if command == "compare" else set()
     if "--hydra-help" in flags:
         words = []
     elif "--shell-completion" not in flags:
-        words = checked(words, _names(SCHEMAS[command]), groups, "--multirun" in flags, several)
+        words = checked(words, names, groups, "--multirun" in flags, several)
         if "sweep" in groups and not any(word.startswith("sweep=") for word in words):
             valid = ", ".join(groups["sweep"])
             raise UserError(f"sweep: none named; write sweep=NAME with one of {valid}")
@@ -378,12 +381,17 @@ def _one_line(error: Exception, words: Sequence[str], names: Sequence[str]) -> s
     while cause.__cause__ is not None:
         cause = cause.__cause__
     text = str(cause)
-    key = getattr(cause, "full_key", None)
+    in_file = re.match(r"'([\w-]+/[^']+)': ", first_line(cause))
+    told = re.search(r"full_key: ([^\s;]+)", text) if in_file else None
+    key = told[1] if told else getattr(cause, "full_key", None)
+    if required := re.search(r"field '(.+?)' is not Optional", text):
+        return f"{required[1]}: null is no value of it"
     match = re.search(r"Value '(.*?)' of type '.*?' could not be converted to (\w+)", text)
     if match and key:
         wanted = {"Integer": int, "Float": float, "Boolean": bool, "String": str}.get(match[2])
         kind = _TYPES[wanted] if wanted else match[2]
-        return f"{key}: {match[1]!r} is not {kind}"
+        place = f"{in_file[1]}: " if in_file else ""
+        return f"{place}{key}: {match[1]!r} is not {kind}"
     if misspelt := re.search(r"Key '.*?' not in '.*(?s:.*)full_key: (.+)", str(cause)):
         place, colon, _ = first_line(cause).rpartition(": Key ")
         return f"{place}{colon and ': '}{unknown(misspelt[1], names)}"

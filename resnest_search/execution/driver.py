@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -33,6 +34,7 @@ __all__ = ["cluster", "run_trials"]
 
 _RETRIES = 2  # of a trial whose worker or node was lost
 _HELPERS = ("/dashboard/dashboard.py", "/log_monitor.py", "/_private/monitor.py")  # Ray's
+_ANSWER_S = 10.0  # for the head of a cluster that is at work
 _OBJECT_STORE_BYTES = 100 * 1024 * 1024  # next to nothing passes through it
 
 # Ray reads these when it is imported or started: no usage report, no second set of
@@ -194,7 +196,22 @@ class _Signals(tune.Callback):
         stopping.watch()
 
 
+def _check_answers(address: str) -> None:
+    """Raises UserError where nobody listens at HOST:PORT, for which Ray would wait for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(
+            f"resources.address={address}: no Ray cluster answers: {error}; valid: auto, or "
+            "HOST:PORT of its head"
+        ) from error
+
+
 def _connect(address: str, options: dict[str, Any]) -> None:
+    _check_answers(address)
     try:
         ray.init(address=address, **options)
     except (ConnectionError, ValueError, RuntimeError) as error:

@@ -233,9 +233,9 @@ def measured(config: SweepConfig, space: Space, progress: Progress) -> dict[str,
     else:
         from resnest_search.execution.driver import cluster
 
-        if config.measure.cache != "none":
-            print("Measured anew, and kept for no later sweep: the nodes of a cluster may differ.")
         with cluster(config.resources, config.verbose) as allotment:
+            if config.measure.cache != "none":
+                print("Measured anew, and kept for no later sweep: its nodes may differ.")
             on_gpu = timed_on_gpu(config, allotment)
             check_trained_on(config, space, has_gpu=allotment.accelerator == "gpu")
             found = measure_space(config, space, allotment, remotely(allotment))

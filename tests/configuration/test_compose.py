@@ -280,6 +280,15 @@ def test_one_of_them_may_begin_with_a_shipped_one(own: Path) -> None:
     assert (model.name, model.stem, model.depths) == ("longer", "deep", [3, 4, 23, 4])
 
 
+def test_what_a_file_has_wrong_is_said_with_its_name_and_key(own: Path) -> None:
+    (own / "sweeps" / "bad.yaml").write_text("# Well?\nsearch:\n  epochs: many\n")
+    assert refusal("sweep", "sweep=bad") == "sweep/bad: search.epochs: 'many' is not a whole number"
+    assert refusal("sweep", "sweep=width", "train.epochs=null").startswith("train.epochs: null is")
+    for package in ("search.spcae", "serach"):
+        said = refusal("sweep", "sweep=width", "--cfg", "job", "-p", package)
+        assert said.startswith(f"--package={package}: no such key or group (did you mean search")
+
+
 @pytest.mark.parametrize("name", ["2024", "1e3", "a=b", "ü", "null", "true", "-x", "two words"])
 def test_a_file_may_have_any_name(name: str, own: Path) -> None:
     (own / "model" / f"{name}.yaml").write_text("depths: [7]\n")
