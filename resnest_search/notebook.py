@@ -229,7 +229,7 @@ def _check_choice(select: str, limits: Mapping[str, float], weights: Mapping[str
 
 def _with_folder(words: list[str]) -> tuple[Path, list[str]]:
     """Where the run goes, and the words with that folder."""
-    from resnest_search.configuration.overrides import value_of
+    from resnest_search.configuration.compose import value_of
     from resnest_search.execution.folder import default_folder
 
     if flags := [word for word in words if word.startswith("-")]:

@@ -29,8 +29,9 @@ from resnest_search.configuration import schema
 from resnest_search.configuration.checks import check_keys
 from resnest_search.configuration.flags import FLAGS, split_flags
 from resnest_search.configuration.options import defaults, hidden, option_files, primary
-from resnest_search.configuration.overrides import SPACE, checked, first_line, unknown
+from resnest_search.configuration.overrides import SPACE, checked, first_line, parsed, unknown
 from resnest_search.errors import UserError
+from resnest_search.words import quoted
 
 __all__ = [
     "COMMANDS",
@@ -41,6 +42,7 @@ __all__ = [
     "mode_named",
     "run_command",
     "to_record",
+    "value_of",
 ]
 
 COMMANDS: dict[str, type[Any]] = {
@@ -124,6 +126,17 @@ def run_command(
     composed = _composed_over(register(found), command, flags, words, told=True)
     for config in _each_in_a_folder_of_its_own(composed):
         task(config)
+
+
+def value_of(word: str) -> tuple[str, Any]:
+    """The key of a word and its value, with what ``${…}`` in it stands for.
+
+    Raises:
+        UserError: it does not parse.
+    """
+    override = parsed(quoted(word))
+    given = None if override.is_sweep_override() else override.value()
+    return override.key_or_group, OmegaConf.create({"value": given}).value
 
 
 def _composed_over(

@@ -8,17 +8,15 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
-from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
 
 from resnest_search.errors import UserError
 from resnest_search.words import quoted
 
-__all__ = ["SPACE", "checked", "first_line", "unknown", "value_of"]
+__all__ = ["SPACE", "checked", "first_line", "parsed", "unknown"]
 
 SPACE = "search.space"
 # Mappings whose keys are the user's own.
@@ -58,17 +56,6 @@ def checked(
     return [_checked(word, keys, groups, multirun) for word in named]
 
 
-def value_of(word: str) -> tuple[str, Any]:
-    """The key of a word and its value, with what ``${…}`` in it stands for.
-
-    Raises:
-        UserError: it does not parse.
-    """
-    override = _parse(quoted(word))
-    given = None if override.is_sweep_override() else override.value()
-    return override.key_or_group, OmegaConf.create({"value": given}).value
-
-
 def _option(word: str, groups: Mapping[str, Sequence[str]]) -> str:
     """A file's name that is a number, or no word of Hydra's, in quotes."""
     group, _, name = word.partition("=")
@@ -79,7 +66,7 @@ def _option(word: str, groups: Mapping[str, Sequence[str]]) -> str:
 def _checked(
     word: str, keys: Sequence[str], groups: Mapping[str, Sequence[str]], multirun: bool
 ) -> str:
-    override = _parse(word)
+    override = parsed(word)
     key = override.key_or_group
     if key == "hydra" or key.startswith(("hydra.", "hydra/")):
         instead = next(text for start, text in _INSTEAD.items() if key.startswith(start))
@@ -114,7 +101,12 @@ def _is_mapping(override: Override) -> bool:
     return all(isinstance(value, dict) for value in override.sweep_iterator())
 
 
-def _parse(word: str) -> Override:
+def parsed(word: str) -> Override:
+    """A word of Hydra's.
+
+    Raises:
+        UserError: it is none.
+    """
     if "=" not in word and not word.startswith("~"):
         raise UserError(f"{word!r} is no key=value; a command stands first, before any key or flag")
     try:
