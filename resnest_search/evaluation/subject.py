@@ -181,7 +181,7 @@ def _is_meant(sweep: Sweep, trial: TrialRecord, facts: dict[str, Any], network: 
     try:
         own = trained_network(sweep, trial).state_dict()
     except UserError:  # its checkpoint is gone
-        return bool(facts["command"] == public_text(sweep.command))
+        return bool(facts.get("command") == public_text(sweep.command))
     exported = network.state_dict()
     return own.keys() == exported.keys() and all(
         value.equal(exported[name]) for name, value in own.items()
