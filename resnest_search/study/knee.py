@@ -29,11 +29,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from resnest_search.metrics import SHARES, TRAINED
 
-__all__ = ["first_in_order", "knee", "log_costs", "log_error"]
+__all__ = ["first_in_order", "first_least", "knee", "log_costs", "log_error"]
 
 _UNCOUNTED = 10_000  # images, where nobody says how many an accuracy was taken on
 
 Floats = NDArray[np.float64]
+_EQUAL = 1e-9  # by which equal ones differ in other units: they are rounded otherwise
 
 
 def log_error(accuracy: ArrayLike, images: ArrayLike) -> Floats:
@@ -86,7 +87,13 @@ def knee(
     costs = [name for name in objectives if name not in TRAINED]
     burden = table[:, [name in costs for name in objectives]]
     total = log_costs(burden, [given.get(name, 1.0) for name in costs])
-    return int(np.argmin(total + np.mean(errors, axis=0) if errors else total))
+    return int(first_least(total + np.mean(errors, axis=0) if errors else total))
+
+
+def first_least(logs: Floats) -> NDArray[np.int64]:
+    """Where along the first axis logarithms are least, the first of those that rounding parts."""
+    found: NDArray[np.int64] = np.argmax(logs <= logs.min(axis=0) + _EQUAL, axis=0)
+    return found
 
 
 def first_in_order(points: ArrayLike) -> int:

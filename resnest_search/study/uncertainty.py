@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnest_search.pareto import non_dominated
-from resnest_search.study.knee import log_costs, log_error
+from resnest_search.study.knee import first_least, log_costs, log_error
 from resnest_search.study.redrawn import CandidateResult, image_error, redrawn, sheets_of
 
 __all__ = ["DRAWS", "CandidateResult", "Uncertainty", "contested", "drawn", "estimate"]
@@ -310,8 +310,7 @@ class _Rule:
             members: of the front, (candidates, columns).
         """
         total = self._error_weight * log_error(accuracies, self._images[:, None]) + burden
-        found: NDArray[np.int64] = np.argmin(np.where(members, total, np.inf), axis=0)
-        return found
+        return first_least(np.where(members, total, np.inf))
 
     def knees(self, accuracies: Floats, burden: Floats, members: Flags) -> NDArray[np.int64]:
         """The knee of each column's members, (columns,), from what `least` takes."""
