@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from resnest_search.configuration.schema import SearchConfig
@@ -23,7 +22,7 @@ from resnest_search.search.bounds import Bounds
 from resnest_search.search.ending import lost, saved
 from resnest_search.search.named import first_candidates
 from resnest_search.search.pool import Pool
-from resnest_search.search.pruners import KeepAllPruner, build_pruner
+from resnest_search.search.pruners import build_pruner
 from resnest_search.search.repeats import wanted_repeat
 from resnest_search.search.samplers import (
     KnownCostSampler,
@@ -130,15 +129,14 @@ class Strategy:
         self._bounds = Bounds(study, config, lambda: self.elapsed)
         self._live: set[int] = set()  # trials that somebody trains now
         running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-        # Trials that may go on, by number with the epochs they have: each step asks of all of them.
-        self._paused = {t.number: len(t.intermediate_values) for t in running if paused_because(t)}
+        self._paused = {t.number for t in running if paused_because(t)}
         self._interrupted = [t.number for t in running if t.number not in self._paused]
         self._sent_back: set[int] = set()  # interrupted by `alone`
         self._spent = sum(spent(trial) for trial in trials)
         continued = {trial.user_attrs.get("continues") for trial in trials}
         over = [t for t in trials if t.state == TrialState.PRUNED and t.number not in continued]
         self._stopped = [trial.number for trial in over if met_a_bound(trial)]
-        self._ended = {t.number: len(t.intermediate_values) for t in over if not met_a_bound(t)}
+        self._ended = {trial.number for trial in over} - set(self._stopped)
         self._started_trials = sum(is_a_start(trial) for trial in trials)
         self._prior = [
             (space.candidate(entry["parameters"]), float(entry[study.reported]))
@@ -254,8 +252,8 @@ class Strategy:
         for number in ended:
             trial = self.study.trial(number)
             self.study.set(number, "pruned_at", max(trial.intermediate_values))
-            self._ended[number] = self._paused[number]
             self._end(number, TrialState.PRUNED, enough or paused_because(trial))
+            self._ended.add(number)
         return ended
 
     def ending(self) -> Ending:
@@ -340,7 +338,7 @@ class Strategy:
         at = self._now() if epoch.at is None else epoch.at
         self.study.pause(number, at, decision["reason"])
         self._live.discard(number)
-        self._paused[number] = epoch.epoch
+        self._paused.add(number)
         return False
 
     def _stopped_by_bound(self, number: int, epoch: int) -> bool:
@@ -390,7 +388,7 @@ class Strategy:
         self.study.finish(number, state, reason, values)
         self._note_seconds()
         self._live.discard(number)
-        self._paused.pop(number, None)
+        self._paused.discard(number)
 
     def _note_seconds(self) -> None:
         """Keep the time that was spent, now and then: a kill costs no more than that."""
@@ -441,21 +439,17 @@ class Strategy:
 
     def _situation(self, ahead: FrozenTrial | None = None) -> Situation:
         """Where the sweep stands, with one trial at work as it will be, were it to wait."""
-        trials, epochs = self.study.trials(), self._paused | self._ended
+        trials, numbers = self.study.trials(), self._paused | self._ended
         if ahead is not None:
             trials = [*trials]
             trials[ahead.number] = ahead
-            epochs[ahead.number] = len(ahead.intermediate_values)
-        waiting = [trials[number] for number in sorted(epochs)]
-        if isinstance(self._pruner, KeepAllPruner):
-            chosen = _furthest_first(epochs)  # its answer, without a look at thousands of trials
-        else:
-            paused = [trial for trial in waiting if trial is not ahead]
-            chosen = self._pruner.promotable(self.study.optuna, paused) if paused else []
+            numbers.add(ahead.number)
+        waiting = [trials[number] for number in sorted(numbers)]
+        chosen = self._pruner.promotable(self.study.optuna, waiting) if waiting else []
         promoted = [trials[number] for number in chosen]
         # With a budget nothing is given up before that is spent; what the sampler itself paused
         # it may always take up again.
-        left = sorted(epochs.keys() - set(chosen))
+        left = sorted(numbers - set(chosen))
         own = [trials[number] for number in left if _is_of_sampler(trials[number])]
         return Situation(
             trials=trials,
@@ -533,12 +527,13 @@ class Strategy:
         return self.study.start(self._space, candidate, {**self._facts(candidate), **further})
 
     def _go_on(self, number: int) -> int:
-        if self._paused.pop(number, None) is not None:
+        if number in self._paused:
+            self._paused.discard(number)
             self.study.go_on(number, self._now())
             return number
         # A finished trial cannot be reopened in Optuna: a new one takes over what it had.
         taken = self.study.take_over(number, self._now())
-        self._ended.pop(number, None)
+        self._ended.discard(number)
         self._stopped = [other for other in self._stopped if other != number]
         return taken
 
@@ -586,13 +581,6 @@ class Strategy:
         if not curve:
             return None
         return [self._objective(trial, name, curve[-1]) for name in self._config.objectives]
-
-
-def _furthest_first(epochs: Mapping[int, int]) -> list[int]:
-    """Numbers by epochs, the most first, and then by number."""
-    numbers, trained = (np.fromiter(some, np.int64) for some in (epochs, epochs.values()))
-    found: list[int] = numbers[np.lexsort((numbers, -trained))].tolist()
-    return found
 
 
 def _is_of_sampler(trial: FrozenTrial) -> bool:

@@ -81,6 +81,8 @@ class _Scores:
 class _Weighed:
     """What was weighed for a trial that then waits: the next step is the best of it.
 
+    The worth of steps follows from the first three.
+
     Attributes:
         climbs: what was known.
         steps: that were weighed, with that of the trial.
@@ -244,7 +246,9 @@ class KnownCostSampler(Sampler):
         steps = within or steps  # what cannot be finished is better than nothing
         if not steps:
             return None
-        if self._weighed and self._weighed.is_of(*self._known_of(situation, steps)):
+        climbs = self._known(situation).climbs(situation.trials)
+        live = [trial.number for trial in situation.working]
+        if self._weighed and self._weighed.is_of(climbs, steps, live):
             return self._weighed.best.taken
         new = np.array([step.candidate is not None for step in steps])
         scores = self._scores(steps, situation, new=new)
@@ -274,8 +278,8 @@ class KnownCostSampler(Sampler):
         other = steps[int(np.argmax(rates))]
         if rates.max() <= rates[own]:
             return Verdict(True, "no other step promises more for its training")
-        climbs, _, live = self._known_of(situation, steps)
-        live.remove(trial.number)
+        climbs = self._known(situation).climbs(situation.trials)
+        live = [one.number for one in situation.working if one.number != trial.number]
         self._weighed = _Weighed(climbs, steps, live, other)
         name = f"trial {other.number}" if other.candidate is None else other.candidate.in_words
         more = _times(rates.max(), rates[own])
@@ -337,13 +341,6 @@ class KnownCostSampler(Sampler):
         return shares
 
     # Steps and their worth
-
-    def _known_of(
-        self, situation: Situation, steps: Sequence[_Step]
-    ) -> tuple[Climbs, Sequence[_Step], list[int]]:
-        """All that the worth of these steps follows from."""
-        climbs = self._known(situation).climbs(situation.trials)
-        return climbs, steps, [trial.number for trial in situation.working]
 
     def _steps(self, situation: Situation, every: bool = False) -> list[_Step]:
         """New candidates and trials that wait: of very many a share, unless all are wanted."""
