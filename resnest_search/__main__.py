@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import os
 import select
 import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from resnest_search import __version__, stopping
-from resnest_search.configuration.checks import check_elsewhere, check_export, check_source, given
+from resnest_search.configuration.checks import (
+    OWN_WEIGHTS,
+    check_elsewhere,
+    check_export,
+    check_source,
+    given,
+)
 from resnest_search.configuration.compose import COMMANDS, Base, run_command, to_record
 from resnest_search.configuration.schema import (
     CompareConfig,
@@ -42,6 +47,7 @@ from resnest_search.configuration.schema import (
 )
 from resnest_search.errors import UserError
 from resnest_search.execution.scratch import settle
+from resnest_search.files import writing
 from resnest_search.panels import dashboard_panels
 from resnest_search.redact import without_password
 from resnest_search.words import command as typed
@@ -301,7 +307,6 @@ def _tell_source(config: TrainCommandConfig, made: SweepConfig, words: Sequence[
     from resnest_search.report.live import reading
     from resnest_search.report.verdict import unfinished
     from resnest_search.retrain import (
-        OWN_WEIGHTS,
         check_images,
         chosen,
         gives_way,
@@ -326,7 +331,7 @@ def _sweep_of(config: TrainCommandConfig) -> SweepConfig:
     check_source(config)
     if config.source is None:
         return _sweep_of_one(config)
-    from resnest_search.retrain import OWN_WEIGHTS, chosen
+    from resnest_search.retrain import chosen
 
     found = chosen(config)
     if config.model.pretrained == OWN_WEIGHTS:
@@ -397,7 +402,6 @@ def profile_sweep(config: SpaceProfileConfig) -> None:
     from resnest_search.report.profile import draw_profile, space_table
 
     space = prepare_profile(config)
-    _check_out(config.out, folder=False)
     begun = now()
     with measuring(space.timed, then="") as progress:
         candidates = {candidate.name: candidate for candidate in space.networks}
@@ -409,7 +413,7 @@ def profile_sweep(config: SpaceProfileConfig) -> None:
         print(line)
     if config.out:
         out = Path(config.out)
-        with _writing(out):
+        with writing("out", out):
             found.write(out)
             draw_profile(costings, found.place, out.with_suffix(".png"))
         print(f"Written to {out} and {out.with_suffix('.png')}")
@@ -424,7 +428,7 @@ def report(config: ReportConfig) -> None:
     sweep = _shown_by(recorded_sweep(config.run, config.storage), config.dashboard)
     there = _elsewhere(sweep, config.measure)
     if there is None:
-        with _writing(sweep.folder, "run"):
+        with writing("run", sweep.folder):
             _write_reports(sweep)
         _print_closing(sweep)
         return
@@ -433,7 +437,7 @@ def report(config: ReportConfig) -> None:
     name, seen = there
     profile = config.measure.profile
     source = str(Path(profile).resolve()) if profile else f"measure={name}"
-    with _writing(sweep.folder, "run"):
+    with writing("run", sweep.folder):
         place = elsewhere_folder(Path(sweep.folder), name, source)
         _write_reports(seen, place)
     _print_closing(seen, with_pointers=False)
@@ -489,11 +493,12 @@ def _exported(config: ExportConfig, study: SweepStudy, sweep: Sweep) -> Export:
 def evaluate(config: EvaluateConfig) -> None:
     """Print how good a trained network is on images, and write it where asked."""
     check_export(config)
-    from resnest_search.execution.folder import existing_folder
+    from resnest_search.execution.folder import check_writable, existing_folder
 
     if not (Path(config.run or "") / "model.json").is_file():  # no export of a network either
         existing_folder(config.run, "run")
-    _check_out(config.out, folder=True)
+    if config.out:
+        check_writable("out", Path(config.out))
     from resnest_search.evaluation.subject import evaluated
     from resnest_search.evaluation.told import told, write
 
@@ -501,7 +506,7 @@ def evaluate(config: EvaluateConfig) -> None:
     print("\n".join(told(found)))
     if config.out:
         out = Path(config.out)
-        with _writing(out):
+        with writing("out", out):
             write(found, out)
         print(f"Written to {out / 'evaluate.json'} and {out / 'confusion.csv'}")
 
@@ -510,6 +515,7 @@ def compare(config: CompareConfig) -> None:
     """Print what several runs come to, and draw it where asked."""
     from rich.console import Console
 
+    from resnest_search.execution.folder import check_writable
     from resnest_search.execution.recorded import recorded_sweep
     from resnest_search.report.compare import comparison_csv, told
     from resnest_search.study.compare import compare as laid_side_by_side
@@ -517,7 +523,8 @@ def compare(config: CompareConfig) -> None:
     if len(config.run) < 2:
         words = ",".join(config.run)
         raise UserError(f"run=[{words}]: {len(config.run)} given; valid: two or more folders")
-    _check_out(config.out, folder=True)
+    if config.out:
+        check_writable("out", Path(config.out))
     sweeps = []
     for word in config.run:
         sweep = recorded_sweep(word)
@@ -533,35 +540,11 @@ def compare(config: CompareConfig) -> None:
         from resnest_search.report.compare_page import write_comparison
 
         out = Path(config.out)
-        with _writing(out):
+        with writing("out", out):
             out.mkdir(parents=True, exist_ok=True)
             write_comparison(found, out / "compare.html")
             comparison_csv(found, out / "compare.csv")
         print(f"Written to {out / 'compare.html'} and {out / 'compare.csv'}")
-
-
-@contextlib.contextmanager
-def _writing(place: str | Path, key: str = "out") -> Iterator[None]:
-    """A line where what a key names cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        why = error.strerror or error
-        raise UserError(f"{key}={place}: {why}; valid: one that can be written") from error
-
-
-def _check_out(out: str | None, folder: bool) -> None:
-    """Raises UserError where the file or folder ``out`` could not be written after the work."""
-    if not out:
-        return
-    place = Path(out) if folder else Path(out).parent
-    with _writing(out):
-        while not place.exists():
-            place = place.parent
-        if not place.is_dir():
-            raise OSError(errno.ENOTDIR, f"{place} is no folder")
-        if not os.access(place, os.W_OK):
-            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def dashboard(config: DashboardConfig) -> None:

@@ -1,6 +1,9 @@
 """The exception that stands for a user's mistake."""
 
-__all__ = ["ImagesChanged", "UserError"]
+__all__ = ["ImagesChanged", "UserError", "lacks_memory"]
+
+# How the CPU's and CUDA's allocators refuse memory, and cuBLAS and cuDNN theirs.
+_REFUSALS = ("allocate memory", "out of memory", "not enough memory", "_alloc_failed")
 
 
 class UserError(Exception):
@@ -13,3 +16,9 @@ class UserError(Exception):
 
 class ImagesChanged(UserError):  # noqa: N818 (it says what has happened)
     """The images are not those that the sweep began with: no trial's fault, and each one's."""
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether torch, a library of a device's or Python was refused memory, by what they say."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in text for words in _REFUSALS)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["cache_folder", "is_full", "write_atomically"]
+from resnest_search.errors import UserError
+
+__all__ = ["cache_folder", "is_full", "write_atomically", "writing"]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
@@ -22,6 +26,16 @@ def cache_folder() -> Path:
 def is_full(error: BaseException) -> bool:
     """Whether an error says that a file system takes nothing more, whoever writes."""
     return isinstance(error, OSError) and error.errno in _FULL
+
+
+@contextmanager
+def writing(key: str, place: str | Path) -> Iterator[None]:
+    """Raises UserError where what a key names cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or error
+        raise UserError(f"{key}={place}: {why}; valid: one that can be written") from error
 
 
 def write_atomically(path: str | Path, text: str) -> None:

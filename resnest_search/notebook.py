@@ -236,9 +236,9 @@ def _with_folder(words: list[str]) -> tuple[Path, list[str]]:
         raise UserError(f"{flags[0]}: is of the command line; valid here: key=value")
     keys = [word.lstrip("+~").partition("=")[0] for word in words]
     given = dict(zip(keys, words, strict=True))
-    if value_of(given.get("plan", "plan=false"))[1] is not False:
+    if value_of(given.get("plan", "plan=false")) is not False:
         raise UserError(f"{given['plan']}: makes no run; valid here: false")
-    run = value_of(given.get("run", "run=null"))[1]
+    run = value_of(given.get("run", "run=null"))
     sweep = given.get("sweep", "sweep=sweep").partition("=")[2]
     folder = Path(run) if run else default_folder(sweep)
     others = (word for key, word in zip(keys, words, strict=True) if key != "run")

@@ -12,7 +12,12 @@ from typing import Any
 
 import yaml
 
-from resnest_search.configuration.checks import check_source, given, in_todays_words
+from resnest_search.configuration.checks import (
+    OWN_WEIGHTS,
+    check_source,
+    given,
+    in_todays_words,
+)
 from resnest_search.configuration.compose import Base, from_record
 from resnest_search.configuration.options import option_files
 from resnest_search.configuration.schema import DataConfig, SweepConfig, TrainCommandConfig
@@ -24,7 +29,6 @@ from resnest_search.study.study import SweepStudy
 from resnest_search.words import counted
 
 __all__ = [
-    "OWN_WEIGHTS",
     "Chosen",
     "base_of",
     "check_images",
@@ -34,7 +38,6 @@ __all__ = [
     "may_have_seen",
 ]
 
-OWN_WEIGHTS = "source"  # as model.pretrained
 _SPLIT = ("name", "root", "split_seed", "train_images", "val_images", "test_images")
 _OTHER_IMAGES = ("data", "data.name", "data.root")  # who types one of these means others
 

@@ -28,6 +28,7 @@ from resnest_search.variant import Variant
 from resnest_search.words import counted
 
 __all__ = [
+    "OWN_WEIGHTS",
     "check_export",
     "check_images",
     "check_keys",
@@ -41,6 +42,8 @@ __all__ = [
     "in_todays_words",
     "parse_variant",
 ]
+
+OWN_WEIGHTS = "source"  # as model.pretrained: those of train source=FOLDER
 
 
 _OF_GPUS = {"fp16": "a CPU would train in bf16", "tf32": "a CPU would train in fp32"}
@@ -228,8 +231,8 @@ def check_source(train: TrainCommandConfig) -> None:
     check_export(train)
     if train.source is not None:
         return
-    if train.model.pretrained == "source":
-        raise UserError("model.pretrained=source: valid: beside source=FOLDER, or a file")
+    if train.model.pretrained == OWN_WEIGHTS:
+        raise UserError(f"model.pretrained={OWN_WEIGHTS}: valid: beside source=FOLDER, or a file")
     if train.storage is not None:
         shown = without_password(train.storage)
         raise UserError(f"storage={shown}: is of a source's study; valid: beside source=FOLDER")

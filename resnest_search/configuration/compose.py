@@ -128,15 +128,15 @@ def run_command(
         task(config)
 
 
-def value_of(word: str) -> tuple[str, Any]:
-    """The key of a word and its value, with what ``${…}`` in it stands for.
+def value_of(word: str) -> Any:
+    """The value of a word, with what ``${…}`` in it stands for; None of several.
 
     Raises:
         UserError: it does not parse.
     """
     override = parsed(quoted(word))
     given = None if override.is_sweep_override() else override.value()
-    return override.key_or_group, OmegaConf.create({"value": given}).value
+    return OmegaConf.create({"value": given}).value
 
 
 def _composed_over(
@@ -395,8 +395,8 @@ def _one_line(error: Exception, words: Sequence[str], names: Sequence[str]) -> s
         cause = cause.__cause__
     text = str(cause)
     in_file = re.match(r"'([\w-]+/[^']+)': ", first_line(cause))
-    told = re.search(r"full_key: ([^\s;]+)", text) if in_file else None
-    key = told[1] if told else getattr(cause, "full_key", None)
+    told = re.search(r"full_key: ([^\s;]+)", text)
+    key = getattr(cause, "full_key", None) or (told and told[1])
     if required := re.search(r"field '(.+?)' is not Optional", text):
         return f"{required[1]}: null is no value of it"
     match = re.search(r"Value '(.*?)' of type '.*?' could not be converted to (\w+)", text)

@@ -13,12 +13,10 @@ from resnest_search.configuration.schema import MeasureConfig
 from resnest_search.cost.account import Make, Shape, sgd, train_step
 from resnest_search.cost.latency import Made, deploy
 from resnest_search.cost.precision import as_in_training
+from resnest_search.errors import lacks_memory
 from resnest_search.models.fused import fuse
 
 __all__ = ["OutOfMemory", "cuda_inference", "cuda_peak", "cuda_training", "mapped_to_out_of_memory"]
-
-# Of the CPU's allocator, and of cuBLAS's and cuDNN's own.
-_REFUSALS = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory", "_ALLOC_FAILED")
 
 
 class OutOfMemory(RuntimeError):  # noqa: N818
@@ -46,11 +44,8 @@ def mapped_to_out_of_memory(needed_mib: float, have_mib: float) -> Iterator[None
     """Raise `OutOfMemory` where torch or Python was refused memory; other errors pass."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError):
-        refused = True
-    except RuntimeError as error:
-        refused = any(words in str(error) for words in _REFUSALS)
-        if not refused:
+    except (RuntimeError, MemoryError) as error:
+        if not (isinstance(error, torch.OutOfMemoryError) or lacks_memory(error)):
             raise
     else:
         return

@@ -60,9 +60,7 @@ def decoded(path: str, channels: int = 3, background: Sequence[int] = WHITE) -> 
             warnings.simplefilter("ignore")  # about metadata, and about images that are large
             image.load()
             return upright(image, channels, background)
-    except MemoryError:
-        raise
-    except ImportError:
+    except (MemoryError, ImportError):
         raise
     except Exception as error:  # a damaged file raises whatever its first wrong byte leads to
         raise ValueError(f"{path!r} cannot be read as an image ({_reason(path, error)})") from error

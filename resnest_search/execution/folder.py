@@ -18,6 +18,7 @@ from resnest_search.words import command
 
 __all__ = [
     "check_new_folder",
+    "check_writable",
     "default_folder",
     "elsewhere_folder",
     "existing_folder",
@@ -48,11 +49,11 @@ def check_new_folder(chosen: str | None) -> None:
         raise UserError(
             f"run={folder}: is too long for SQLite; valid: a path of at most {longest} bytes"
         )
-    _check_writable(folder)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"run={folder}: is a file; valid: a new or empty folder")
+    check_writable("run", folder)
     if not chosen or not folder.exists():
         return
-    if not folder.is_dir():
-        raise UserError(f"run={folder}: is a file; valid: a new or empty folder")
     if any(folder.iterdir()):
         raise UserError(
             f"run={folder}: is not empty; valid: a new or empty folder, "
@@ -60,19 +61,17 @@ def check_new_folder(chosen: str | None) -> None:
         )
 
 
-def _check_writable(folder: Path) -> None:
-    """The folder, or the nearest one above it that is there, takes files."""
+def check_writable(key: str, folder: Path) -> None:
+    """Raises UserError unless a folder, or the nearest above it that is there, takes files."""
     folder = folder.absolute()
     place = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
     if not os.path.isdir(place):
-        if place == folder:
-            return  # a file, which is said where that is asked
-        raise UserError(f"run={folder}: {place} is no folder")
+        raise UserError(f"{key}={folder}: {place} is no folder")
     if not os.access(place, os.W_OK | os.X_OK):
-        raise UserError(f"run={folder}: {place} cannot be written")
+        raise UserError(f"{key}={folder}: {place} cannot be written")
     room = os.statvfs(place)
     if room.f_bavail * room.f_frsize < _ROOM_BYTES or (room.f_files and not room.f_favail):
-        raise UserError(f"run={folder}: no space left on the device of {place}")
+        raise UserError(f"{key}={folder}: no space left on the device of {place}")
 
 
 def new_folder(chosen: str | None, name: str) -> Path:

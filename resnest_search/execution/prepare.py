@@ -17,7 +17,7 @@ from resnest_search.data import resolve
 from resnest_search.data.resolve import FOLDERS, list_images
 from resnest_search.data.scan import Listing
 from resnest_search.errors import UserError
-from resnest_search.execution.folder import check_new_folder
+from resnest_search.execution.folder import check_new_folder, check_writable
 from resnest_search.execution.measuring import check_beside, check_profiled
 from resnest_search.execution.precision import resolved_precision
 from resnest_search.execution.pretrained import absolute_pretrained, check_pretrained
@@ -151,8 +151,10 @@ def prepare_profile(config: SpaceProfileConfig) -> Space:
         raise UserError(f"resources.address={address}: profile measures this machine; valid: null")
     if config.trial.name == "table":
         raise UserError(f"sweep={config.sweep}: replays a table, which has its costs")
-    if config.out is not None and Path(config.out).is_dir():
-        raise UserError(f"out={config.out}: is a folder; valid: a file")
+    if config.out is not None:
+        if Path(config.out).is_dir():
+            raise UserError(f"out={config.out}: is a folder; valid: a file")
+        check_writable("out", Path(config.out).parent)
     check_profiled(config)
     return Space(config.search.space, config.model)
 

@@ -54,7 +54,7 @@ from resnest_search.study.costing import Costing
 from resnest_search.study.facts import is_a_start
 from resnest_search.study.facts import spent as spent_by
 from resnest_search.study.storage import new_place, trouble
-from resnest_search.study.study import SweepStudy, last_event
+from resnest_search.study.study import SweepStudy
 from resnest_search.words import command
 
 if TYPE_CHECKING:
@@ -190,11 +190,10 @@ def reopen(folder: Path, bounds: ResumeConfig, progress: Progress | None = None)
 def _check_bounds(study: SweepStudy, recorded: SearchConfig, given: Mapping[str, float]) -> None:
     """Raises UserError where a bound is below what was spent, so that it would be none."""
     trials = study.trials()
-    hours = max([study.notes.get("seconds", 0.0), *map(last_event, trials)]) / 3600
     spent = {
         "trials": (sum(map(is_a_start, trials)), "trials were begun"),
         "budget": (sum(map(spent_by, trials)), "epochs were trained"),
-        "hours": (hours, "hours were spent"),
+        "hours": (_seconds(study) / 3600, "hours were spent"),
     }
     for name, value in given.items():
         had, what = spent[name]
@@ -353,12 +352,17 @@ def _assemble(
         space,
         config.search,
         costings,
-        elapsed=clock() if clock else max(float(study.notes.get("seconds", 0.0)), latest(study)),
+        elapsed=clock() if clock else _seconds(study),
         clock=clock or time.monotonic,
         virtual=clock is not None,
     )
     note_bounds(study, config, space, strategy)
     return SweepRun(folder, config, study, strategy, table, clock)
+
+
+def _seconds(study: SweepStudy) -> float:
+    """Spent on a sweep by all its drivers; a killed one may have noted less than the trials say."""
+    return max(float(study.notes.get("seconds", 0.0)), latest(study))
 
 
 def _table_of(config: SweepConfig, study: SweepStudy) -> Table:

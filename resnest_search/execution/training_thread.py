@@ -13,21 +13,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from resnest_search.errors import ImagesChanged
+from resnest_search.errors import ImagesChanged, lacks_memory
 from resnest_search.files import is_full
 from resnest_search.study.record import Epoch
 from resnest_search.training import Report, Run
 
-__all__ = ["OUT_OF_MEMORY", "Message", "TrainingThread", "WorkerLost", "failure_reason"]
+__all__ = [
+    "OUT_OF_MEMORY",
+    "Message",
+    "TrainingThread",
+    "WorkerLost",
+    "failure_reason",
+    "let_go_of_memory",
+]
 
-# How memory is refused by the CPU's allocator, CUDA's, cuBLAS's and cuDNN's own, and by a search of
-# cuDNN's for an algorithm whose workspace fits.
-_REFUSALS = (
-    "allocate memory",
-    "out of memory",
-    "_alloc_failed",
-    "unable to find an engine to execute this computation",
-)
+# How cuDNN may say that no algorithm's workspace fits; it may mean that it has none, too.
+_NO_ENGINE = "unable to find an engine to execute this computation"
 OUT_OF_MEMORY = "out of memory: "  # begins the reason of a failure that another place may mend
 
 
@@ -87,7 +88,7 @@ class TrainingThread:
                 self._keep_traceback()
             message = _failed(error)
         # Not before: the error's traceback keeps the tensors of the step that failed.
-        _let_go_of_memory()
+        let_go_of_memory()
         self._messages.put(message)
 
     def _keep_traceback(self) -> None:
@@ -106,7 +107,7 @@ def _failed(error: Exception) -> Message:
     return Message(failure=reason, whose="disk" if is_full(error) else "trial")
 
 
-def _let_go_of_memory() -> None:
+def let_go_of_memory() -> None:
     """Give a GPU's memory back to who shares it."""
     gc.collect()
     torch = sys.modules.get("torch")
@@ -118,6 +119,6 @@ def failure_reason(error: BaseException) -> str:
     """An error as the reason of a failed trial: one line, out of memory told apart."""
     lines = str(error).strip().splitlines()
     text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-    if isinstance(error, MemoryError) or any(words in text.lower() for words in _REFUSALS):
+    if lacks_memory(error) or _NO_ENGINE in text:
         return f"{OUT_OF_MEMORY}{text}"
     return text

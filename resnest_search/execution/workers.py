@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -15,7 +14,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from torch import distributed
 
 from resnest_search.execution.resources import Allotment
-from resnest_search.execution.training_thread import WorkerLost
+from resnest_search.execution.training_thread import WorkerLost, let_go_of_memory
 from resnest_search.training import Report, Run, fit
 
 __all__ = ["Workers"]
@@ -83,6 +82,7 @@ class _Peer:
             timeout=timedelta(seconds=_MEETING_S),
         )
         _train(run, lambda curve, note: True, environment, store)
+        let_go_of_memory()  # after a failure this process is ended
 
 
 class Workers:
@@ -192,9 +192,6 @@ def _train(
         if environment is not None and distributed.is_initialized():
             with contextlib.suppress(RuntimeError):  # a peer that died has closed it already
                 distributed.destroy_process_group()
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
 
 
 def _join(environment: _Environment, accelerator: str, store: Any) -> None:

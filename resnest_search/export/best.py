@@ -36,7 +36,7 @@ from resnest_search.export.formats.onnx_int8 import CALIBRATED
 from resnest_search.export.looks import Look, take_look
 from resnest_search.export.readme import readme
 from resnest_search.export.standalone import facts_digest
-from resnest_search.files import write_atomically
+from resnest_search.files import write_atomically, writing
 from resnest_search.models.build import build as build_network
 from resnest_search.models.build import network_arguments
 from resnest_search.redact import public_config, public_text
@@ -91,14 +91,11 @@ def export_best(
     arguments = {"variant": trial.variant, **network_arguments(model)}
     chosen, refused = named_formats(formats, arguments)
     target = Path(sweep.folder) / "best"
-    _forget_killed(target.parent)
-    with _written(target):
-        work = Path(tempfile.mkdtemp(prefix=".best-", dir=sweep.folder))
-    given = work / "given"
-    given.mkdir()
-    try:
+    with _replacing(target) as work:
         data = build_data(data_config, BATCH, trial.seed, sweep.images, names=sweep.names)
         winner = _winner(sweep, trial, model, data, chosen)
+        given = work / "given"
+        given.mkdir()
         validation, reference = _validated(winner, trial, data, given)
         checked, failed = _write(chosen, winner, work, reference)
         refused |= failed
@@ -114,13 +111,8 @@ def export_best(
             name: dataclasses.asdict(value) if value else None for name, value in found.items()
         }
         facts |= {"formats": checked, "sha256": _digests(work, written)}
-        with _written(target):
+        with writing("run", sweep.folder):
             _write_facts(work, facts, written)
-            work.chmod(0o755)
-            _put_in_place(work, target)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
     tested = f", test {test}, {look}" if test else ""
     what = f"{trial.name}, {described(sweep, select)},"
     first = f"Exported {what} to {target}: validation {validation}{tested}"
@@ -133,13 +125,19 @@ def export_best(
 
 
 @contextlib.contextmanager
-def _written(target: Path) -> Iterator[None]:
-    """A line where a folder cannot be written."""
+def _replacing(target: Path) -> Iterator[Path]:
+    """A folder that takes the place of another once all is well, and is gone otherwise."""
+    _forget_killed(target.parent)
+    with writing("run", target.parent):
+        work = Path(tempfile.mkdtemp(prefix=".best-", dir=target.parent))
     try:
-        yield
-    except OSError as error:
-        why = error.strerror or error
-        raise UserError(f"run={target.parent}: best/ cannot be written: {why}") from error
+        yield work
+        with writing("run", target.parent):
+            work.chmod(0o755)
+            _put_in_place(work, target)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
 
 
 def _put_in_place(work: Path, target: Path) -> None:

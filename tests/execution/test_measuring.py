@@ -158,14 +158,13 @@ class Dying(CostRequest):
 
 
 def test_a_process_that_ends_by_itself_had_no_lack_of_memory_either() -> None:
-    dying = Dying(**{f.name: getattr(request(), f.name) for f in dataclasses.fields(CostRequest)})
-    (said,) = locally([dying], lambda done, total: None)
+    (said,) = locally([Dying(**vars(request()))], lambda done, total: None)
     assert said == "the measuring process was ended with exit code 7; what it said stands above"
 
 
 def test_a_fault_of_measuring_is_no_lack_of_memory() -> None:
-    faulty = Faulty(**{f.name: getattr(request(), f.name) for f in dataclasses.fields(CostRequest)})
-    assert locally([faulty], lambda done, total: None) == ["ZeroDivisionError: a fault of ours"]
+    (said,) = locally([Faulty(**vars(request()))], lambda done, total: None)
+    assert said == "ZeroDivisionError: a fault of ours"
 
 
 def test_where_the_command_is_killed_its_measuring_ends_at_once_and_without_a_word(
