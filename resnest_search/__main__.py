@@ -498,7 +498,7 @@ def evaluate(config: EvaluateConfig) -> None:
     if not (Path(config.run or "") / "model.json").is_file():  # no export of a network either
         existing_folder(config.run, "run")
     if config.out:
-        check_writable("out", Path(config.out))
+        check_writable(f"out={config.out}", Path(config.out))
     from resnest_search.evaluation.subject import evaluated
     from resnest_search.evaluation.told import told, write
 
@@ -524,7 +524,7 @@ def compare(config: CompareConfig) -> None:
         words = ",".join(config.run)
         raise UserError(f"run=[{words}]: {len(config.run)} given; valid: two or more folders")
     if config.out:
-        check_writable("out", Path(config.out))
+        check_writable(f"out={config.out}", Path(config.out))
     sweeps = []
     for word in config.run:
         sweep = recorded_sweep(word)

@@ -51,7 +51,7 @@ def check_new_folder(chosen: str | None) -> None:
         )
     if folder.exists() and not folder.is_dir():
         raise UserError(f"run={folder}: is a file; valid: a new or empty folder")
-    check_writable("run", folder)
+    check_writable(f"run={folder}", folder)
     if not chosen or not folder.exists():
         return
     if any(folder.iterdir()):
@@ -61,17 +61,17 @@ def check_new_folder(chosen: str | None) -> None:
         )
 
 
-def check_writable(key: str, folder: Path) -> None:
+def check_writable(named: str, folder: Path) -> None:
     """Raises UserError unless a folder, or the nearest above it that is there, takes files."""
     folder = folder.absolute()
     place = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
     if not os.path.isdir(place):
-        raise UserError(f"{key}={folder}: {place} is no folder")
+        raise UserError(f"{named}: {place} is no folder")
     if not os.access(place, os.W_OK | os.X_OK):
-        raise UserError(f"{key}={folder}: {place} cannot be written")
+        raise UserError(f"{named}: {place} cannot be written")
     room = os.statvfs(place)
     if room.f_bavail * room.f_frsize < _ROOM_BYTES or (room.f_files and not room.f_favail):
-        raise UserError(f"{key}={folder}: no space left on the device of {place}")
+        raise UserError(f"{named}: no space left on the device of {place}")
 
 
 def new_folder(chosen: str | None, name: str) -> Path:

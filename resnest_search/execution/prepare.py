@@ -154,7 +154,7 @@ def prepare_profile(config: SpaceProfileConfig) -> Space:
     if config.out is not None:
         if Path(config.out).is_dir():
             raise UserError(f"out={config.out}: is a folder; valid: a file")
-        check_writable("out", Path(config.out).parent)
+        check_writable(f"out={config.out}", Path(config.out).parent)
     check_profiled(config)
     return Space(config.search.space, config.model)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from resnest_search import __main__ as program
+from resnest_search.configuration.compose import run_command
 from resnest_search.errors import UserError
 from resnest_search.execution.folder import existing_folder, is_held, locked, new_folder
 
@@ -121,3 +124,17 @@ def test_lock_is_let_go_after_an_error(tmp_path: Path) -> None:
         raise RuntimeError
     with locked(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("command", ["evaluate", "compare", "profile"])
+def test_what_cannot_be_written_in_the_end_is_refused_at_the_beginning(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    shutil.copytree(ROOT / "tests" / "fixtures" / "run-0.2.0", tmp_path / "run")
+    words = {"evaluate": ["run=run"], "compare": ["run=[run,run]"], "profile": ["sweep=width"]}
+    kind = "profile_sweep" if command == "profile" else command
+    with pytest.raises(UserError, match=f"^out=file/x: {tmp_path}/file is no folder$"):
+        run_command(kind, [*words[command], "out=file/x"], getattr(program, kind))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "run"]
