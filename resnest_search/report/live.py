@@ -29,6 +29,7 @@ from resnest_search.words import counted
 __all__ = ["LiveTable", "measuring"]
 
 _MOST_ROWS = 25
+_EVERY_S = 10.0  # between progress lines where there is no terminal
 _FRAME = 6  # lines of a screen that are not rows: title, head, "more", footer and room to type
 
 
@@ -36,12 +37,11 @@ class LiveTable:
     """Shows a sweep as it goes; a context manager.
 
     On a terminal one table is redrawn in place. Elsewhere each trial's end is a line,
-    and a line tells the progress, at most one in ``progress_every`` seconds.
+    and a line tells the progress, at most one in ten seconds.
 
     Args:
         name: of the sweep.
         console: where to; standard output by default.
-        progress_every: seconds between progress lines where there is no terminal.
         every_epoch: whether each epoch is a line, too.
         clock: seconds, monotonic.
     """
@@ -50,13 +50,11 @@ class LiveTable:
         self,
         name: str,
         console: Console | None = None,
-        progress_every: float = 10.0,
         every_epoch: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._name = name
         self._console = console or Console()
-        self._every = progress_every
         self._every_epoch = every_epoch
         self._told: dict[int, int] = {}  # epochs of each trial that were a line
         self._clock = clock
@@ -134,7 +132,7 @@ class LiveTable:
             if trial.number >= 0:
                 self.message(_line(trial, full_epochs(sweep), _shown(sweep)))
         self._over.update(_key(trial) for trial in ended)
-        if self._clock() - self._said >= self._every:
+        if self._clock() - self._said >= _EVERY_S:
             self._said = self._clock()
             self.message(f"{self._name}: {under_way(sweep)}")
 

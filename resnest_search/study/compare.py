@@ -88,7 +88,7 @@ class Comparison:
     keys: Mapping[str, tuple[Any, ...]]
 
 
-def compare(sweeps: Sequence[Sweep], *, draws: int = DRAWS, seed: int = 0) -> Comparison:
+def compare(sweeps: Sequence[Sweep], *, draws: int = DRAWS) -> Comparison:
     """Lay sweeps side by side.
 
     Hypervolume is that of the objectives scaled to [0, 1] over the complete candidates of all
@@ -100,7 +100,6 @@ def compare(sweeps: Sequence[Sweep], *, draws: int = DRAWS, seed: int = 0) -> Co
     Args:
         sweeps: two or more, as they stand.
         draws: how many.
-        seed: of the draws.
 
     Raises:
         UserError: they have other objectives, or costs of other devices or modes, or one has no
@@ -120,7 +119,7 @@ def compare(sweeps: Sequence[Sweep], *, draws: int = DRAWS, seed: int = 0) -> Co
         if not own:
             raise UserError(f"run={folder}: of none of its trials all objectives are known")
     every = list(results.values())
-    volumes = _volumes(every, not {*SHARES}.isdisjoint(first.objectives), draws, seed)
+    volumes = _volumes(every, not {*SHARES}.isdisjoint(first.objectives), draws)
     by_folder = dict(zip(results, zip(*volumes, strict=True), strict=True))
     found, apart = zip(*(by_folder[sweep.folder] for sweep in sweeps), strict=True)
     sought = sought_share(first.objectives)
@@ -135,7 +134,7 @@ def compare(sweeps: Sequence[Sweep], *, draws: int = DRAWS, seed: int = 0) -> Co
 
 
 def _volumes(
-    results: Sequence[Sequence[CandidateResult]], with_accuracy: bool, draws: int, seed: int
+    results: Sequence[Sequence[CandidateResult]], with_accuracy: bool, draws: int
 ) -> tuple[list[float], list[tuple[float, float]]]:
     """Hypervolume of each sweep as a share of all, and its interval against the first one.
 
@@ -143,10 +142,9 @@ def _volumes(
         results: of each sweep.
         with_accuracy: whether it is an objective.
         draws: how many.
-        seed: of the draws.
     """
     every = [result for own in results for result in own]
-    names, accuracies, costs = drawn(every, draws=draws, seed=seed)
+    names, accuracies, costs = drawn(every, draws=draws)
     owners = np.array([int(name.partition(" ")[0]) for name in names])
     by_name = {result.identity: result for result in every}
     means = np.array([[by_name[name].accuracy] for name in names])

@@ -181,14 +181,13 @@ def contested(
     low: float = 0.05,
     high: float = 0.95,
     draws: int = DRAWS,
-    seed: int = 0,
 ) -> list[str]:
     """Identities of the candidates of which noise leaves open whether they are on the front.
 
     Those whose membership lies strictly between ``low`` and ``high``, the most doubtful first.
     """
     results = list(results)
-    membership = estimate(results, draws=draws, seed=seed).membership
+    membership = estimate(results, draws=draws).membership
     open_ = [result for result in results if low < membership[result.identity] < high]
     open_.sort(key=lambda r: (abs(membership[r.identity] - 0.5), r.number, r.identity))
     return [result.identity for result in open_]
