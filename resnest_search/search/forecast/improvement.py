@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-__all__ = ["Front", "beats"]
+from resnest_search.search.forecast.process import even_share
+
+__all__ = ["Claims", "Front", "beats"]
 
 Points = NDArray[np.float64]
 Cells = NDArray[np.int64]
+_LEVELS = 32  # of values at which a front ends, or others may, where intervals of them begin
+_AROUND = np.linspace(-3, 3, 25)  # deviations of a value to come, where such levels are
+_NEVER = 1e-300  # as good as no probability, which has no logarithm
+_MOST_LINES, _MOST_CELLS = 40, 4000  # between points of each cost, and of all
 
 
 class Front:
@@ -32,8 +40,7 @@ class Front:
     further cost multiplies it by k.
 
     Args:
-        values: of the points that are known or taken for granted, (k,); or as many draws of
-            them as there are rows, (s, k), of which the mean is taken.
+        values: of the points, (k,).
         costs: of the points, less is better; (k, d), d may be 0.
         reference: value at which the hypervolume begins.
         limits: costs at which it ends; (d,).
@@ -42,9 +49,7 @@ class Front:
     def __init__(
         self, values: Points, costs: Points, reference: float, limits: Sequence[float] | Points
     ) -> None:
-        missing = max(0, 2 - costs.shape[1])  # a cost of 0 for all, of 1 at most
-        ends = np.pad(np.asarray(limits, float), (0, missing), constant_values=1.0)
-        costs = np.pad(costs, ((0, 0), (0, missing)))
+        costs, ends = _padded(costs, limits, 2)
         # Sums of costs that hardly differ beside what they have in common would lose digits.
         self._origin = costs.min(axis=0) if len(costs) else np.zeros(len(ends))
         self._limits = ends - self._origin
@@ -58,9 +63,9 @@ class Front:
             np.searchsorted(_starts(edges), own)
             for edges, own in zip(self._edges, costs.T, strict=True)
         ]
-        worlds = np.maximum(np.atleast_2d(values), reference)
-        self._levels, ranks = np.unique(np.append(worlds, reference), return_inverse=True)
-        self._ranks = ranks[:-1].reshape(worlds.shape)
+        ranked = np.append(np.maximum(values, reference), reference)
+        self._levels, ranks = np.unique(ranked, return_inverse=True)
+        self._ranks = ranks[:-1]
 
     def gains(self, mean: Points, deviation: Points, costs: Points) -> Points:
         """Expected growth of the hypervolume by each of n candidates, (n,).
@@ -77,20 +82,17 @@ class Front:
         inside, result = np.flatnonzero(is_inside), np.zeros(len(mean))
         mean, deviation, costs, further = (a[inside] for a in (mean, deviation, costs, further))
         first, second = first[inside], second[inside]
+        volumes = np.zeros((len(inside), len(self._levels)))
+        for reach, stairs in zip(further.T, self._stairs, strict=True):
+            some = np.flatnonzero(reach)
+            areas = stairs.beyond(costs[some, :2], first[some], second[some])
+            volumes[some] += reach[some, None] * areas
         excess = _expected_excess(mean[:, None], deviation[:, None], self._levels)
-        total = np.zeros(len(inside))
-        for own, steps in self._worlds():
-            volumes = np.zeros((len(inside), len(own)))
-            for reach, stairs in zip(further.T, steps, strict=True):
-                some = np.flatnonzero(reach)
-                areas = stairs.beyond(costs[some, :2], first[some], second[some])
-                volumes[some] += reach[some, None] * areas
-            total += (volumes * excess[:, own]).sum(axis=1)
-        result[inside] = total / len(self._ranks)
+        result[inside] = (volumes * excess).sum(axis=1)
         return result
 
     def most(self, mean: Points, deviation: Points, costs: Points) -> Points:
-        """What `gains` are at most in the only world, in little time, (n,).
+        """What `gains` are at most, in little time, (n,).
 
         All that a candidate reaches counts as if the front were nowhere higher than where it
         begins.
@@ -100,7 +102,7 @@ class Front:
             np.minimum(self._cell(costs, axis), len(edges) - 1)  # beyond it there is no volume
             for axis, edges in enumerate(self._edges)
         ]
-        level = self._levels[self._heights(self._ranks[0])[tuple(cells)]]
+        level = self._levels[self._heights[tuple(cells)]]
         volume = np.maximum(self._limits - costs, 0.0).prod(axis=1)
         most: Points = volume * _expected_excess(mean, deviation, level)
         return most * (1 + 1e-9)  # the sum over all levels is rounded otherwise
@@ -114,31 +116,122 @@ class Front:
         """In which cell of a cost each candidate is; none is left where it is beyond the limit."""
         return np.searchsorted(self._edges[axis], costs[:, axis], side="right")
 
-    def _worlds(self) -> Iterable[_World]:
-        """Of each draw, the levels that its points have, and the staircases of these.
-
-        A single one is kept, since candidates come in several parts; many are too large.
-        """
-        return self._only if len(self._ranks) == 1 else map(self._world, self._ranks)
+    @cached_property
+    def _stairs(self) -> list[_Staircases]:
+        return _staircases(self._heights, len(self._levels), self._edges)
 
     @cached_property
-    def _only(self) -> list[_World]:
-        return [self._world(self._ranks[0])]
-
-    def _world(self, ranks: Cells) -> _World:
-        own, places = np.unique(np.append(ranks, 0), return_inverse=True)
-        return own, _staircases(self._heights(places[:-1]), len(own), self._edges)
-
-    def _heights(self, ranks: Cells) -> Cells:
+    def _heights(self) -> Cells:
         """Best rank of a point within reach of each cell."""
         heights = np.zeros([len(edges) for edges in self._edges], np.int64)
-        inside = np.all(
-            [place < size for place, size in zip(self._places, heights.shape, strict=True)], axis=0
-        )
-        np.maximum.at(heights, tuple(place[inside] for place in self._places), ranks[inside])
+        np.maximum.at(heights, *_inside(self._places, heights.shape, self._ranks))
         for axis in range(heights.ndim):
             np.maximum.accumulate(heights, axis=axis, out=heights)
         return heights
+
+
+class Claims:
+    """What share of their growth others, still at work, leave to candidates.
+
+    A candidate's growth is the integral, over the costs beyond its own and over values, of the
+    probability that it gets above a value where the front does not. What is left of it is the same
+    integral where none of the others does either; all are independent and normal. At one value
+    what is free is the same all over a cell between the points, so that its integral beyond
+    a candidate is multilinear within a cell, and running sums tell it at every corner. Values are
+    taken in intervals, and costs of many points as the nearest of some: both integrals are rounded
+    alike, so that their ratio hardly is.
+
+    Args:
+        front: values, (k,), and costs, (k, d).
+        others: means and deviations of what their values will be, (w,), and costs, (w, d).
+        lowest: costs that no candidate is below, (d,); below the limits.
+        reference, limits: see `Front`.
+    """
+
+    def __init__(
+        self,
+        front: tuple[Points, Points],
+        others: tuple[Points, Points, Points],
+        lowest: Points,
+        reference: float,
+        limits: Points,
+    ) -> None:
+        (values, costs), (mean, deviation, pending) = front, others
+        costs, ends = _padded(costs, limits, 1)
+        pending = _padded(pending, limits, 1)[0]
+        self._origin = np.vstack([costs, pending, _padded(lowest[None], limits, 1)[0]]).min(axis=0)
+        self._limits = ends - self._origin
+        costs, pending = costs - self._origin, pending - self._origin
+        axes = zip(costs.T, pending.T, self._limits, strict=True)
+        most = _most_lines(len(ends))
+        self._lines = [_lines(known, coming, limit, most) for known, coming, limit in axes]
+        around = mean[:, None] + deviation[:, None] * _AROUND
+        self._levels = _ascending(reference, values, around.ravel())
+        free = self._above(self._nearest(costs), values, reference)
+        left = free * self._unclaimed(self._nearest(pending), mean, deviation)
+        self._beyond = self._sums(free), self._sums(left)
+
+    def left(self, mean: Points, deviation: Points, costs: Points) -> Points:
+        """The share that is left to each of n candidates, (n,); see `Front.gains`."""
+        costs = _padded(costs, self._limits, 1)[0] - self._origin
+        above = _expected_excess(mean[:, None], deviation[:, None], self._levels)
+        within = above[:, :-1] - above[:, 1:]
+        # Above the last level, where nobody else gets.
+        volume: Points = above[:, -1] * np.maximum(self._limits - costs, 0.0).prod(axis=1)
+        places, shares = [], []
+        for lines, own in zip(self._lines, costs.T, strict=True):
+            place = np.clip(np.searchsorted(lines, own, side="right") - 1, 0, len(lines) - 2)
+            share = (own - lines[place]) / (lines[place + 1] - lines[place])
+            places.append(place)
+            shares.append(np.clip(share, 0.0, 1.0))
+        whole, left = volume, volume.copy()
+        for corner in itertools.product((0, 1), repeat=len(places)):
+            at = tuple(place + step for place, step in zip(places, corner, strict=True))
+            weight = np.ones(len(costs))
+            for step, share in zip(corner, shares, strict=True):
+                weight = weight * (share if step else 1 - share)
+            for total, beyond in zip((whole, left), self._beyond, strict=True):
+                total += weight * np.einsum("nt,nt->n", within, beyond[at])
+        return np.divide(left, whole, out=np.ones(len(costs)), where=whole > 0)
+
+    def _nearest(self, costs: Points) -> list[Cells]:
+        """The line of each axis that is nearest to costs, (n, d)."""
+        axes = zip(self._lines, costs.T, strict=True)
+        return [np.searchsorted((lines[1:] + lines[:-1]) / 2, own) for lines, own in axes]
+
+    def _above(self, places: list[Cells], values: Points, reference: float) -> Points:
+        """The share of each interval in which each cell is above the front, (…, t)."""
+        heights = np.full([len(lines) - 1 for lines in self._lines], reference)
+        np.maximum.at(heights, *_inside(places, heights.shape, values))
+        for axis in range(heights.ndim):
+            np.maximum.accumulate(heights, axis=axis, out=heights)
+        above = (self._levels[1:] - heights[..., None]) / np.diff(self._levels)
+        found: Points = np.clip(above, 0.0, 1.0, out=above)
+        return found
+
+    def _unclaimed(self, places: list[Cells], mean: Points, deviation: Points) -> Points:
+        """The probability that no other is above each interval in each cell, (…, t)."""
+        # E[max(level - value, 0)], whose differences are means of P(value < level).
+        below = _expected_excess(-mean[:, None], deviation[:, None], -self._levels)
+        each = np.log(np.clip(np.diff(below, axis=1) / np.diff(self._levels), _NEVER, 1.0))
+        shape = [len(lines) - 1 for lines in self._lines]
+        total: Points = np.zeros((*shape, each.shape[1]))
+        np.add.at(total, *_inside(places, shape, each))
+        for axis in range(len(shape)):
+            np.cumsum(total, axis=axis, out=total)
+        return np.exp(total, out=total)
+
+    def _sums(self, free: Points) -> Points:
+        """The volume that is free beyond each corner of the cells, in each interval."""
+        widths = np.array(1.0)
+        for lines in self._lines:
+            widths = np.multiply.outer(widths, np.diff(lines))
+        sums = np.zeros((*(len(lines) for lines in self._lines), free.shape[-1]))
+        np.multiply(free, widths[..., None], out=sums[tuple(slice(-1) for _ in self._lines)])
+        for axis in range(len(self._lines)):
+            backwards = np.flip(sums, axis=axis)
+            np.cumsum(backwards, axis=axis, out=backwards)
+        return sums
 
 
 @dataclass(frozen=True)
@@ -172,9 +265,6 @@ class _Staircases:
         return np.maximum(found, 0.0, out=found)
 
 
-_World = tuple[Cells, list[_Staircases]]
-
-
 def _staircases(ranks: Cells, levels: int, edges: list[Points]) -> list[_Staircases]:
     """Of each cell in the costs beyond the second, from the heights' ranks (a, b, …)."""
     rows, columns = len(edges[0]), len(edges[1])
@@ -198,6 +288,19 @@ def _counted(ranks: Cells, levels: int) -> Cells:
     return total
 
 
+def _lines(known: Points, coming: Points, limit: float, most: int) -> Points:
+    """Ascending costs from 0 to a limit, where points are, or even shares of them."""
+    known, coming = (np.unique(own[own < limit]) for own in (known, coming))
+    coming = coming[even_share(coming, most // 2)]
+    known = known[even_share(known, most - len(coming))]
+    return np.unique(np.concatenate([[0.0], known, coming, [limit]]))
+
+
+def _most_lines(costs: int) -> int:
+    """How many lines of each cost make no more cells than a step has time for."""
+    return max(2, min(_MOST_LINES, int(_MOST_CELLS ** (1 / costs))))
+
+
 def beats(costs: Points, front_values: Points, front_costs: Points) -> Points:
     """The value above which each of n candidates is on the front, (n,); -inf: whatever it is."""
     if not len(front_values):
@@ -205,6 +308,33 @@ def beats(costs: Points, front_values: Points, front_costs: Points) -> Points:
     rivals = (front_costs[None, :, :] <= costs[:, None, :]).all(axis=2)  # (n, k)
     best: Points = np.where(rivals, front_values[None, :], -math.inf).max(axis=1)
     return best
+
+
+def _padded(costs: Points, limits: Sequence[float] | Points, least: int) -> tuple[Points, Points]:
+    """Costs and their limits, of so many at least: further ones are 0 for all, of 1 at most."""
+    missing = max(0, least - costs.shape[1])
+    ends = np.pad(np.asarray(limits, float), (0, missing), constant_values=1.0)
+    return np.pad(costs, ((0, 0), (0, missing))), ends
+
+
+def _ascending(reference: float, *levels: Points) -> Points:
+    """The reference, and of each kind of levels beyond it so many quantiles at most."""
+    kept = [np.array([reference])]
+    for some in levels:
+        some = some[some > reference]
+        few = len(some) <= _LEVELS
+        kept.append(some if few else np.quantile(some, np.linspace(0, 1, _LEVELS)))
+    return np.unique(np.concatenate(kept))
+
+
+def _inside(
+    places: list[Cells], shape: Sequence[int], values: Points | Cells
+) -> tuple[tuple[Cells, ...], Any]:
+    """Places of points within the cells, and their values."""
+    inside = np.ones(len(values), bool)
+    for place, size in zip(places, shape, strict=True):
+        inside &= place < size
+    return tuple(place[inside] for place in places), values[inside]
 
 
 def _starts(edges: Points) -> Points:

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from resnest_search.metrics import metric_of
 from resnest_search.search.forecast.climbs import Climb, Climbs, Look
-from resnest_search.search.forecast.outlook import Outlook, Prospect
+from resnest_search.search.forecast.outlook import MOST_KEPT, Outlook, Prospect
 from resnest_search.search.forecast.process import Inputs, Process, even_share, fitted, modes
 from resnest_search.search.forecast.surrogate import SPREAD
 from resnest_search.search.situation import Goal
@@ -79,6 +79,7 @@ class Ladder:
         self._told = self._width > 1e-9
         expected = outlook.expected(reference)
         self._hope = float(expected.mean()), float(expected.std()) or 1.0
+        self._rows: dict[int, tuple[Array, Array]] = {}  # see `_keep`
         self._kept: dict[int, tuple[FrozenTrial, int, Climb]] = {}
         self._trials: Sequence[FrozenTrial] = ()  # that were read last, and what was found
         self._climbs = Climbs([], len(self.rungs))
@@ -181,12 +182,28 @@ class Ladder:
 
     def inputs(self, climbs: Sequence[Climb], rung: int) -> Inputs:
         """What is known of candidates that have reached so many rungs, (n,)."""
-        features = np.array([climb.prospect.features for climb in climbs])
-        apart = (features[:, self._told] - self._middle[self._told]) / self._width[self._told]
-        middle, width = self._hope
-        expected = (self._outlook.expected([c.prospect for c in climbs]) - middle) / width
+        keys = [id(climb.prospect.features) for climb in climbs]
+        if not all(map(self._rows.__contains__, keys)):
+            self._keep([climb.prospect for climb in climbs])
+        kept = self._rows
+        rows = np.concatenate([kept[key][0] for key in keys]).reshape(len(climbs), -1)
         curve = np.array([climb.shown[rung - 1] for climb in climbs]) if rung else None
-        return Inputs(np.nan_to_num(apart), expected, curve)
+        return Inputs(rows[:, :-1], rows[:, -1], curve)
+
+    def _keep(self, prospects: Sequence[Prospect]) -> None:
+        """Their features in deviations and, last, what is expected, since all decisions ask.
+
+        By the identity of the features, which stay, so that nothing else can have it.
+        """
+        if len(self._rows) >= MOST_KEPT:
+            self._rows.clear()
+        told, (middle, width) = self._told, self._hope
+        for prospect in prospects:
+            if id(prospect.features) not in self._rows:
+                apart = (prospect.features[told] - self._middle[told]) / self._width[told]
+                expected = (self._outlook.expected([prospect]) - middle) / width
+                row = np.concatenate([np.nan_to_num(apart), expected])
+                self._rows[id(prospect.features)] = row, prospect.features
 
     def _hyperparameters(self, climbs: Climbs) -> Mapping[int, Array]:
         """Of each rung's process, fitted to the first looks."""

@@ -17,7 +17,9 @@ from resnest_search.search.forecast.features import encode
 from resnest_search.search.forecast.surrogate import SPREAD, Forecast, forecast
 from resnest_search.search.situation import Goal
 
-__all__ = ["Finished", "Outlook", "Prospect"]
+__all__ = ["MOST_KEPT", "Finished", "Outlook", "Prospect"]
+
+MOST_KEPT = 50_000  # candidates whose features are kept
 
 Array = NDArray[np.float64]
 _TREND_BELOW = 3  # finished trials, from which on the data speak for themselves
@@ -219,6 +221,8 @@ class Outlook:
         known = tuple((name, float(costs[name])) for name in self._costs if name in costs)
         key = (tuple(parameters.items()), known)
         if key not in self._encoded:
+            if len(self._encoded) >= MOST_KEPT:  # of a space with a range, new ones at each step
+                self._encoded.clear()
             features = encode(parameters, distributions, dict(known))
             self._encoded[key] = (features, self._oriented(dict(known)))
         return self._encoded[key]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
@@ -21,5 +22,6 @@ class KeepAllPruner(PausingPruner):
 
     def promotable(self, study: Study, paused: Sequence[FrozenTrial]) -> list[int]:
         """All of them, those that have trained longest first."""
-        order = sorted(paused, key=lambda trial: -len(trial.intermediate_values))
-        return [trial.number for trial in order]
+        trained = np.array([len(trial.intermediate_values) for trial in paused], np.int64)
+        order = np.argsort(-trained, kind="stable")
+        return [paused[place].number for place in order]

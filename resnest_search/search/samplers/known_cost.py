@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress, count, repeat
 from operator import is_
+from typing import NamedTuple
 
 import numpy as np
 import optuna
@@ -15,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from resnest_search.pareto import hypervolume, non_dominated
 from resnest_search.search.forecast.climbs import Climb, Climbs
-from resnest_search.search.forecast.improvement import Front, beats
+from resnest_search.search.forecast.improvement import Claims, Front, beats
 from resnest_search.search.forecast.ladder import Ladder, rungs_of
 from resnest_search.search.forecast.outlook import Outlook, Prospect
 from resnest_search.search.forecast.process import even_share
@@ -27,13 +28,11 @@ __all__ = ["MOST_COSTS", "KnownCostSampler", "nothing_left"]
 MOST_COSTS = 10  # objectives, of which even two points make very many cells
 
 Array = NDArray[np.float64]
-_MOST = 2000  # steps that are weighed at once
-_MOST_WAITING = 1000  # of them trials that wait
+_MOST = 1000  # steps that are weighed at once
+_MOST_WAITING = 500  # of them trials that wait
 _DRAWS = 256  # of a space with a range
 _SEEN = 100  # last trials that the seconds of an epoch are learned from
 _MARGIN = 0.1  # of the range beyond the worst, where hypervolume begins
-_PAIRS = 16  # draws, each with its mirror image, of what is being trained
-_WORK = 500_000  # of a draw, in cells of the cost space, beyond which there are fewer
 _MOST_CELLS = 1_000_000  # beyond which the front is thinned: four costs and more
 _MOST_COLUMNS = 2000  # the same of five costs and more
 _PLANE = 2  # costs whose cells are found at once
@@ -44,7 +43,6 @@ _LITTLE = 0.1  # of the epochs so far, for which what is left is looked at befor
 _MANY_COSTS = 4
 _WORLDS = 500  # draws of what all that was left out would have ended at
 _BATCH = 256  # steps that are weighed at once
-_WEIGHED = 100  # steps that are weighed over these draws: the best without them
 
 
 @dataclass(frozen=True)
@@ -102,52 +100,57 @@ class _Weighed:
         return all(one.climb is other.climb for one, other in zip(steps, self.steps, strict=True))
 
 
-@dataclass(frozen=True)
-class _Field:
-    """What n steps are weighed on, with trials at work behind them.
-
-    Attributes:
-        mean, deviation: of what each will end at; (n + live,) each.
-        costs: (n + live, m).
-        finals: of the front, (k,).
-        points: costs of the front and of what is at work, (k + live, m).
-        reference: value at which the hypervolume begins.
-        limits: costs at which it ends, (m,).
-        ended: all that has ended, its value negative, with its costs, (e, 1 + m).
-        workers: trials at work, of which only the likeliest are in the field where costs are many.
-    """
+class _Likely(NamedTuple):
+    """What n candidates will end at, normal, more is better, with their costs, (n, m)."""
 
     mean: Array
     deviation: Array
     costs: Array
+
+    def take(self, rows: NDArray[np.int64]) -> _Likely:
+        """Some of them."""
+        return _Likely(self.mean[rows], self.deviation[rows], self.costs[rows])
+
+
+@dataclass(frozen=True)
+class _Field:
+    """What steps are weighed on.
+
+    Attributes:
+        steps: each of them.
+        working: trials at work.
+        finals, known: values of the front, (k,), and its costs, (k, m).
+        reference: value at which the hypervolume begins.
+        limits: costs at which it ends, (m,).
+        ended: all that has ended, its value negative, with its costs, (e, 1 + m).
+    """
+
+    steps: _Likely
+    working: _Likely
     finals: Array
-    points: Array
+    known: Array
     reference: float
     limits: Array
     ended: Array
-    workers: int
 
     @property
     def volume(self) -> float:
         """The hypervolume so far."""
         return hypervolume(self.ended, np.concatenate([[-self.reference], self.limits]))
 
-    def front(self, ends: Array) -> Front:
-        """With what is at work at these ends, (s, live)."""
-        finals = np.broadcast_to(self.finals, (len(ends), len(self.finals)))
-        values = np.concatenate([finals, ends], axis=1)
-        return Front(values, self.points, self.reference, self.limits)
+    def gains(self) -> _Bounded:
+        """Expected growth of the hypervolume by each step, whatever those at work may end at."""
+        front = Front(self.finals, self.known, self.reference, self.limits)
+        bounds = front.most(*self.steps)
 
-    def draws(self, steps: int, rng: np.random.Generator) -> Array:
-        """What the trials at work, behind so many steps, may end at, in pairs that mirror each
-        other, (draws, live); fewer where each takes long, of many points or costs."""
-        count, costs = self.points.shape
-        work = (count + 1) ** costs + _WEIGHED * (count + 1) ** max(0, costs - 1)
-        pairs = max(1, min(_PAIRS, _PAIRS * _WORK // work))
-        mean, deviation = self.mean[steps:], self.deviation[steps:]
-        apart = deviation * rng.standard_normal((pairs, len(mean)))
-        ends: Array = mean + np.concatenate([apart, -apart])
-        return ends
+        def alone(rows: NDArray[np.int64]) -> Array:
+            return front.gains(*self.steps.take(rows))
+
+        if not len(self.working.mean):
+            return _Bounded(bounds, alone)
+        known, lowest = (self.finals, self.known), self.steps.costs.min(axis=0)
+        claims = Claims(known, self.working, lowest, self.reference, self.limits)
+        return _Bounded(bounds, lambda rows: alone(rows) * claims.left(*self.steps.take(rows)))
 
 
 class _Bounded:
@@ -197,7 +200,7 @@ class KnownCostSampler(Sampler):
     a candidate is uncertain. Its distribution comes from the looks at all trials so far (see
     ``Ladder``), the expected hypervolume improvement from that in closed form,
     and the price is the training that is left until the candidate's last epoch. The
-    improvement is averaged over draws of what the trials of other workers will end at, so that
+    improvement is the mean over what the trials of other workers may end at, so that
     parallel workers neither all go after the same gap nor count on it being filled (the
     expected improvement of parallel searches: Ginsbourger et al., 2010; Snoek et al., 2012).
 
@@ -233,6 +236,7 @@ class KnownCostSampler(Sampler):
         self._outlook = Outlook(goal, space.distributions)
         self._ladder: Ladder | None = None  # once the candidates are known
         self._fresh: dict[str, _Step] = {}  # new candidates, of which at most the price changes
+        self._waiting: dict[int, tuple[FrozenTrial, _Step]] = {}  # trials that wait, or did
         self._weighed: _Weighed | None = None  # lately, for a trial that waits since
 
     def rungs(self) -> tuple[int, ...]:
@@ -370,9 +374,15 @@ class KnownCostSampler(Sampler):
         return next(compress(count(), map(is_, waiting, repeat(trial))), None)
 
     def _of_trial(self, trial: FrozenTrial, situation: Situation, seconds: _Seconds) -> _Step:
+        """Kept while the trial waits, unless its price changes."""
+        kept = self._waiting.get(trial.number)
+        if kept is not None and kept[0] is trial and self._price == "epochs":
+            return kept[1]
         climb = self._known(situation).climb(trial)
         left = self._goal.epochs - climb.prospect.epoch
-        return _Step(climb, left * seconds.of(trial.user_attrs), left, number=trial.number)
+        step = _Step(climb, left * seconds.of(trial.user_attrs), left, number=trial.number)
+        self._waiting[trial.number] = trial, step
+        return step
 
     def _of_new(self, candidate: Candidate, situation: Situation, seconds: _Seconds) -> _Step:
         """Of a finite space kept, since every decision wants all of them."""
@@ -431,15 +441,13 @@ class KnownCostSampler(Sampler):
                 nothing is worth the tolerance, (n,).
         """
         field = self._field(steps, situation, own)
-        count, live = len(steps), field.workers
+        count, live = len(steps), len(field.working.mean)
         prices = np.array([step.seconds for step in steps])
         prices **= 1 - (1 + live if live else 0) / (count + live)
-        about = field.mean[:count], field.deviation[:count], field.costs[:count]
-        front = field.front(field.mean[None, count:])
-        gains = _Bounded(front.most(*about), lambda some: front.gains(*(a[some] for a in about)))
+        gains = field.gains()
         if own is not None:
             gains.settle(np.array([own]))
-        first = gains.best(1 / prices, _WEIGHED if live else 1)
+        gains.best(1 / prices, 1)
         share = np.full(count, math.inf)
         if situation.tolerance and len(field.ended) >= _TELLING:
             whole = field.volume
@@ -447,15 +455,7 @@ class KnownCostSampler(Sampler):
             if new is not None and new.any() and gains.values.max() < situation.tolerance * whole:
                 gains.best(new.astype(float), 1)
             share = gains.values / whole
-        if not live:
-            return _Scores(share, gains.values / prices)
-        # What is being trained may end anywhere, which only the best steps are weighed over.
-        first = np.unique(first if own is None else np.append(first, own))
-        rng = np.random.default_rng([self._seed, len(situation.trials), len(field.ended)])
-        drawn = field.front(field.draws(count, rng))
-        rates = np.full(count, -math.inf)
-        rates[first] = drawn.gains(*(a[first] for a in about)) / prices[first]
-        return _Scores(share, rates)
+        return _Scores(share, gains.values / prices)
 
     def _field(self, steps: Sequence[_Step], situation: Situation, own: int | None) -> _Field:
         """What steps are weighed on."""
@@ -466,23 +466,17 @@ class KnownCostSampler(Sampler):
         live = [ladder.climb(trial) for trial in situation.working if trial.number != judged]
         every = [*(step.climb for step in steps), *live]
         mean, deviation = ladder.chain(climbs).forecast(every)
-        costs = np.array([climb.prospect.costs for climb in every])
-        most = _most_points(costs.shape[1])
-        if len(live) > most // 2:
-            likely = len(steps) + np.sort(np.argsort(-mean[len(steps) :])[: most // 2])
-            kept = np.concatenate([np.arange(len(steps)), likely])
-            mean, deviation, costs = mean[kept], deviation[kept], costs[kept]
+        costs = np.concatenate([climb.prospect.costs for climb in every]).reshape(len(every), -1)
         known = known.reshape(len(finals), costs.shape[1])
         reference, limits = _corner(np.append(finals, mean), np.vstack([known, costs]))
         points = np.column_stack([-finals, known])
         # What another finished trial dominates adds no height, and the cells grow with each.
         best = np.flatnonzero(non_dominated(points))
-        best = best[even_share(finals[best], most - (len(costs) - len(steps)))]
-        together = np.concatenate([known[best], costs[len(steps) :]])
-        workers = len(live)
-        return _Field(
-            mean, deviation, costs, finals[best], together, reference, limits, points, workers
-        )
+        best = best[even_share(finals[best], _most_points(costs.shape[1]))]
+        about = _Likely(*(each[: len(steps)] for each in (mean, deviation, costs)))
+        working = _Likely(*(each[len(steps) :] for each in (mean, deviation, costs)))
+        front = finals[best], known[best]
+        return _Field(about, working, *front, reference, limits, points)
 
     def _known(self, situation: Situation) -> Ladder:
         """The ladder, made of what does not change during a sweep."""
@@ -513,7 +507,7 @@ class KnownCostSampler(Sampler):
 
 
 def _most_points(costs: int) -> int:
-    """How many of the front and of what is at work are weighed: cells are of its power."""
+    """How many of the front are weighed: cells are of its power."""
     most = _MOST_CELLS ** (1 / max(1, costs))
     if costs > _PLANE:  # each column of cells over the others is a step of its own
         most = min(most, _MOST_COLUMNS ** (1 / (costs - _PLANE)))

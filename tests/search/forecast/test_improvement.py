@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm, qmc
 
 from resnest_search.pareto import hypervolume, non_dominated
-from resnest_search.search.forecast.improvement import Front, beats
+from resnest_search.search.forecast.improvement import Claims, Front, beats
 
 some = settings(max_examples=15, deadline=None)
 
@@ -28,6 +29,17 @@ def gains(
     return Front(values, costs, reference, limits).gains(mean, deviation, own)
 
 
+def beside(
+    about: tuple[np.ndarray, np.ndarray, np.ndarray],
+    front: tuple[np.ndarray, np.ndarray],
+    others: tuple[np.ndarray, np.ndarray, np.ndarray],
+    reference: float,
+    limits: np.ndarray,
+) -> np.ndarray:
+    claims = Claims(front, others, about[2].min(axis=0), reference, limits)
+    return gains(*about, *front, reference, limits) * claims.left(*about)
+
+
 DRAWS = 80
 
 
@@ -41,8 +53,6 @@ def sampled(
     limits: np.ndarray,
 ) -> float:
     """Mean growth of the hypervolume over quantiles of the candidate's value."""
-    from scipy.stats import norm
-
     points = np.column_stack([-values, costs])
     corner = np.array([-reference, *limits])
     before = hypervolume(points, corner)
@@ -110,18 +120,51 @@ def test_candidates_do_not_know_of_each_other(
     assert (together >= 0).all()
 
 
-@some
-@given(fronts(2), st.integers(0, 10_000))
-def test_over_draws_of_the_front_it_is_the_mean(
-    case: tuple[np.ndarray, np.ndarray, np.ndarray], seed: int
+@pytest.mark.parametrize("dimensions", [0, 1, 2, 3])
+def test_beside_others_it_is_the_mean_over_what_they_may_end_at(dimensions: int) -> None:
+    @some
+    @given(fronts(dimensions), st.integers(1, 4), st.integers(0, 10_000))
+    def check(case: tuple[np.ndarray, np.ndarray, np.ndarray], count: int, seed: int) -> None:
+        values, costs, _ = case
+        rng = np.random.default_rng(seed)
+        others = rng.normal(0.5, 0.5, count), rng.uniform(0.01, 1, count)
+        pending = np.round(rng.uniform(0, 1.5, (count, dimensions)), 1)
+        about = (
+            rng.normal(0.5, 0.5, 4),
+            rng.uniform(0.1, 1, 4),
+            rng.uniform(0, 1.5, (4, dimensions)),
+        )
+        limits = np.full(dimensions, 1.3)
+        found = beside(about, (values, costs), (*others, pending), 0.1, limits)
+        ends = others[0] + others[1] * norm.ppf(qmc.Sobol(count, rng=seed).random(256))
+        together = np.vstack([costs, pending])
+        each = [gains(*about, np.append(values, end), together, 0.1, limits) for end in ends]
+        assert found == pytest.approx(np.mean(each, axis=0), rel=0.03, abs=0.01)
+
+    check()
+
+
+@pytest.mark.parametrize("dimensions", [0, 1, 2, 3])
+def test_beside_others_whose_ends_are_known_it_is_that_of_a_front_with_them(
+    dimensions: int,
 ) -> None:
-    _, costs, _ = case
-    rng = np.random.default_rng(seed)
-    draws = np.round(rng.normal(size=(5, len(costs))), 1)
-    given_ = (rng.normal(size=4), rng.uniform(0.1, 1, 4), rng.uniform(0, 1.5, (4, 2)))
-    each = [gains(*given_, draw, costs, 0.0, [1.2, 1.4]) for draw in draws]
-    found = gains(*given_, draws, costs, 0.0, [1.2, 1.4])
-    assert found == pytest.approx(np.mean(each, axis=0), rel=1e-12, abs=1e-15)
+    @some
+    @given(fronts(dimensions), st.integers(0, 4), st.integers(0, 10_000))
+    def check(case: tuple[np.ndarray, np.ndarray, np.ndarray], count: int, seed: int) -> None:
+        values, costs, _ = case
+        rng = np.random.default_rng(seed)
+        ends, pending = rng.uniform(0, 1, count), rng.uniform(0, 1.5, (count, dimensions))
+        about = (
+            rng.normal(0.5, 0.5, 4),
+            rng.uniform(0.1, 1, 4),
+            rng.uniform(0, 1.5, (4, dimensions)),
+        )
+        limits = np.full(dimensions, 1.3)
+        found = beside(about, (values, costs), (ends, np.zeros(count), pending), 0.1, limits)
+        together = np.append(values, ends), np.vstack([costs, pending])
+        assert found == pytest.approx(gains(*about, *together, 0.1, limits), rel=1e-6, abs=1e-9)
+
+    check()
 
 
 def test_a_sure_value_gains_exactly_its_growth() -> None:
@@ -188,3 +231,9 @@ def test_what_all_costs_have_in_common_takes_no_digits(offset: float) -> None:
     moved = Front(values, costs + offset, 0.0, limits + offset)
     assert moved.gains(*about, own + offset) == pytest.approx(plain, rel=1e-12)
     assert (moved.most(*about, own + offset) >= plain).all()
+    others = values[:3], np.full(3, 0.2)
+    alone = beside((*about, own), (values, costs), (*others, own[:3]), 0.0, limits)
+    further = (values, costs + offset), (*others, own[:3] + offset)
+    assert beside((*about, own + offset), *further, 0.0, limits + offset) == pytest.approx(
+        alone, rel=1e-12
+    )
