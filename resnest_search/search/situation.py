@@ -41,8 +41,9 @@ class Situation:
         costs: measured costs of a candidate, by the names of metrics.
         working: trials that are being trained, or were when a driver was killed.
         waiting: trials that are paused, or were when an earlier budget ended, and that may
-            go on from where they stand; the one that is judged among them, as if it were to wait.
-        promoted: those of them that the pruner would let go on by now, the best first.
+            go on from where they stand, by number; the one that is judged among them, as if it
+            were to wait.
+        promote: finds those of them that the pruner would let go on by now.
         may_start: whether a new candidate may be started.
         prior: final values of candidates that earlier sweeps trained differently.
         affordable: epochs of the budget that nobody at work needs; infinite without a budget.
@@ -55,11 +56,16 @@ class Situation:
     costs: Callable[[Candidate], Mapping[str, float]]
     working: Sequence[FrozenTrial] = ()
     waiting: Sequence[FrozenTrial] = ()
-    promoted: Sequence[FrozenTrial] = ()
+    promote: Callable[[], Sequence[FrozenTrial]] = tuple
     may_start: bool = True
     prior: Sequence[tuple[Candidate, float]] = ()
     affordable: float = math.inf
     tolerance: float = 0.0
+
+    @property
+    def promoted(self) -> Sequence[FrozenTrial]:
+        """What waits and would go on if the pruner were asked, the best first."""
+        return self.promote()
 
 
 @dataclass(frozen=True)
@@ -104,8 +110,8 @@ class ProposingSampler(Sampler):
 
     def step(self, situation: Situation) -> Candidate | int | None:
         """See Sampler."""
-        if situation.promoted:
-            return situation.promoted[0].number
+        if promoted := situation.promoted:
+            return promoted[0].number
         if situation.may_start and (found := self.propose(situation)) is not None:
             return found
         furthest = max(situation.waiting, key=_progress, default=None)

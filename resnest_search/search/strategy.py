@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -444,21 +445,27 @@ class Strategy:
             trials = [*trials]
             trials[ahead.number] = ahead
             numbers.add(ahead.number)
-        waiting = [trials[number] for number in sorted(numbers)]
-        chosen = self._pruner.promotable(self.study.optuna, waiting) if waiting else []
-        promoted = [trials[number] for number in chosen]
-        # With a budget nothing is given up before that is spent; what the sampler itself paused
-        # it may always take up again.
-        left = sorted(numbers - set(chosen))
-        own = [trials[number] for number in left if _is_of_sampler(trials[number])]
+        paused = [trials[number] for number in sorted(numbers)]
+
+        @functools.cache
+        def promoted() -> list[FrozenTrial]:
+            chosen = self._pruner.promotable(self.study.optuna, paused) if paused else []
+            return [trials[number] for number in chosen]
+
+        waiting = paused
+        if self._config.budget is None and self._pruner.gives_up:
+            # With a budget nothing is given up before that is spent; what the sampler itself
+            # paused it may always take up again.
+            chosen = {trial.number for trial in promoted()}
+            waiting = [t for t in paused if t.number in chosen or _is_of_sampler(t)]
         return Situation(
             trials=trials,
             unused=self._pool.unused,
             allowed=self._pool.allows,
             costs=self._pool.costs,
             working=[trials[number] for number in sorted(self._live | set(self._interrupted))],
-            waiting=[*promoted, *own] if self._config.budget is None else waiting,
-            promoted=promoted,
+            waiting=waiting,
+            promote=promoted,
             may_start=self._may_start(),
             prior=self._prior,
             affordable=self._affordable(ahead),

@@ -34,7 +34,12 @@ class PausingPruner(BasePruner):
     stopped. ``Trial.should_prune`` refuses multi-objective studies; call
     ``prune(study, frozen_trial)``. A decision depends on study and trial alone, so that a
     pruner made anew after a kill decides as the old one would have.
+
+    Attributes:
+        gives_up: whether it may never let go on what is paused.
     """
+
+    gives_up = True
 
     @abstractmethod
     def explain(self, study: Study, trial: FrozenTrial) -> Decision | None:

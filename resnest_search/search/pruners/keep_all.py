@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
@@ -16,12 +15,13 @@ __all__ = ["KeepAllPruner"]
 class KeepAllPruner(PausingPruner):
     """Lets every trial go on, whatever paused it."""
 
+    gives_up = False
+
     def explain(self, study: Study, trial: FrozenTrial) -> Decision | None:
         """Nothing is ever decided."""
         return None
 
     def promotable(self, study: Study, paused: Sequence[FrozenTrial]) -> list[int]:
         """All of them, those that have trained longest first."""
-        trained = np.array([len(trial.intermediate_values) for trial in paused], np.int64)
-        order = np.argsort(-trained, kind="stable")
-        return [paused[place].number for place in order]
+        order = sorted(paused, key=lambda trial: -len(trial.intermediate_values))
+        return [trial.number for trial in order]

@@ -237,6 +237,7 @@ class KnownCostSampler(Sampler):
         self._ladder: Ladder | None = None  # once the candidates are known
         self._fresh: dict[str, _Step] = {}  # new candidates, of which at most the price changes
         self._waiting: dict[int, tuple[FrozenTrial, _Step]] = {}  # trials that wait, or did
+        self._read: tuple[Situation, Climbs] | None = None  # what the last decision was made on
         self._weighed: _Weighed | None = None  # lately, for a trial that waits since
 
     def rungs(self) -> tuple[int, ...]:
@@ -250,7 +251,7 @@ class KnownCostSampler(Sampler):
         steps = within or steps  # what cannot be finished is better than nothing
         if not steps:
             return None
-        climbs = self._known(situation).climbs(situation.trials)
+        climbs = self._climbs(situation)
         live = [trial.number for trial in situation.working]
         if self._weighed and self._weighed.is_of(climbs, steps, live):
             return self._weighed.best.taken
@@ -282,7 +283,7 @@ class KnownCostSampler(Sampler):
         other = steps[int(np.argmax(rates))]
         if rates.max() <= rates[own]:
             return Verdict(True, "no other step promises more for its training")
-        climbs = self._known(situation).climbs(situation.trials)
+        climbs = self._climbs(situation)
         live = [one.number for one in situation.working if one.number != trial.number]
         self._weighed = _Weighed(climbs, steps, live, other)
         name = f"trial {other.number}" if other.candidate is None else other.candidate.in_words
@@ -323,7 +324,7 @@ class KnownCostSampler(Sampler):
             return np.empty(0)
         steps = self._steps(situation, every=True)
         ladder = self._known(situation)
-        climbs = ladder.climbs(situation.trials)
+        climbs = self._climbs(situation)
         finals, known = _finished(climbs)
         if not steps or not len(finals):
             return np.empty(0)
@@ -367,7 +368,7 @@ class KnownCostSampler(Sampler):
 
     def _latest(self, situation: Situation, waiting: Sequence[FrozenTrial]) -> int | None:
         """Where the trial that was looked at last waits: it is judged, or has been just now."""
-        looks = self._known(situation).climbs(situation.trials).looks
+        looks = self._climbs(situation).looks
         if not looks:
             return None
         trial = situation.trials[looks[-1][1]]
@@ -460,7 +461,7 @@ class KnownCostSampler(Sampler):
     def _field(self, steps: Sequence[_Step], situation: Situation, own: int | None) -> _Field:
         """What steps are weighed on."""
         ladder = self._known(situation)
-        climbs = ladder.climbs(situation.trials)
+        climbs = self._climbs(situation)
         finals, known = _finished(climbs)
         judged = None if own is None else steps[own].number
         live = [ladder.climb(trial) for trial in situation.working if trial.number != judged]
@@ -495,6 +496,12 @@ class KnownCostSampler(Sampler):
             reference = [self._of(candidate, situation) for candidate in measured or every]
             self._ladder = Ladder(self._goal, self._outlook, reference)
         return self._ladder
+
+    def _climbs(self, situation: Situation) -> Climbs:
+        """What all trials have shown, read once for a decision."""
+        if self._read is None or self._read[0] is not situation:
+            self._read = situation, self._known(situation).climbs(situation.trials)
+        return self._read[1]
 
     def _of(self, candidate: Candidate, situation: Situation) -> Prospect:
         parameters = self._space.optuna_parameters(candidate)
