@@ -2,6 +2,7 @@
 
     python benchmarks/search.py                               # every table of benchmarks/tables
     python benchmarks/search.py --table FILE --seeds 5 --methods random optuna_tpe known_cost+none
+    python benchmarks/search.py --share 0.7                   # each seed searches a part of its own
 
 Every search is driven by one event loop in virtual time, with 1, 4 and 16 workers, and is judged by
 the epochs until it has trained 90, 95 and 99 % of the true front's hypervolume. What the front is,
@@ -11,6 +12,10 @@ Prints tables, goals and ratios, and writes ``search.md`` and one ``search-TABLE
 ``--out``. Five tables of 36 to 72 candidates take about twenty minutes on two cores, without
 ``optuna_gp``, ``botorch_qlognehvi`` and ``neps_primo``, which ``--methods`` must name: one search
 by the first two takes 8 to 31 seconds of CPU on the smallest table.
+
+A search that draws little decides much the same with every seed, so that 20 seeds on one table are
+hardly more than one draw of it. With ``--share`` each seed has its own random part of the
+candidates, with its own front, and seeds are draws indeed.
 
 Some peers are no dependencies of this project, and are left out where they are not found:
 
@@ -56,6 +61,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--optunahub", type=Path, help="a clone of OptunaHub's registry")
+    parser.add_argument("--share", type=float, default=1.0, help="of the candidates, for each seed")
     parser.add_argument("--neps", type=Path, help="an interpreter that has NePS")
     asked = parser.parse_args(words)
     asked.table = asked.table or sorted((HERE / "tables").glob("*.csv"))
@@ -63,6 +69,8 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error("--table: benchmarks/tables has none")
     if min(asked.seeds, asked.jobs, *asked.workers) < 1:
         parser.error("--seeds, --workers and --jobs: valid: at least 1")
+    if not 0 < asked.share <= 1:
+        parser.error(f"--share {asked.share:g}: valid: above 0, at most 1")
     return asked
 
 
@@ -84,11 +92,12 @@ def main(words: Sequence[str] | None = None) -> None:
         print(f"left out: {lack}", file=sys.stderr)
     rows = [row for row in rows if not row.missing]
     keys = [row.key for row in rows]
-    race = Asked(asked.table, keys, asked.optunahub, asked.seeds, asked.neps)
-    results = Results(rows, dict(raced(race, asked.workers, asked.jobs)), [t for t, _ in tables])
+    race = Asked(asked.table, keys, asked.optunahub, asked.seeds, asked.neps, asked.share)
+    sizes = [table.part(asked.share, 0) for table, _ in tables]
+    results = Results(rows, dict(raced(race, asked.workers, asked.jobs)), sizes)
     plots = [f"search-{table.name}.png" for table, _ in tables]
-    for (table, _), name in zip(tables, plots, strict=True):
-        draw(results, table.name, len(table.settings) * table.epochs, asked.out / name)
+    for size, name in zip(sizes, plots, strict=True):
+        draw(results, size.name, len(size.settings) * size.epochs, asked.out / name)
     text = page(results, tables, facts(asked, words), left_out, plots)
     (asked.out / "search.md").write_text(text, encoding="utf-8")
     for table, _ in tables:
@@ -105,9 +114,10 @@ def facts(asked: argparse.Namespace, words: Sequence[str] | None) -> list[str]:
 
     packages = ("resnest-search", "numpy", "scipy", "optuna", "ray", "syne-tune", "botorch")
     versions = [f"{name} {found}" for name in packages if (found := _version(name))]
+    part = f", each of its own {asked.share:.0%} of the candidates" if asked.share < 1 else ""
     return [
         f"command: `python {shlex.join(_without_folders(asked, words))}`",
-        f"{asked.seeds} seeds; virtual workers: {', '.join(map(str, asked.workers))}",
+        f"{asked.seeds} seeds{part}; virtual workers: {', '.join(map(str, asked.workers))}",
         f"machine: {device_name(torch.device('cpu'))}, {asked.jobs} processes; no result depends "
         "on its speed",
         f"versions: python {platform.python_version()}, {', '.join(versions)}",

@@ -14,7 +14,7 @@ from pathlib import Path
 from search_peers.results import LEVELS, Spread
 from search_peers.rows import rows_named
 from search_peers.running import Trace, run
-from search_peers.table import read_table
+from search_peers.table import Table, read_table
 from search_peers.truth import Truth
 
 __all__ = ["Asked", "raced"]
@@ -32,6 +32,7 @@ class Asked:
         registry: a clone of OptunaHub's, None where there is none.
         seeds: searches of each kind.
         neps: an interpreter that has NePS, None where there is none.
+        share: of the candidates that each seed searches.
     """
 
     tables: list[Path]
@@ -39,6 +40,7 @@ class Asked:
     registry: Path | None
     seeds: int
     neps: Path | None = None
+    share: float = 1.0
 
 
 def raced(
@@ -80,8 +82,17 @@ class _Shared:
     def __init__(self, asked: Asked) -> None:
         self.seeds = asked.seeds
         self.rows = {row.key: row for row in rows_named(asked.keys, asked.registry, asked.neps)}
-        tables = {path: read_table(path) for path in asked.tables}
-        self.tables = {path: (table, Truth(table)) for path, table in tables.items()}
+        self._share = asked.share
+        self._tables = {path: read_table(path) for path in asked.tables}
+        self._parts: dict[tuple[Path, int], tuple[Table, Truth]] = {}
+
+    def part(self, path: Path, seed: int) -> tuple[Table, Truth]:
+        """What a seed searches of a table, and what it is judged by."""
+        key = path, seed if self._share < 1 else 0
+        if key not in self._parts:
+            part = self._tables[path].part(self._share, seed)
+            self._parts[key] = part, Truth(part)
+        return self._parts[key]
 
 
 _shared: _Shared  # of a process of the pool
@@ -95,5 +106,5 @@ def _prepare(asked: Asked) -> None:
 def _race_all(job: Job) -> list[Trace]:
     """All seeds of a row. Of what comes after the last level nothing is told: most of the time."""
     path, workers, key = job
-    row, (table, truth) = _shared.rows[key], _shared.tables[path]
-    return [run(row, table, truth, workers, seed, LEVELS[-1]) for seed in range(_shared.seeds)]
+    row, parts = _shared.rows[key], [_shared.part(path, seed) for seed in range(_shared.seeds)]
+    return [run(row, *part, workers, seed, LEVELS[-1]) for seed, part in enumerate(parts)]

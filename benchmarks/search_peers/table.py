@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,28 @@ class Table:
     def epochs(self) -> int:
         """A candidate's full length."""
         return int(self.accuracy.shape[2])
+
+    def part(self, share: float, seed: int) -> Table:
+        """This share of the candidates, two at least, drawn by the seed, in their order."""
+        count = len(self.settings)
+        if share >= 1:
+            return self
+        most = max(min(2, count), round(share * count))
+        chosen = np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
+
+        def of(values: Floats | None) -> Floats | None:
+            return None if values is None else values[chosen]
+
+        return replace(
+            self,
+            settings=tuple(self.settings[index] for index in chosen),
+            costs=tuple(self.costs[index] for index in chosen),
+            accuracy=self.accuracy[chosen],
+            seconds=self.seconds[chosen],
+            train_loss=of(self.train_loss),
+            loss=of(self.loss),
+            true_accuracy=of(self.true_accuracy),
+        )
 
 
 def read_table(path: Path) -> Table:

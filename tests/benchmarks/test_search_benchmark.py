@@ -184,6 +184,22 @@ def test_an_impossible_table_is_refused(tmp_path: Path, text: str, message: str)
 # What a search may see
 
 
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.9, 1.0])
+def test_a_part_has_its_candidates_as_the_table_has_them(table: Table, share: float) -> None:
+    count = len(table.settings)
+    for seed in range(5):
+        part = table.part(share, seed)
+        assert len(part.settings) == max(2, round(share * count))
+        rows = [table.settings.index(setting) for setting in part.settings]
+        assert rows == sorted(rows)
+        assert part.costs == tuple(table.costs[row] for row in rows)
+        assert (part.accuracy == table.accuracy[rows]).all()
+        assert (part.seconds == table.seconds[rows]).all()
+        assert part.settings == table.part(share, seed).settings
+        assert Truth(part).fraction(range(len(rows))) == 1.0
+    assert share == 1 or len({table.part(share, seed).settings for seed in range(9)}) > 1
+
+
 def test_no_epoch_is_handed_out_unpaid(table: Table) -> None:
     meter = Meter(table, 0)
     with pytest.raises(UnpaidError, match="nobody trained epoch 1"):
@@ -543,6 +559,24 @@ def test_the_program_from_end_to_end(
     program().main([*words.split(), "two", "--jobs", "2"])
     other = (tmp_path / "two" / "search.md").read_text()
     assert page.partition("## Goals")[2] == other.partition("## Goals")[2]
+
+
+def test_each_seed_may_search_a_part_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two candidates take one worker no more than two full trainings, whichever they are."""
+    write(tmp_path / "tiny.csv")
+    monkeypatch.chdir(tmp_path)
+    words = (
+        "--table tiny.csv --seeds 6 --workers 1 --methods random --jobs 1 --share 0.01 --out out"
+    )
+    program().main(words.split())
+    page = (tmp_path / "out" / "search.md").read_text()
+    assert "6 seeds, each of its own 1% of the candidates" in page
+    line = next(line for line in page.splitlines() if line.startswith("| full grid, random"))
+    assert "100% / 100% / 100%" in line
+    epochs = [float(cell.split()[0]) for cell in line.split("|")[2:8:2]]
+    assert all(EPOCHS <= found <= 2 * EPOCHS for found in epochs)
 
 
 @pytest.mark.parametrize(

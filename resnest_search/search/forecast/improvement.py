@@ -22,7 +22,8 @@ Cells = NDArray[np.int64]
 _LEVELS = 32  # of values at which a front ends, or others may, where intervals of them begin
 _AROUND = np.linspace(-3, 3, 25)  # deviations of a value to come, where such levels are
 _NEVER = 1e-300  # as good as no probability, which has no logarithm
-_MOST_LINES, _MOST_CELLS = 40, 4000  # between points of each cost, and of all
+_LINES = (3, 40)  # at which points lie, of each cost, at least and at most
+_MOST_CORNERS = 4000  # where such lines meet
 
 
 class Front:
@@ -289,16 +290,17 @@ def _counted(ranks: Cells, levels: int) -> Cells:
 
 
 def _lines(known: Points, coming: Points, limit: float, most: int) -> Points:
-    """Ascending costs from 0 to a limit, where points are, or even shares of them."""
-    known, coming = (np.unique(own[own < limit]) for own in (known, coming))
-    coming = coming[even_share(coming, most // 2)]
-    known = known[even_share(known, most - len(coming))]
+    """Ascending costs from 0 to a limit: where points are, or even shares of them."""
+    known, coming = (np.unique(own[(own > 0) & (own < limit)]) for own in (known, coming))
+    coming = coming[even_share(coming, (most - 1) // 2)]
+    known = known[even_share(known, most - 2 - len(coming))]
     return np.unique(np.concatenate([[0.0], known, coming, [limit]]))
 
 
 def _most_lines(costs: int) -> int:
-    """How many lines of each cost make no more cells than a step has time for."""
-    return max(2, min(_MOST_LINES, int(_MOST_CELLS ** (1 / costs))))
+    """How many lines of each cost make no more corners than a step has time for."""
+    least, most = _LINES
+    return max(least, min(most, int(_MOST_CORNERS ** (1 / costs))))
 
 
 def beats(costs: Points, front_values: Points, front_costs: Points) -> Points:

@@ -167,6 +167,26 @@ def test_beside_others_whose_ends_are_known_it_is_that_of_a_front_with_them(
     check()
 
 
+@pytest.mark.parametrize("dimensions", [0, 1, 2, 3, 5, 8, 10])
+def test_what_others_leave_is_a_share(dimensions: int) -> None:
+    """Nothing beside one that is cheaper and surely better, all beside one that is surely worse."""
+    rng = np.random.default_rng(dimensions)
+    values, costs = rng.uniform(0, 1, 30), rng.uniform(0.1, 1, (30, dimensions))
+    about = rng.uniform(0, 1, 20), rng.uniform(0.1, 0.5, 20), rng.uniform(0.1, 1, (20, dimensions))
+
+    def left(mean: np.ndarray, deviation: np.ndarray, pending: np.ndarray) -> np.ndarray:
+        others, limits = (mean, deviation, pending), np.full(dimensions, 1.1)
+        return Claims((values, costs), others, np.zeros(dimensions), 0.0, limits).left(*about)
+
+    many = left(
+        rng.uniform(0, 1, 15), rng.uniform(0.1, 0.5, 15), rng.uniform(0, 1, (15, dimensions))
+    )
+    assert ((many >= 0) & (many <= 1 + 1e-12)).all()
+    nothing = np.zeros(1), np.zeros((1, dimensions))
+    assert left(np.full(1, 9.0), *nothing) == pytest.approx(np.zeros(20), abs=1e-6)
+    assert left(np.full(1, -9.0), *nothing) == pytest.approx(np.ones(20))
+
+
 def test_a_sure_value_gains_exactly_its_growth() -> None:
     values, costs = np.array([0.5, 0.8]), np.array([[0.2], [0.6]])
     found = gains(
