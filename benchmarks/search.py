@@ -93,11 +93,11 @@ def main(words: Sequence[str] | None = None) -> None:
     rows = [row for row in rows if not row.missing]
     keys = [row.key for row in rows]
     race = Asked(asked.table, keys, asked.optunahub, asked.seeds, asked.neps, asked.share)
-    sizes = [table.part(asked.share, 0) for table, _ in tables]
-    results = Results(rows, dict(raced(race, asked.workers, asked.jobs)), sizes)
+    parts = [table.part(asked.share, 0) for table, _ in tables]  # all seeds' are as large
+    results = Results(rows, dict(raced(race, asked.workers, asked.jobs)), parts)
     plots = [f"search-{table.name}.png" for table, _ in tables]
-    for size, name in zip(sizes, plots, strict=True):
-        draw(results, size.name, len(size.settings) * size.epochs, asked.out / name)
+    for part, name in zip(parts, plots, strict=True):
+        draw(results, part.name, len(part.settings) * part.epochs, asked.out / name)
     text = page(results, tables, facts(asked, words), left_out, plots)
     (asked.out / "search.md").write_text(text, encoding="utf-8")
     for table, _ in tables:

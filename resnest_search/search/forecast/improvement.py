@@ -124,10 +124,8 @@ class Front:
     @cached_property
     def _heights(self) -> Cells:
         """Best rank of a point within reach of each cell."""
-        heights = np.zeros([len(edges) for edges in self._edges], np.int64)
-        np.maximum.at(heights, *_inside(self._places, heights.shape, self._ranks))
-        for axis in range(heights.ndim):
-            np.maximum.accumulate(heights, axis=axis, out=heights)
+        lowest = np.zeros([len(edges) for edges in self._edges], np.int64)
+        heights: Cells = _raised(lowest, self._places, self._ranks)
         return heights
 
 
@@ -202,10 +200,8 @@ class Claims:
 
     def _above(self, places: list[Cells], values: Points, reference: float) -> Points:
         """The share of each interval in which each cell is above the front, (…, t)."""
-        heights = np.full([len(lines) - 1 for lines in self._lines], reference)
-        np.maximum.at(heights, *_inside(places, heights.shape, values))
-        for axis in range(heights.ndim):
-            np.maximum.accumulate(heights, axis=axis, out=heights)
+        lowest = np.full([len(lines) - 1 for lines in self._lines], reference)
+        heights = _raised(lowest, places, values)
         above = (self._levels[1:] - heights[..., None]) / np.diff(self._levels)
         found: Points = np.clip(above, 0.0, 1.0, out=above)
         return found
@@ -327,6 +323,14 @@ def _ascending(reference: float, *levels: Points) -> Points:
         few = len(some) <= _LEVELS
         kept.append(some if few else np.quantile(some, np.linspace(0, 1, _LEVELS)))
     return np.unique(np.concatenate(kept))
+
+
+def _raised(heights: Any, places: list[Cells], values: Any) -> Any:
+    """Cells, each raised to the best value of a point within its reach, in place."""
+    np.maximum.at(heights, *_inside(places, heights.shape, values))
+    for axis in range(heights.ndim):
+        np.maximum.accumulate(heights, axis=axis, out=heights)
+    return heights
 
 
 def _inside(
