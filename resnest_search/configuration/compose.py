@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,15 @@ from resnest_search.configuration import schema
 from resnest_search.configuration.checks import check_keys
 from resnest_search.configuration.flags import FLAGS, split_flags
 from resnest_search.configuration.options import defaults, hidden, option_files, primary
-from resnest_search.configuration.overrides import SPACE, checked, first_line, parsed, unknown
+from resnest_search.configuration.overrides import (
+    FREE,
+    SPACE,
+    checked,
+    first_line,
+    nearest,
+    parsed,
+    unknown,
+)
 from resnest_search.errors import UserError
 from resnest_search.words import quoted
 
@@ -64,6 +73,7 @@ _HYDRA = (  # no log file and no output folder of Hydra's: a run's folder is the
     *("hydra.run.dir=.", "hydra.sweep.subdir=."),
 )
 _SHELLS = re.compile("(install|uninstall|query)=(bash|zsh|fish)")
+_ABSENT = re.compile(r"Could not delete from config\. '(.+)' does not exist")  # as Hydra says it
 _PACKAGE = re.compile(r"(?:#.*\n)*?#\s*@package\s+(\S+)")  # among a file's first comments
 _BASE = "_base_"  # option of a group that holds what a `Base` says of it
 _SHOWING = {"--hydra-help", "--shell-completion"}  # flags with which nothing is composed
@@ -109,7 +119,7 @@ def run_command(
     if package and package not in names and not package.startswith(f"{SPACE}."):
         raise UserError(f"--package={unknown(package, names)}")
     groups = {group: sorted(option_files(group)) for group in defaults(command)}
-    replaced = any(word.startswith(f"{SPACE}={{") for word in words)
+    register = partial(_register, command, groups, words)  # as they are typed
     several = {"run"} if command == "compare" else set()
     if "--hydra-help" in flags:
         words = []
@@ -118,7 +128,6 @@ def run_command(
         if "sweep" in groups and not any(word.startswith("sweep=") for word in words):
             valid = ", ".join(groups["sweep"])
             raise UserError(f"sweep: none named; write sweep=NAME with one of {valid}")
-    register = partial(_register, command, groups, replaced)
     found = None
     if base is not None and not _SHOWING & flags.keys():
         each = {flag: value for flag, value in flags.items() if flag == "--multirun"}
@@ -157,7 +166,21 @@ def _composed_over(
         for file, reason in broken.items():
             if f"'{file}'" in str(error):
                 raise reason from error
+        if absent := _ABSENT.search(str(error)):
+            others = [word for word in words if not word.startswith("~")]
+            found = _composed_over(broken, command, {}, others)
+            raise UserError(_not_there(absent[1], found[0])) from error
         raise UserError(_one_line(error, words, _names(SCHEMAS[command]))) from error
+
+
+def _not_there(key: str, config: Any) -> str:
+    """What is said of a key that cannot be taken away, since the configuration does not have it."""
+    from resnest_search.space import dotted  # takes long to import
+
+    section = max((name for name in FREE if key.startswith(f"{name}.")), key=len)
+    names = [f"~{section}.{name}" for name in dotted(attrgetter(section)(config))]
+    near = nearest(f"~{key}", names)
+    return f"~{key}: there is no such key to take away{near}; valid: {', '.join(names) or 'none'}"
 
 
 def _composed(
@@ -208,7 +231,10 @@ def _each_in_a_folder_of_its_own(configs: Sequence[Any]) -> Sequence[Any]:
 
 
 def _register(
-    command: str, groups: Mapping[str, Iterable[str]], replaced: bool, base: Base | None = None
+    command: str,
+    groups: Mapping[str, Iterable[str]],
+    words: Sequence[str],
+    base: Base | None = None,
 ) -> dict[str, UserError]:
     """Give Hydra the command's files; those that cannot be used, with the reason.
 
@@ -231,10 +257,21 @@ def _register(
             except UserError as error:
                 broken[f"{group}/{option}"] = error
                 continue
-            if replaced and isinstance(node.get("search"), DictConfig):
-                node.search.space, node.search.first, node.rows = {}, [], []
+            if isinstance(node.get("search"), DictConfig):
+                _make_room(node, words)
             store.store(group=group, name=option, node=node, package=_package(group, path))
     return broken
+
+
+def _make_room(node: DictConfig, words: Sequence[str]) -> None:
+    """Of a sweep, what words replace or take away, as Hydra can do it."""
+    if any(word.startswith(f"{SPACE}={{") for word in words):
+        node.search.space, node.search.first, node.rows = {}, [], []
+    space = node.search.get("space")
+    for word in words:
+        key = word.partition("=")[0].removeprefix(f"~{SPACE}.")
+        if isinstance(space, DictConfig) and word.startswith("~") and "." in key and key in space:
+            OmegaConf.update(space, key, space.pop(key))  # by its dots, where a file has it in one
 
 
 def _primary(command: str, base: Base | None) -> Any:
@@ -253,7 +290,7 @@ def _node(group: str, option: str, path: Path) -> DictConfig:
     try:
         node = OmegaConf.load(path)
     except (yaml.YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{group}={option}: {path} is no YAML: {first_line(error)}") from error
+        raise UserError(f"{group}={option}: {path} is no YAML: {_fault(error)}") from error
     if not isinstance(node, DictConfig):
         raise UserError(f"{group}={option}: {path}: holds no key: value")
     if group == "sweep":
@@ -267,6 +304,14 @@ def _node(group: str, option: str, path: Path) -> DictConfig:
     elif "name" not in node and "defaults" not in node:
         raise UserError(f"{group}={option}: {path}: says no name, which decides what it is")
     return node
+
+
+def _fault(error: Exception) -> str:
+    """What is wrong with a file, in one line, and where."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return first_line(error)
+    said = ", ".join(filter(None, (error.context, error.problem)))
+    return f"line {error.problem_mark.line + 1}: {said}"
 
 
 def _package(group: str, path: Path) -> str | None:
@@ -288,12 +333,16 @@ def _completing(words: Sequence[str]) -> tuple[str, list[str]]:
     typed += [""] if line.endswith(" ") else []  # the last word is the one to complete
     if len(typed) > 1 and typed[0] in COMMANDS:
         command = typed.pop(0)
+        if command == "profile" and typed[0].startswith("s"):
+            command = "profile_sweep"
     elif len(typed) == 1:
         print(*(name for name in COMMANDS if name.startswith(typed[0])))
     if typed and typed[-1].startswith("-"):
         print(*(flag for flag in FLAGS if flag.startswith(typed[-1])))
         typed[-1] = "-"
-    if command == "sweep" and not any(word.startswith("sweep=") for word in typed):
+    if command in ("sweep", "profile_sweep") and not any(
+        word.startswith("sweep=") for word in typed
+    ):
         typed.insert(0, f"sweep={next(iter(option_files('sweep')))}")
     os.environ["COMP_LINE"] = " ".join([program, *typed])
     return command, list(words)

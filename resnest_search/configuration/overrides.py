@@ -16,11 +16,11 @@ from hydra.errors import HydraException
 from resnest_search.errors import UserError
 from resnest_search.words import quoted
 
-__all__ = ["SPACE", "checked", "first_line", "parsed", "unknown"]
+__all__ = ["FREE", "SPACE", "checked", "first_line", "nearest", "parsed", "unknown"]
 
 SPACE = "search.space"
-# Mappings whose keys are the user's own.
-_FREE = re.compile(r"search\.(space|sampler\.args|pruner\.args)(\.(.+))?")
+FREE = (SPACE, "search.sampler.args", "search.pruner.args")  # whose keys are the user's own
+_FREE = re.compile(rf"({'|'.join(map(re.escape, FREE))})(\..+)?")
 _NAME = re.compile(r"(?!(?:null|true|false|nan|inf)$)[a-z_][\w.-]*", re.ASCII | re.IGNORECASE)
 _INSTEAD = {  # of Hydra's own keys, by how they begin
     "hydra.run.": "run=FOLDER names the folder of a run",
@@ -71,14 +71,16 @@ def _checked(
     if key == "hydra" or key.startswith(("hydra.", "hydra/")):
         instead = next(text for start, text in _INSTEAD.items() if key.startswith(start))
         raise UserError(f"{key}: Hydra's own keys are not taken; {instead}")
-    if key not in groups and key not in keys and not _FREE.fullmatch(key):
+    section = _FREE.fullmatch(key)
+    is_free = section is not None and section[1] in keys
+    if key not in groups and key not in keys and not is_free:
         raise UserError(unknown(key, [*groups, *keys]))
     if override.is_sweep_override() and not multirun:
         raise UserError(
             f"{word}: several values; valid: {key}=[…] where a list is meant, "
             "or --multirun for a run of each"
         )
-    own = bool(_FREE.fullmatch(key)) and key not in keys  # a key that the user makes up
+    own = is_free and key not in keys  # a key that the user makes up
     if override.is_delete() and not own:
         valid = f"{SPACE}={{…}} replaces all that varies" if key == SPACE else f"{key}=VALUE"
         raise UserError(f"{word}: cannot be taken away; valid: {valid}")
@@ -87,9 +89,9 @@ def _checked(
     elif not _is_mapping(override):
         if inside := [name for name in keys if name.rpartition(".")[0] == key]:
             raise UserError(f"{word}: {key} holds several keys; valid: {', '.join(inside)}")
-        if _FREE.fullmatch(key) and not own:
+        if is_free and not own:
             raise UserError(f"{word}: holds keys; valid: {key}={{KEY: VALUE, …}}, or {key}.KEY=…")
-    plain = word[0] not in "+~" and _FREE.fullmatch(key)
+    plain = word[0] not in "+~" and is_free
     return f"++{word}" if plain else word
 
 
@@ -123,7 +125,7 @@ def _check_options(override: Override, options: Sequence[str]) -> None:
     values = list(override.sweep_string_iterator()) if several else [override.value()]
     for value in values:
         if value not in options:
-            near = _nearest(str(value), options)
+            near = nearest(str(value), options)
             raise UserError(f"{group}={value}: no such option{near}; valid: {', '.join(options)}")
 
 
@@ -133,11 +135,12 @@ def unknown(key: str, valid: Iterable[str]) -> str:
     parent = key.rpartition(".")[0]
     siblings = [name for name in valid if name.rpartition(".")[0] == parent and name != parent]
     shown = siblings or [name for name in valid if "." not in name]
-    near = _nearest(key, valid)
+    near = nearest(key, valid)
     return f"{key}: no such key or group{near}; valid here: {', '.join(shown)}"
 
 
-def _nearest(word: str, valid: Sequence[str]) -> str:
+def nearest(word: str, valid: Sequence[str]) -> str:
+    """A question whether something near a word was meant; empty where nothing is."""
     near = difflib.get_close_matches(word, valid, n=3, cutoff=0.6)
     if not near:  # a misplaced key: the same last name elsewhere
         last = word.rpartition(".")[2]

@@ -29,7 +29,7 @@ from resnest_search.configuration.schema import (
 )
 from resnest_search.configuration.shipped import shipped_folder
 from resnest_search.errors import UserError
-from resnest_search.space import Space
+from resnest_search.space import Space, dotted
 
 SWEEPS = sorted(path.stem for path in shipped_folder("sweeps").glob("*.yaml"))
 OPTIONS = {
@@ -142,6 +142,15 @@ def test_a_key_of_a_space_can_be_taken_away() -> None:
     assert compose("sweep", *words, "search.space.variant=[2s1x64d]").search.space == {
         "variant": ["2s1x64d"]
     }
+
+
+def test_so_can_one_with_a_dot_in_it_whichever_way_the_file_writes_it(own: Path) -> None:
+    nested = "search:\n  space: {radix: [1], cardinality_width: [1x64d], train: {mixup: [0.1]}}\n"
+    (own / "sweeps" / "nested.yaml").write_text(nested)
+    for sweep in ("breakdown", "nested"):
+        space = compose("sweep", f"sweep={sweep}", "~search.space.train.mixup").search.space
+        assert {"radix", "cardinality_width"} <= dotted(space).keys()
+        assert "train.mixup" not in dotted(space)
 
 
 @pytest.mark.parametrize(
@@ -311,7 +320,7 @@ def test_one_that_stands_before_a_shipped_one_is_told(
     [
         ("data=nameless", ["data=nameless: ", "nameless.yaml: says no name"]),
         ("model=misspelt", ["'model/misspelt': model.dephts", "did you mean model.depths"]),
-        ("model=broken", ["model=broken: ", "broken.yaml is no YAML"]),
+        ("model=broken", ["model=broken: ", "broken.yaml is no YAML: line 2: "]),
         ("model=list", ["model=list: ", "list.yaml: holds no key: value"]),
         ("model=min", ["model=min: ", "did you mean mine"]),
     ],
@@ -422,7 +431,19 @@ def test_what_is_wrong_with_one_of_them_is_one_line(
         (["sweep=width", "search.sampler=tpe"], ["search.sampler", "tpe"]),
         (["sweep=width", "search.epochs=1,2"], ["search.epochs=1,2"]),
         (["sweep=width,radix_card"], ["sweep=width,radix_card"]),
-        (["sweep=width", "~search.space.radius"], ["search.space.radius"]),
+        (
+            ["sweep=width", "~search.space.widht"],
+            ["~search.space.widht: ", "mean ~search.space.width", "valid: ~search.space.radix"],
+        ),
+        (
+            ["sweep=breakdown", "~search.space.train.mixpu"],
+            ["did you mean ~search.space.train.mixup", "~search.space.data.policy"],
+        ),
+        (["sweep=width", "~search.pruner.args.x"], ["~search.pruner.args.x: ", "valid: none"]),
+        (
+            ["sweep=radix_card", "~search.space.radix=[1]"],
+            ["'search.space.radix' is [0, 1, 2, 4] and not [1]"],
+        ),
         (["sweep=width", "model.stem_width=${nope}"], ["model.stem_width", "nope"]),
         (
             ["sweep=width", "hydra.run.dir=/tmp"],
@@ -446,6 +467,7 @@ def test_a_mistake_is_one_line_with_key_value_and_what_is_valid(
     [
         ("train", "sweep=radix_card", "sweep: no such key or group"),
         ("train", "search.trials=3", "search.trials"),
+        ("train", "~search.space.radix", "search.space.radix: no such key or group"),
         ("profile", "tracking=none", "tracking: no such key or group"),
         (
             "resume",
@@ -559,6 +581,10 @@ def test_help_and_cfg_print_and_end_well(words: list[str], part: str, elsewhere:
         ("sweep=radix_card search.s", {"search.space.", "search.seed="}, {"search.trials="}),
         ("train model=resnest2", {"model=resnest200", "model=resnest26"}, {"model=small"}),
         ("resume b", {"budget="}, {"model="}),
+        ("profile s", {"sweep=", "storage="}, {"select="}),
+        ("profile sweep=", {"sweep=radix_card", "sweep=mine"}, {"sweep"}),
+        ("profile sweep=width meas", {"measure=", "measure."}, {"model="}),
+        ("profile mod", {"model=", "model."}, set()),
         ("train --c", {"--cfg"}, {"--config-dir"}),
     ],
 )
