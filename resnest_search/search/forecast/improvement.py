@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -214,8 +215,7 @@ class Claims:
         shape = [len(lines) - 1 for lines in self._lines]
         total: Points = np.zeros((*shape, each.shape[1]))
         np.add.at(total, *_inside(places, shape, each))
-        for axis in range(len(shape)):
-            np.cumsum(total, axis=axis, out=total)
+        _add_up(total)
         return np.exp(total, out=total)
 
     def _sums(self, free: Points) -> Points:
@@ -225,9 +225,7 @@ class Claims:
             widths = np.multiply.outer(widths, np.diff(lines))
         sums = np.zeros((*(len(lines) for lines in self._lines), free.shape[-1]))
         np.multiply(free, widths[..., None], out=sums[tuple(slice(-1) for _ in self._lines)])
-        for axis in range(len(self._lines)):
-            backwards = np.flip(sums, axis=axis)
-            np.cumsum(backwards, axis=axis, out=backwards)
+        _add_up(np.flip(sums, axis=tuple(range(len(self._lines)))))
         return sums
 
 
@@ -331,6 +329,17 @@ def _raised(heights: Any, places: list[Cells], values: Any) -> Any:
     for axis in range(heights.ndim):
         np.maximum.accumulate(heights, axis=axis, out=heights)
     return heights
+
+
+def _add_up(sums: Points) -> None:
+    """Running sums along all axes but the last, in place.
+
+    Slice by slice, since numpy's own go through memory in strides and take four times as long.
+    """
+    for axis in range(sums.ndim - 1):
+        slices = np.moveaxis(sums, axis, 0)
+        for before, after in pairwise(slices):
+            after += before
 
 
 def _inside(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import bisect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import compress, count
+from itertools import compress, count, pairwise
 from operator import is_not
 
 import numpy as np
@@ -32,6 +31,8 @@ _MOST_FITTED = 64  # that its hyperparameters are fitted to
 _FIT_ALL = 20  # looks up to which each further one is fitted to
 _FIT_GROWTH = 1.25  # of the looks, after which hyperparameters are fitted again
 _FIT_MOST = 5000  # looks that they are fitted to
+_LEARN_ALL = 1000  # looks up to which processes learn from each further one at once
+_LEARN_GROWTH = 1.02  # of the looks, after which they learn what is new
 _FEW = 64  # changed trials, beyond which all are read
 
 
@@ -79,13 +80,15 @@ class Ladder:
         self._told = self._width > 1e-9
         expected = outlook.expected(reference)
         self._hope = float(expected.mean()), float(expected.std()) or 1.0
-        self._rows: dict[int, tuple[Array, Array]] = {}  # see `_keep`
+        self._rows: dict[int, tuple[int, Array]] = {}  # of the table, see `_keep`
+        self._table = np.empty((0, int(self._told.sum()) + 1))
         self._kept: dict[int, tuple[FrozenTrial, int, Climb]] = {}
         self._trials: Sequence[FrozenTrial] = ()  # that were read last, and what was found
         self._climbs = Climbs([], len(self.rungs))
         self._is_plain = True  # no trial is a further seed of another's candidate
         self._gone: set[int] = set()  # trials that another one continues
         self._fitted: tuple[list[Look], Mapping[int, Array]] | None = None  # with what to
+        self._learnt: tuple[list[Look], Chain] | None = None  # from what
 
     # Reading trials
 
@@ -177,18 +180,27 @@ class Ladder:
     # Forecasting
 
     def chain(self, climbs: Climbs) -> Chain:
-        """What these climbs teach."""
-        return Chain(self, climbs, self._hyperparameters(climbs))
+        """What these climbs teach: of very many looks the first, all but a fiftieth at most.
+
+        A process knows a bounded number of trials, so that one more of thousands tells it nothing.
+        """
+        number = _steady(len(climbs.looks), _LEARN_ALL, _LEARN_GROWTH)
+        if number == len(climbs.looks):
+            return Chain(self, climbs, self._hyperparameters(climbs))
+        first = climbs.looks[:number]
+        if self._learnt is None or self._learnt[0] != first:
+            early = self._early(climbs, number)
+            self._learnt = first, Chain(self, early, self._hyperparameters(early))
+        return self._learnt[1]
 
     def inputs(self, climbs: Sequence[Climb], rung: int) -> Inputs:
         """What is known of candidates that have reached so many rungs, (n,)."""
         keys = [id(climb.prospect.features) for climb in climbs]
         if not all(map(self._rows.__contains__, keys)):
             self._keep([climb.prospect for climb in climbs])
-        kept = self._rows
-        rows = np.concatenate([kept[key][0] for key in keys]).reshape(len(climbs), -1)
+        known = self._table[[self._rows[key][0] for key in keys]]
         curve = np.array([climb.shown[rung - 1] for climb in climbs]) if rung else None
-        return Inputs(rows[:, :-1], rows[:, -1], curve)
+        return Inputs(known[:, :-1], known[:, -1], curve)
 
     def _keep(self, prospects: Sequence[Prospect]) -> None:
         """Their features in deviations and, last, what is expected, since all decisions ask.
@@ -197,23 +209,30 @@ class Ladder:
         """
         if len(self._rows) >= MOST_KEPT:
             self._rows.clear()
+            self._table = self._table[:0]
         told, (middle, width) = self._told, self._hope
-        for prospect in prospects:
-            if id(prospect.features) not in self._rows:
-                apart = (prospect.features[told] - self._middle[told]) / self._width[told]
-                expected = (self._outlook.expected([prospect]) - middle) / width
-                row = np.concatenate([np.nan_to_num(apart), expected])
-                self._rows[id(prospect.features)] = row, prospect.features
+        new = {id(p.features): p for p in prospects if id(p.features) not in self._rows}
+        added = []
+        for key, prospect in new.items():
+            apart = (prospect.features[told] - self._middle[told]) / self._width[told]
+            expected = (self._outlook.expected([prospect]) - middle) / width
+            self._rows[key] = len(self._rows), prospect.features
+            added.append(np.concatenate([np.nan_to_num(apart), expected]))
+        self._table = np.vstack([self._table, *added])
 
     def _hyperparameters(self, climbs: Climbs) -> Mapping[int, Array]:
         """Of each rung's process, fitted to the first looks."""
-        number = _learnt_from(min(len(climbs.looks), _FIT_MOST))
+        number = _steady(min(len(climbs.looks), _FIT_MOST), _FIT_ALL, _FIT_GROWTH)
         # What the first looks are may change: a trial fails, or further seeds of it are trained.
         first = climbs.looks[:number]
         if self._fitted is None or self._fitted[0] != first:
-            early = Climbs(climbs.first(number), len(self.rungs))
+            early = self._early(climbs, number)
             self._fitted = first, Chain(self, early, None).hyperparameters
         return self._fitted[1]
+
+    def _early(self, climbs: Climbs, number: int) -> Climbs:
+        """These climbs after so many looks."""
+        return Climbs(climbs.first(number), len(self.rungs))
 
 
 def _is_plain(trial: FrozenTrial) -> bool:
@@ -319,11 +338,14 @@ def _representative(values: Array, rung: int) -> NDArray[np.int64]:
     return np.sort(np.append(best, others[even_share(now[others], _MOST - len(best))]))
 
 
-_STEPS = [_FIT_ALL]
-while _STEPS[-1] < 10**7:
-    _STEPS.append(math.ceil(_STEPS[-1] * _FIT_GROWTH))
+def _steady(count: int, least: int, growth: float) -> int:
+    """The most of a series up to a count: each number up to the least one, then by a factor."""
+    if count <= least:
+        return count
+    return next(before for before, number in pairwise(_series(least, growth)) if number > count)
 
 
-def _learnt_from(count: int) -> int:
-    """How many of so many looks the hyperparameters are fitted to."""
-    return count if count <= _FIT_ALL else _STEPS[bisect.bisect_right(_STEPS, count) - 1]
+def _series(number: int, growth: float) -> Iterator[int]:
+    while True:
+        yield number
+        number = math.ceil(number * growth)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress, count, repeat
 from operator import is_
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
@@ -79,25 +79,19 @@ class _Scores:
 class _Weighed:
     """What was weighed for a trial that then waits: the next step is the best of it.
 
-    The worth of steps follows from the first three.
-
     Attributes:
         climbs: what was known.
-        steps: that were weighed, with that of the trial.
-        live: numbers of the other trials at work.
+        standing: see `_standing`.
         best: of the steps.
     """
 
     climbs: Climbs
-    steps: Sequence[_Step]
-    live: Sequence[int]
+    standing: tuple[Any, ...]
     best: _Step
 
-    def is_of(self, climbs: Climbs, steps: Sequence[_Step], live: Sequence[int]) -> bool:
-        """Whether weighing these again would come to the same."""
-        if climbs is not self.climbs or live != self.live or len(steps) != len(self.steps):
-            return False
-        return all(one.climb is other.climb for one, other in zip(steps, self.steps, strict=True))
+    def is_of(self, climbs: Climbs, situation: Situation) -> bool:
+        """Whether weighing again would come to the same."""
+        return climbs is self.climbs and _standing(situation) == self.standing
 
 
 class _Likely(NamedTuple):
@@ -246,15 +240,13 @@ class KnownCostSampler(Sampler):
 
     def step(self, situation: Situation) -> Candidate | int | None:
         """The step that promises most: a new candidate, or the number of a trial that waits."""
+        if self._weighed and self._weighed.is_of(self._climbs(situation), situation):
+            return self._weighed.best.taken
         steps = self._steps(situation)
         within = [step for step in steps if step.left <= situation.affordable]
         steps = within or steps  # what cannot be finished is better than nothing
         if not steps:
             return None
-        climbs = self._climbs(situation)
-        live = [trial.number for trial in situation.working]
-        if self._weighed and self._weighed.is_of(climbs, steps, live):
-            return self._weighed.best.taken
         new = np.array([step.candidate is not None for step in steps])
         scores = self._scores(steps, situation, new=new)
         order = scores.rates
@@ -283,9 +275,8 @@ class KnownCostSampler(Sampler):
         other = steps[int(np.argmax(rates))]
         if rates.max() <= rates[own]:
             return Verdict(True, "no other step promises more for its training")
-        climbs = self._climbs(situation)
-        live = [one.number for one in situation.working if one.number != trial.number]
-        self._weighed = _Weighed(climbs, steps, live, other)
+        standing = _standing(situation, judged=trial.number)
+        self._weighed = _Weighed(self._climbs(situation), standing, other)
         name = f"trial {other.number}" if other.candidate is None else other.candidate.in_words
         more = _times(rates.max(), rates[own])
         return Verdict(False, f"{name} promises {more} for its training")
@@ -511,6 +502,18 @@ class KnownCostSampler(Sampler):
 
     def _seconds(self, trials: Sequence[FrozenTrial]) -> _Seconds:
         return _Seconds([] if self._price == "epochs" else trials, self._price)
+
+
+def _standing(situation: Situation, judged: int | None = None) -> tuple[Any, ...]:
+    """What beside the looks decides which steps there are, and what they are worth.
+
+    That of a trial that is judged is the one in which it waits. Who waits changes with a look, or
+    with who is at work.
+    """
+    live = [trial.number for trial in situation.working if trial.number != judged]
+    unused = None if situation.unused is None else len(situation.unused)
+    counts = len(situation.trials), len(situation.waiting), unused
+    return live, counts, situation.may_start, situation.affordable
 
 
 def _most_points(costs: int) -> int:

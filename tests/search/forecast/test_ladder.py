@@ -200,6 +200,19 @@ def test_made_anew_it_says_the_same(seed: int) -> None:
         assert old.chain(old.climbs(trials)).forecast(wanted)[0].tolist() == mean.tolist()
 
 
+def test_of_very_many_looks_a_few_more_change_nothing() -> None:
+    """A fiftieth of them does. What is asked for in between does not matter."""
+    heights = np.random.default_rng(0).uniform(0.5, 0.9, 1020)
+    trials = [trial_of(number, rising(height, 1)) for number, height in enumerate(heights)]
+    wanted = [trial_of(2000, []), trial_of(2001, rising(0.7, 1))]
+    told = {n: forecast(trials[:n], wanted)[0].tolist() for n in (999, 1000, 1019, 1020)}
+    assert told[999] != told[1000] == told[1019] != told[1020]
+    kept = ladder_of()
+    for number, means in [*told.items(), *reversed(told.items())]:
+        chain = kept.chain(kept.climbs(trials[:number]))
+        assert chain.forecast([kept.climb(trial) for trial in wanted])[0].tolist() == means
+
+
 CHANGES = [1, 3, 9, "fails", "again", "continues"]
 
 
