@@ -22,6 +22,7 @@ Points = NDArray[np.float64]
 Cells = NDArray[np.int64]
 _LEVELS = 32  # of values at which a front ends, or others may, where intervals of them begin
 _AROUND = np.linspace(-3, 3, 25)  # deviations of a value to come, where such levels are
+_BOXES = 16  # in which what a candidate reaches is taken to tell what it adds at most
 _NEVER = 1e-300  # as good as no probability, which has no logarithm
 _LINES = (3, 40)  # at which points lie, of each cost, at least and at most
 _MOST_CORNERS = 4000  # where such lines meet
@@ -96,17 +97,25 @@ class Front:
     def most(self, mean: Points, deviation: Points, costs: Points) -> Points:
         """What `gains` are at most, in little time, (n,).
 
-        All that a candidate reaches counts as if the front were nowhere higher than where it
-        begins.
+        What a candidate reaches is taken in some boxes, in each of which the front counts as if it
+        were nowhere higher than where the box begins.
         """
         costs = self._from_origin(costs)
-        cells = [
-            np.minimum(self._cell(costs, axis), len(edges) - 1)  # beyond it there is no volume
-            for axis, edges in enumerate(self._edges)
-        ]
-        level = self._levels[self._heights[tuple(cells)]]
-        volume = np.maximum(self._limits - costs, 0.0).prod(axis=1)
-        most: Points = volume * _expected_excess(mean, deviation, level)
+        count, total = len(costs), len(self._edges)
+        parts = max(1, int(_BOXES ** (1 / total) + 1e-9))  # of each cost
+        volumes, places = np.ones((count, *[1] * total)), []
+        for axis, edges in enumerate(self._edges):
+            own, first = costs[:, axis, None], self._cell(costs, axis)[:, None]
+            cells = first + np.arange(parts) * (len(edges) - first) // parts
+            begin = np.where(cells > first, edges[np.maximum(cells, 1) - 1], own)
+            end = np.append(begin[:, 1:], np.full_like(own, self._limits[axis]), axis=1)
+            shape = (count, *(parts if axis == other else 1 for other in range(total)))
+            volumes = volumes * np.maximum(end - begin, 0.0).reshape(shape)
+            # Beyond the limit there is no volume.
+            places.append(np.minimum(cells, len(edges) - 1).reshape(shape))
+        levels = self._levels[self._heights[tuple(places)]].reshape(count, -1)
+        excess = _expected_excess(mean[:, None], deviation[:, None], levels)
+        most: Points = (volumes.reshape(count, -1) * excess).sum(axis=1)
         return most * (1 + 1e-9)  # the sum over all levels is rounded otherwise
 
     def _from_origin(self, costs: Points) -> Points:

@@ -42,7 +42,7 @@ _MANY = 100  # times, beyond which nobody wants to know
 _LITTLE = 0.1  # of the epochs so far, for which what is left is looked at before it is given up
 _MANY_COSTS = 4
 _WORLDS = 500  # draws of what all that was left out would have ended at
-_BATCH = 256  # steps that are weighed at once
+_BATCH = 64  # steps that are weighed at once
 
 
 @dataclass(frozen=True)
