@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from collections.abc import Sequence
@@ -70,6 +71,15 @@ class Front:
         self._levels, ranks = np.unique(ranked, return_inverse=True)
         self._ranks = ranks[:-1]
 
+    def above(self, reference: float) -> Front:
+        """The same front where the hypervolume begins elsewhere, below all of its values."""
+        if reference >= self._levels[1:].min(initial=math.inf):
+            raise ValueError(f"a reference of {reference} is not below the front")
+        _ = self._stairs  # which both have in common then
+        found = copy.copy(self)
+        found._levels = np.append(reference, self._levels[1:])
+        return found
+
     def gains(self, mean: Points, deviation: Points, costs: Points) -> Points:
         """Expected growth of the hypervolume by each of n candidates, (n,).
 
@@ -119,8 +129,7 @@ class Front:
         return most * (1 + 1e-9)  # the sum over all levels is rounded otherwise
 
     def _from_origin(self, costs: Points) -> Points:
-        missing = len(self._origin) - costs.shape[1]
-        moved: Points = np.pad(costs, ((0, 0), (0, missing))) - self._origin
+        moved: Points = _filled_up(costs, len(self._origin) - costs.shape[1]) - self._origin
         return moved
 
     def _cell(self, costs: Points, axis: int) -> Cells:
@@ -318,8 +327,13 @@ def beats(costs: Points, front_values: Points, front_costs: Points) -> Points:
 def _padded(costs: Points, limits: Sequence[float] | Points, least: int) -> tuple[Points, Points]:
     """Costs and their limits, of so many at least: further ones are 0 for all, of 1 at most."""
     missing = max(0, least - costs.shape[1])
-    ends = np.pad(np.asarray(limits, float), (0, missing), constant_values=1.0)
-    return np.pad(costs, ((0, 0), (0, missing))), ends
+    ends = np.append(np.asarray(limits, float), np.ones(missing))
+    return _filled_up(costs, missing), ends
+
+
+def _filled_up(costs: Points, missing: int) -> Points:
+    """Costs with so many further ones that are 0 for all."""
+    return np.hstack([costs, np.zeros((len(costs), missing))]) if missing else costs
 
 
 def _ascending(reference: float, *levels: Points) -> Points:

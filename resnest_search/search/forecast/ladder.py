@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import compress, count, pairwise
 from operator import is_not
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,8 +81,9 @@ class Ladder:
         self._told = self._width > 1e-9
         expected = outlook.expected(reference)
         self._hope = float(expected.mean()), float(expected.std()) or 1.0
-        self._rows: dict[int, tuple[int, Array]] = {}  # of the table, see `_keep`
+        self._rows: dict[int, tuple[int, Array]] = {}  # of the tables, see `_keep`
         self._table = np.empty((0, int(self._told.sum()) + 1))
+        self._costs = np.empty((0, len(reference[0].costs)))
         self._kept: dict[int, tuple[FrozenTrial, int, Climb]] = {}
         self._trials: Sequence[FrozenTrial] = ()  # that were read last, and what was found
         self._climbs = Climbs([], len(self.rungs))
@@ -184,32 +186,42 @@ class Ladder:
 
         A process knows a bounded number of trials, so that one more of thousands tells it nothing.
         """
-        number = _steady(len(climbs.looks), _LEARN_ALL, _LEARN_GROWTH)
-        if number == len(climbs.looks):
+        if len(climbs.looks) <= _LEARN_ALL:
             return Chain(self, climbs, self._hyperparameters(climbs))
+        number = _steady(len(climbs.looks), _LEARN_ALL, _LEARN_GROWTH)
         first = climbs.looks[:number]
         if self._learnt is None or self._learnt[0] != first:
             early = self._early(climbs, number)
-            self._learnt = first, Chain(self, early, self._hyperparameters(early))
+            self._learnt = first, _Steady(self, early, self._hyperparameters(early))
         return self._learnt[1]
 
     def inputs(self, climbs: Sequence[Climb], rung: int) -> Inputs:
         """What is known of candidates that have reached so many rungs, (n,)."""
-        keys = [id(climb.prospect.features) for climb in climbs]
-        if not all(map(self._rows.__contains__, keys)):
-            self._keep([climb.prospect for climb in climbs])
-        known = self._table[[self._rows[key][0] for key in keys]]
+        places = self._placed(climbs)
+        known = self._table[places]
         curve = np.array([climb.shown[rung - 1] for climb in climbs]) if rung else None
         return Inputs(known[:, :-1], known[:, -1], curve)
 
-    def _keep(self, prospects: Sequence[Prospect]) -> None:
-        """Their features in deviations and, last, what is expected, since all decisions ask.
+    def costs(self, climbs: Sequence[Climb]) -> Array:
+        """Of candidates, (n, m)."""
+        places = self._placed(climbs)
+        return self._costs[places]
+
+    def _placed(self, climbs: Sequence[Climb]) -> list[int]:
+        """Where in the table candidates are, which all decisions ask for.
 
         By the identity of the features, which stay, so that nothing else can have it.
         """
+        keys = [id(climb.prospect.features) for climb in climbs]
+        if not all(map(self._rows.__contains__, keys)):
+            self._keep([climb.prospect for climb in climbs])
+        return [self._rows[key][0] for key in keys]
+
+    def _keep(self, prospects: Sequence[Prospect]) -> None:
+        """Their features in deviations and, last, what is expected; and their costs."""
         if len(self._rows) >= MOST_KEPT:
             self._rows.clear()
-            self._table = self._table[:0]
+            self._table, self._costs = self._table[:0], self._costs[:0]
         told, (middle, width) = self._told, self._hope
         new = {id(p.features): p for p in prospects if id(p.features) not in self._rows}
         added = []
@@ -219,6 +231,7 @@ class Ladder:
             self._rows[key] = len(self._rows), prospect.features
             added.append(np.concatenate([np.nan_to_num(apart), expected]))
         self._table = np.vstack([self._table, *added])
+        self._costs = np.vstack([self._costs, *(prospect.costs for prospect in new.values())])
 
     def _hyperparameters(self, climbs: Climbs) -> Mapping[int, Array]:
         """Of each rung's process, fitted to the first looks."""
@@ -322,6 +335,35 @@ class Chain:
             return now, np.full(len(climbs), unknown**2 + remaining)
         mean, variance = process.predict(inputs)
         return mean, variance + process.noise + remaining
+
+
+class _Steady(Chain):
+    """A chain that is asked again and again, and works each forecast out once."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._rows: dict[int, tuple[int, Climb]] = {}  # of what is kept, by identity
+        self._kept = np.empty((2, 0), np.float32)
+
+    def forecast(self, climbs: Sequence[Climb]) -> tuple[Array, Array]:
+        """See Chain."""
+        keys = list(map(id, climbs))
+        if not all(map(self._rows.__contains__, keys)):
+            self._keep(climbs)
+        mean, deviation = self._kept[:, [self._rows[key][0] for key in keys]].astype(np.float64)
+        return mean, deviation
+
+    def _keep(self, climbs: Sequence[Climb]) -> None:
+        if len(self._rows) + len(climbs) > MOST_KEPT:
+            self._rows.clear()
+            self._kept = self._kept[:, :0]
+        new = [climb for climb in climbs if id(climb) not in self._rows]
+        for climb in new:
+            self._rows[id(climb)] = len(self._rows), climb
+        # Products of matrices are rounded by how many rows they have. What is kept must not
+        # depend on with what else it was asked for first.
+        found = np.array(super().forecast(new), np.float32)
+        self._kept = np.append(self._kept, found, axis=1)
 
 
 def _representative(values: Array, rung: int) -> NDArray[np.int64]:

@@ -119,6 +119,10 @@ class Outlook:
         """A candidate that has no trial."""
         return Prospect(*self._constants(parameters, distributions, costs))
 
+    def costs(self, facts: Mapping[str, Any]) -> Array:
+        """Known objectives among facts, less is better, NaN where one is missing, (m,)."""
+        return np.array([metric_of(n).sign * facts.get(n, math.nan) for n in self._known])
+
     def finished(self, trials: Iterable[FrozenTrial]) -> Finished:
         """The complete trials, each with its whole curve."""
         found = [self._whole(trial) for trial in trials if trial.state == TrialState.COMPLETE]
@@ -224,11 +228,8 @@ class Outlook:
             if len(self._encoded) >= MOST_KEPT:  # of a space with a range, new ones at each step
                 self._encoded.clear()
             features = encode(parameters, distributions, dict(known))
-            self._encoded[key] = (features, self._oriented(dict(known)))
+            self._encoded[key] = (features, self.costs(dict(known)))
         return self._encoded[key]
-
-    def _oriented(self, costs: Mapping[str, float]) -> Array:
-        return np.array([metric_of(n).sign * costs.get(n, math.nan) for n in self._known])
 
 
 def _trend(costs: Array) -> Array:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import compress, count, repeat
-from operator import is_
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -113,36 +113,41 @@ class _Field:
     Attributes:
         steps: each of them.
         working: trials at work.
-        finals, known: values of the front, (k,), and its costs, (k, m).
+        finals, known: values of all that has ended, (e,), and its costs, (e, m).
+        best: indices of what of it is the front, (k,).
+        front: of these.
         reference: value at which the hypervolume begins.
         limits: costs at which it ends, (m,).
-        ended: all that has ended, its value negative, with its costs, (e, 1 + m).
     """
 
     steps: _Likely
     working: _Likely
     finals: Array
     known: Array
+    best: NDArray[np.int64]
+    front: Front
     reference: float
     limits: Array
-    ended: Array
 
     @property
     def volume(self) -> float:
         """The hypervolume so far."""
-        return hypervolume(self.ended, np.concatenate([[-self.reference], self.limits]))
+        points = np.column_stack([-self.finals, self.known])
+        return hypervolume(points, np.concatenate([[-self.reference], self.limits]))
 
     def gains(self) -> _Bounded:
         """Expected growth of the hypervolume by each step, whatever those at work may end at."""
-        front = Front(self.finals, self.known, self.reference, self.limits)
-        bounds = front.most(*self.steps)
+        bounds = self.front.most(*self.steps)
 
         def alone(rows: NDArray[np.int64]) -> Array:
-            return front.gains(*self.steps.take(rows))
+            return self.front.gains(*self.steps.take(rows))
 
         if not len(self.working.mean):
             return _Bounded(bounds, alone)
-        known, lowest = (self.finals, self.known), self.steps.costs.min(axis=0)
+        known, lowest = (
+            (self.finals[self.best], self.known[self.best]),
+            self.steps.costs.min(axis=0),
+        )
         claims = Claims(known, self.working, lowest, self.reference, self.limits)
         return _Bounded(bounds, lambda rows: alone(rows) * claims.left(*self.steps.take(rows)))
 
@@ -231,6 +236,9 @@ class KnownCostSampler(Sampler):
         self._ladder: Ladder | None = None  # once the candidates are known
         self._fresh: dict[str, _Step] = {}  # new candidates, of which at most the price changes
         self._waiting: dict[int, tuple[FrozenTrial, _Step]] = {}  # trials that wait, or did
+        self._extremes = np.empty((0, 0))  # see `_span`, once the ladder is known
+        # The last front, by what it is of, and which trials are that.
+        self._front: tuple[tuple[bytes, ...], NDArray[np.int64], Front] | None = None
         self._read: tuple[Situation, Climbs] | None = None  # what the last decision was made on
         self._weighed: _Weighed | None = None  # lately, for a trial that waits since
 
@@ -260,11 +268,10 @@ class KnownCostSampler(Sampler):
         # begin more and more.
         if not any(other.state == TrialState.COMPLETE for other in situation.trials):
             return None
-        steps = [
-            step
-            for step in self._steps(situation)
-            if step.left <= situation.affordable or step.number == trial.number
-        ]
+        steps = self._steps(situation)
+        if not math.isinf(situation.affordable):
+            within = situation.affordable
+            steps = [s for s in steps if s.left <= within or s.number == trial.number]
         own = next((i for i, step in enumerate(steps) if step.number == trial.number), len(steps))
         if own == len(steps):
             steps.append(self._of_trial(trial, situation, self._seconds(situation.trials)))
@@ -362,8 +369,10 @@ class KnownCostSampler(Sampler):
         looks = self._climbs(situation).looks
         if not looks:
             return None
-        trial = situation.trials[looks[-1][1]]
-        return next(compress(count(), map(is_, waiting, repeat(trial))), None)
+        last = looks[-1][1]
+        place = bisect.bisect_left(waiting, last, key=attrgetter("number"))
+        is_there = place < len(waiting) and waiting[place].number == last
+        return place if is_there else None
 
     def _of_trial(self, trial: FrozenTrial, situation: Situation, seconds: _Seconds) -> _Step:
         """Kept while the trial waits, unless its price changes."""
@@ -441,7 +450,7 @@ class KnownCostSampler(Sampler):
             gains.settle(np.array([own]))
         gains.best(1 / prices, 1)
         share = np.full(count, math.inf)
-        if situation.tolerance and len(field.ended) >= _TELLING:
+        if situation.tolerance and len(field.finals) >= _TELLING:
             whole = field.volume
             gains.best(np.ones(count), 1)
             if new is not None and new.any() and gains.values.max() < situation.tolerance * whole:
@@ -458,17 +467,27 @@ class KnownCostSampler(Sampler):
         live = [ladder.climb(trial) for trial in situation.working if trial.number != judged]
         every = [*(step.climb for step in steps), *live]
         mean, deviation = ladder.chain(climbs).forecast(every)
-        costs = np.concatenate([climb.prospect.costs for climb in every]).reshape(len(every), -1)
+        costs = ladder.costs(every)
         known = known.reshape(len(finals), costs.shape[1])
-        reference, limits = _corner(np.append(finals, mean), np.vstack([known, costs]))
-        points = np.column_stack([-finals, known])
-        # What another finished trial dominates adds no height, and the cells grow with each.
-        best = np.flatnonzero(non_dominated(points))
-        best = best[even_share(finals[best], _most_points(costs.shape[1]))]
+        values = np.append(finals, mean)
+        reference, limits = _corner(values, np.vstack([known, costs, self._extremes]))
+        front = self._front_of(finals, known, reference, limits)
         about = _Likely(*(each[: len(steps)] for each in (mean, deviation, costs)))
         working = _Likely(*(each[len(steps) :] for each in (mean, deviation, costs)))
-        front = finals[best], known[best]
-        return _Field(about, working, *front, reference, limits, points)
+        return _Field(about, working, finals, known, *front, reference, limits)
+
+    def _front_of(
+        self, finals: Array, known: Array, reference: float, limits: Array
+    ) -> tuple[NDArray[np.int64], Front]:
+        """Which of what has ended are the front, and that: mostly that of the last decision."""
+        key = finals.tobytes(), known.tobytes(), limits.tobytes()
+        if self._front is None or self._front[0] != key:
+            # What another finished trial dominates adds no height, and the cells grow with each.
+            best = np.flatnonzero(non_dominated(np.column_stack([-finals, known])))
+            best = best[even_share(finals[best], _most_points(known.shape[1]))]
+            self._front = key, best, Front(finals[best], known[best], reference, limits)
+        _, best, front = self._front
+        return best, front.above(reference)
 
     def _known(self, situation: Situation) -> Ladder:
         """The ladder, made of what does not change during a sweep."""
@@ -486,7 +505,23 @@ class KnownCostSampler(Sampler):
             measured = [candidate for candidate in every if situation.costs(candidate)]
             reference = [self._of(candidate, situation) for candidate in measured or every]
             self._ladder = Ladder(self._goal, self._outlook, reference)
+            self._extremes = self._span(situation)
         return self._ladder
+
+    def _span(self, situation: Situation) -> Array:
+        """Least and largest costs of a finite space, whatever has become of it, (2, m) or (0, m).
+
+        The hypervolume that is left does not depend on which of very many steps are weighed then.
+        """
+        facts: list[Mapping[str, Any]] = []
+        if situation.unused is not None:
+            facts += [trial.user_attrs for trial in situation.trials]
+            facts += [situation.costs(candidate) for candidate in situation.unused.values()]
+        costs = np.array([self._outlook.costs({}), *map(self._outlook.costs, facts)])
+        whole = costs[~np.isnan(costs).any(axis=1)]
+        if not whole.size:
+            return np.empty((0, costs.shape[1]))
+        return np.array([whole.min(axis=0), whole.max(axis=0)])
 
     def _climbs(self, situation: Situation) -> Climbs:
         """What all trials have shown, read once for a decision."""

@@ -240,6 +240,26 @@ def test_no_improvement_exceeds_its_bound(dimensions: int) -> None:
     check()
 
 
+@pytest.mark.parametrize("dimensions", [0, 1, 2, 3])
+def test_a_front_above_another_reference_is_that_front(dimensions: int) -> None:
+    @some
+    @given(fronts(dimensions), st.integers(0, 10_000), st.floats(-2.0, -0.1))
+    def check(case: tuple[np.ndarray, np.ndarray, np.ndarray], seed: int, reference: float) -> None:
+        values, costs, _ = case
+        rng = np.random.default_rng(seed)
+        own = rng.uniform(0, 1.5, (5, dimensions))
+        about, limits = (rng.normal(size=5), rng.uniform(0.1, 1, 5), own), np.full(dimensions, 1.3)
+        made, first = Front(values, costs, reference, limits), Front(values, costs, -0.1, limits)
+        for found in (first.above(reference), first.above(-0.05).above(reference)):
+            assert found.gains(*about).tolist() == made.gains(*about).tolist()
+            assert found.most(*about).tolist() == made.most(*about).tolist()
+        if len(values):
+            with pytest.raises(ValueError, match="is not below the front"):
+                first.above(float(values.min()))
+
+    check()
+
+
 @pytest.mark.parametrize("offset", [0.0, 1e6, 1e10])
 def test_what_all_costs_have_in_common_takes_no_digits(offset: float) -> None:
     """Costs are whole numbers here, so that to move them rounds nothing."""

@@ -205,8 +205,11 @@ def test_of_very_many_looks_a_few_more_change_nothing() -> None:
     heights = np.random.default_rng(0).uniform(0.5, 0.9, 1020)
     trials = [trial_of(number, rising(height, 1)) for number, height in enumerate(heights)]
     wanted = [trial_of(2000, []), trial_of(2001, rising(0.7, 1))]
-    told = {n: forecast(trials[:n], wanted)[0].tolist() for n in (999, 1000, 1019, 1020)}
-    assert told[999] != told[1000] == told[1019] != told[1020]
+    told = {n: forecast(trials[:n], wanted)[0].tolist() for n in (999, 1000, 1001, 1019, 1020)}
+    assert told[1000] == pytest.approx(told[1001], rel=1e-6)
+    assert told[1001] == told[1019]
+    for before, after in [(999, 1000), (1019, 1020)]:
+        assert told[before] != pytest.approx(told[after], rel=1e-6)
     kept = ladder_of()
     for number, means in [*told.items(), *reversed(told.items())]:
         chain = kept.chain(kept.climbs(trials[:number]))
