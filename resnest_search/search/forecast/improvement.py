@@ -72,10 +72,15 @@ class Front:
         self._ranks = ranks[:-1]
 
     def above(self, reference: float) -> Front:
-        """The same front where the hypervolume begins elsewhere, below all of its values."""
-        if reference >= self._levels[1:].min(initial=math.inf):
-            raise ValueError(f"a reference of {reference} is not below the front")
-        _ = self._stairs  # which both have in common then
+        """This front, which was made with a reference of -inf, where the hypervolume begins there.
+
+        Raises:
+            ValueError: it was made with another one, or a value is below this one.
+        """
+        lowest = self._levels[1:].min(initial=math.inf)
+        if self._levels[0] != -math.inf or reference > lowest:
+            raise ValueError(f"no hypervolume from {reference}: has {self._levels[0]}, {lowest}")
+        _ = self._stairs  # which all of these have in common then
         found = copy.copy(self)
         found._levels = np.append(reference, self._levels[1:])
         return found

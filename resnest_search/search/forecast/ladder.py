@@ -357,12 +357,12 @@ class _Steady(Chain):
         if len(self._rows) + len(climbs) > MOST_KEPT:
             self._rows.clear()
             self._kept = self._kept[:, :0]
-        new = [climb for climb in climbs if id(climb) not in self._rows]
-        for climb in new:
-            self._rows[id(climb)] = len(self._rows), climb
+        new = {id(climb): climb for climb in climbs if id(climb) not in self._rows}
+        for key, climb in new.items():
+            self._rows[key] = len(self._rows), climb
         # Products of matrices are rounded by how many rows they have. What is kept must not
         # depend on with what else it was asked for first.
-        found = np.array(super().forecast(new), np.float32)
+        found = np.array(super().forecast(list(new.values())), np.float32)
         self._kept = np.append(self._kept, found, axis=1)
 
 

@@ -144,11 +144,9 @@ class _Field:
 
         if not len(self.working.mean):
             return _Bounded(bounds, alone)
-        known, lowest = (
-            (self.finals[self.best], self.known[self.best]),
-            self.steps.costs.min(axis=0),
-        )
-        claims = Claims(known, self.working, lowest, self.reference, self.limits)
+        front = self.finals[self.best], self.known[self.best]
+        lowest = self.steps.costs.min(axis=0)
+        claims = Claims(front, self.working, lowest, self.reference, self.limits)
         return _Bounded(bounds, lambda rows: alone(rows) * claims.left(*self.steps.take(rows)))
 
 
@@ -471,23 +469,26 @@ class KnownCostSampler(Sampler):
         known = known.reshape(len(finals), costs.shape[1])
         values = np.append(finals, mean)
         reference, limits = _corner(values, np.vstack([known, costs, self._extremes]))
-        front = self._front_of(finals, known, reference, limits)
+        best, front = self._front_of(finals, known, limits)
         about = _Likely(*(each[: len(steps)] for each in (mean, deviation, costs)))
         working = _Likely(*(each[len(steps) :] for each in (mean, deviation, costs)))
-        return _Field(about, working, finals, known, *front, reference, limits)
+        above = front.above(reference)
+        return _Field(about, working, finals, known, best, above, reference, limits)
 
     def _front_of(
-        self, finals: Array, known: Array, reference: float, limits: Array
+        self, finals: Array, known: Array, limits: Array
     ) -> tuple[NDArray[np.int64], Front]:
-        """Which of what has ended are the front, and that: mostly that of the last decision."""
+        """Which of what has ended are the front, and that, without a reference.
+
+        Mostly that of the last decision: few trials end between two of them.
+        """
         key = finals.tobytes(), known.tobytes(), limits.tobytes()
         if self._front is None or self._front[0] != key:
             # What another finished trial dominates adds no height, and the cells grow with each.
             best = np.flatnonzero(non_dominated(np.column_stack([-finals, known])))
             best = best[even_share(finals[best], _most_points(known.shape[1]))]
-            self._front = key, best, Front(finals[best], known[best], reference, limits)
-        _, best, front = self._front
-        return best, front.above(reference)
+            self._front = key, best, Front(finals[best], known[best], -math.inf, limits)
+        return self._front[1:]
 
     def _known(self, situation: Situation) -> Ladder:
         """The ladder, made of what does not change during a sweep."""

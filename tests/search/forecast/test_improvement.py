@@ -249,13 +249,15 @@ def test_a_front_above_another_reference_is_that_front(dimensions: int) -> None:
         rng = np.random.default_rng(seed)
         own = rng.uniform(0, 1.5, (5, dimensions))
         about, limits = (rng.normal(size=5), rng.uniform(0.1, 1, 5), own), np.full(dimensions, 1.3)
-        made, first = Front(values, costs, reference, limits), Front(values, costs, -0.1, limits)
-        for found in (first.above(reference), first.above(-0.05).above(reference)):
+        made, without = (Front(values, costs, r, limits) for r in (reference, -math.inf))
+        for found in (without.above(reference), without.above(reference)):
             assert found.gains(*about).tolist() == made.gains(*about).tolist()
             assert found.most(*about).tolist() == made.most(*about).tolist()
+        with pytest.raises(ValueError, match="no hypervolume from"):
+            made.above(reference - 1)
         if len(values):
-            with pytest.raises(ValueError, match="is not below the front"):
-                first.above(float(values.min()))
+            with pytest.raises(ValueError, match="no hypervolume from"):
+                without.above(float(values.min()) + 0.1)
 
     check()
 
