@@ -175,10 +175,8 @@ def _composed_over(
 
 def _not_there(key: str, config: Any) -> str:
     """What is said of a key that cannot be taken away, since the configuration does not have it."""
-    from resnest_search.space import dotted  # takes long to import
-
     section = max((name for name in FREE if key.startswith(f"{name}.")), key=len)
-    names = [f"~{section}.{name}" for name in dotted(attrgetter(section)(config))]
+    names = [f"~{section}.{name}" for name in attrgetter(section)(config)]
     near = nearest(f"~{key}", names)
     return f"~{key}: there is no such key to take away{near}; valid: {', '.join(names) or 'none'}"
 

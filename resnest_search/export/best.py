@@ -40,6 +40,7 @@ from resnest_search.files import write_atomically, writing
 from resnest_search.models.build import build as build_network
 from resnest_search.models.build import network_arguments
 from resnest_search.redact import public_config, public_text
+from resnest_search.study.read import rivals_of
 from resnest_search.study.record import Sweep, TrialRecord
 from resnest_search.study.select import configured_as, described, select_trial
 from resnest_search.study.study import SweepStudy
@@ -339,7 +340,8 @@ def _uncertainty(sweep: Sweep, trial: TrialRecord) -> dict[str, Any] | None:
     """What noise leaves open of the choice; None where that is not known."""
     if trial.membership is None:
         return None
-    rivals = (other for other in sweep.trials if other.number in trial.rivals)
+    numbers = rivals_of(sweep, trial)
+    rivals = (other for other in sweep.trials if other.number in numbers)
     return {
         "noise_of": list(sweep.noise),
         "sought_costs": sweep.sought_costs,

@@ -42,6 +42,7 @@ __all__ = [
     "placed",
     "read_sweep",
     "record_of",
+    "rivals_of",
     "with_uncertainty",
 ]
 
@@ -175,6 +176,19 @@ def judged_anew(sweep: Sweep, trials: Sequence[TrialRecord], **changes: Any) -> 
     return with_uncertainty(
         dataclasses.replace(sweep, trials=judged, chosen=None, alike=(), **changes)
     )
+
+
+def rivals_of(sweep: Sweep, trial: TrialRecord) -> tuple[int, ...]:
+    """Trials within noise of one that cost no more, by number, on the front or not."""
+    results = candidate_results(sweep.trials, sweep.objectives)
+    numbers = {result.identity: result.number for result in results}
+    if trial.on_front or trial.candidate not in numbers:
+        return trial.rivals
+    return _rivals(trial, estimate(results), numbers)
+
+
+def _rivals(trial: TrialRecord, found: Uncertainty, numbers: Mapping[str, int]) -> tuple[int, ...]:
+    return tuple(numbers[rival] for rival in found.rivals[trial.candidate])
 
 
 def _unjudged(trial: TrialRecord) -> TrialRecord:
@@ -406,7 +420,7 @@ def _judged(
         trial,
         membership=found.membership[trial.candidate],
         knee_share=found.knee_share[trial.candidate] if with_knee else None,
-        rivals=tuple(numbers[rival] for rival in found.rivals[trial.candidate]),
+        rivals=_rivals(trial, found, numbers) if trial.on_front else (),  # of all, long
     )
 
 

@@ -151,7 +151,8 @@ class TrialRecord:
     # What noise leaves open, of the trial that stands for its candidate; see study/uncertainty
     membership: float | None = None  # probability of being on the front
     knee_share: float | None = None  # probability of being its knee
-    rivals: tuple[int, ...] = ()  # trials within noise of it that cost no more
+    # Of a member of the front, trials within noise of it that cost no more
+    rivals: tuple[int, ...] = ()
 
     @property
     def extras(self) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,7 +70,7 @@ class Uncertainty:
 
     membership: dict[str, float]
     knee_share: dict[str, float]
-    rivals: dict[str, tuple[str, ...]]
+    rivals: Mapping[str, tuple[str, ...]]
     errors: dict[str, float | None]
     seed_deviation: float | None
     knee: str | None = None
@@ -115,7 +115,7 @@ def estimate(
     return Uncertainty(
         membership=dict(zip(names, members.mean(axis=1).tolist(), strict=True)),
         knee_share=dict(zip(names, _shares(knees, len(names)), strict=True)),
-        rivals=_rivals(ordered, costs, made.accuracies, factors),
+        rivals=_Rivals(ordered, costs, made.accuracies, factors),
         errors={
             result.identity: _error(
                 image_error(result, sheet, row), made.deviation, len(result.accuracies)
@@ -335,23 +335,38 @@ def _alike(own: Floats, others: Floats) -> Flags:
     return found
 
 
-def _rivals(
-    results: Sequence[CandidateResult], costs: Floats, drawn: Floats, factors: Floats
-) -> dict[str, tuple[str, ...]]:
-    errors = np.array([r.cost_errors or (0.0,) * len(r.costs) for r in results], dtype=np.float64)
-    rivals = {}
-    for index, result in enumerate(results):
-        slack = _Z * np.hypot(errors, errors[index])
+class _Rivals(Mapping[str, tuple[str, ...]]):
+    """Rivals by candidate, worked out when they are asked for: those of all are of its square."""
+
+    def __init__(
+        self, results: Sequence[CandidateResult], costs: Floats, drawn: Floats, factors: Floats
+    ) -> None:
+        self._names = [result.identity for result in results]
+        self._places = {name: place for place, name in enumerate(self._names)}
+        errors = [result.cost_errors or (0.0,) * len(result.costs) for result in results]
+        self._errors = np.array(errors, dtype=np.float64)
+        self._costs = costs
+        self._drawn = drawn
+        self._factors = factors
+
+    def __getitem__(self, name: str) -> tuple[str, ...]:
+        index, costs = self._places[name], self._costs
+        slack = _Z * np.hypot(self._errors, self._errors[index])
         no_more = costs <= costs[index] + slack
-        for cost in np.flatnonzero(factors.any(axis=(0, 2))):  # those that are drawn
-            bills = costs[:, cost, None] * np.exp(factors[:, cost])
+        for cost in np.flatnonzero(self._factors.any(axis=(0, 2))):  # those that are drawn
+            bills = costs[:, cost, None] * np.exp(self._factors[:, cost])
             no_more[:, cost] |= _alike(bills[index], bills)
         affordable = no_more.all(axis=1)
         affordable[index] = False
         others = np.flatnonzero(affordable)
-        alike = others[_alike(drawn[index], drawn[others])]
-        rivals[result.identity] = tuple(results[i].identity for i in alike)
-    return rivals
+        alike = others[_alike(self._drawn[index], self._drawn[others])]
+        return tuple(self._names[other] for other in alike)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def _error(of_images: float, deviation: float | None, seeds: int) -> float | None:

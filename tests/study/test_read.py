@@ -28,7 +28,13 @@ from resnest_search.configuration.schema import MethodConfig
 from resnest_search.errors import UserError
 from resnest_search.space import Candidate
 from resnest_search.study.answers import pack
-from resnest_search.study.read import candidate_results, placed, read_sweep, record_of
+from resnest_search.study.read import (
+    candidate_results,
+    placed,
+    read_sweep,
+    record_of,
+    rivals_of,
+)
 from resnest_search.study.record import (
     COMPLETE,
     FAILED,
@@ -302,7 +308,7 @@ def test_memberships_rivals_and_errors_are_those_of_the_estimate() -> None:
         assert trial.knee_share == found.knee_share[result.identity]
         assert trial.mean_error == found.errors[result.identity]
     assert sweep.trials[2].mean_error == sweep.trials[1].mean_error
-    assert sweep.trials[1].rivals == (0,)
+    assert rivals_of(sweep, sweep.trials[1]) == (0,)
     assert sweep.noise == ("images", "seeds")
     assert sweep.seed_deviation == found.seed_deviation == pytest.approx(0.0025 / 2**0.5)
     assert (sweep.chosen, sweep.knee) == (0, 0)
