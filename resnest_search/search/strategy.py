@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -445,14 +445,14 @@ class Strategy:
             trials = [*trials]
             trials[ahead.number] = ahead
             numbers.add(ahead.number)
-        paused = [trials[number] for number in sorted(numbers)]
+        paused = _Numbered(trials, sorted(numbers))
 
         @functools.cache
         def promoted() -> list[FrozenTrial]:
-            chosen = self._pruner.promotable(self.study.optuna, paused) if paused else []
+            chosen = self._pruner.promotable(self.study.optuna, list(paused)) if paused else []
             return [trials[number] for number in chosen]
 
-        waiting = paused
+        waiting: Sequence[FrozenTrial] = paused
         if self._config.budget is None and self._pruner.gives_up:
             # With a budget nothing is given up before that is spent; what the sampler itself
             # paused it may always take up again.
@@ -588,6 +588,26 @@ class Strategy:
         if not curve:
             return None
         return [self._objective(trial, name, curve[-1]) for name in self._config.objectives]
+
+
+class _Numbered(Sequence[FrozenTrial]):
+    """Trials of these numbers, looked up when they are asked for: of thousands few are."""
+
+    def __init__(self, trials: Sequence[FrozenTrial], numbers: Sequence[int]) -> None:
+        self._trials = trials
+        self._numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> FrozenTrial: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[FrozenTrial]: ...
+    def __getitem__(self, index: int | slice) -> FrozenTrial | Sequence[FrozenTrial]:
+        if isinstance(index, slice):
+            return _Numbered(self._trials, self._numbers[index])
+        return self._trials[self._numbers[index]]
 
 
 def _is_of_sampler(trial: FrozenTrial) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import compress, count, pairwise
+from itertools import compress, pairwise
 from operator import is_not
 from typing import Any
 
@@ -34,6 +34,7 @@ _FIT_GROWTH = 1.25  # of the looks, after which hyperparameters are fitted again
 _FIT_MOST = 5000  # looks that they are fitted to
 _LEARN_ALL = 1000  # looks up to which processes learn from each further one at once
 _LEARN_GROWTH = 1.02  # of the looks, after which they learn what is new
+_BLOCK = 256  # trials that are compared at once
 _FEW = 64  # changed trials, beyond which all are read
 
 
@@ -114,11 +115,9 @@ class Ladder:
                 since is read.
         """
         known = len(self._trials)
-        changed = list(compress(count(), map(is_not, trials, self._trials)))
-        changed += range(known, len(trials))
-        fresh = [trials[index] for index in changed]
+        fresh = [*_changed(self._trials, trials), *trials[known:]]
         is_plain = self._is_plain and all(map(_is_plain, fresh))
-        if len(trials) < known or not is_plain or len(changed) > _FEW:
+        if len(trials) < known or not is_plain or len(fresh) > _FEW:
             self._is_plain = all(map(_is_plain, trials))
             self._gone = _continued(trials)
             self._climbs = Climbs(self._all_of(trials), len(self.rungs))
@@ -246,6 +245,14 @@ class Ladder:
     def _early(self, climbs: Climbs, number: int) -> Climbs:
         """These climbs after so many looks."""
         return Climbs(climbs.first(number), len(self.rungs))
+
+
+def _changed(before: Sequence[FrozenTrial], now: Sequence[FrozenTrial]) -> Iterator[FrozenTrial]:
+    """What stands in place of other trials; thousands are mostly the same objects."""
+    for start in range(0, min(len(before), len(now)), _BLOCK):
+        old, new = before[start : start + _BLOCK], now[start : start + _BLOCK]
+        if new[: len(old)] != old[: len(new)]:  # quick where each is the very same
+            yield from compress(new, map(is_not, new, old))
 
 
 def _is_plain(trial: FrozenTrial) -> bool:
