@@ -130,12 +130,15 @@ def driven(made_anew: bool, **chosen: Any) -> list[Any]:
     return everything(study)
 
 
+@pytest.mark.parametrize("looks", [1000, 4])
 @pytest.mark.parametrize("chosen", [RANGE, SPACE], ids=["range", "list"])
 def test_a_resumed_sweep_decides_as_the_one_never_stopped(
-    chosen: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    chosen: dict[str, Any], looks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Over many that wait, too, of which each step weighs some."""
+    """Over many that wait, of which each step weighs some, and after many looks, too."""
     monkeypatch.setattr("resnest_search.search.samplers.known_cost._MOST_WAITING", 2)
+    monkeypatch.setattr("resnest_search.search.forecast.ladder._LEARN_ALL", looks)
+    monkeypatch.setattr("resnest_search.search.forecast.ladder._LEARN_GROWTH", 1.3)
     assert driven(made_anew=True, **chosen) == driven(made_anew=False, **chosen)
 
 

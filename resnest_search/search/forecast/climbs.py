@@ -131,7 +131,7 @@ class Climbs(Sequence[Climb]):
         return found
 
     def first(self, count: int) -> list[Climb]:
-        """What was known after so many looks."""
+        """What was known after so many looks, in the order of the first look at each."""
         reached = {place: rung for _, place, rung, _ in self.looks[:count]}  # the last of each
         rows = (bisect.bisect_left(self._places, place) for place in reached)
         return [

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import compress, pairwise
-from operator import is_not
+from operator import attrgetter, is_not
 from typing import Any
 
 import numpy as np
@@ -185,13 +185,15 @@ class Ladder:
 
         A process knows a bounded number of trials, so that one more of thousands tells it nothing.
         """
-        if len(climbs.looks) <= _LEARN_ALL:
-            return Chain(self, climbs, self._hyperparameters(climbs))
         number = _steady(len(climbs.looks), _LEARN_ALL, _LEARN_GROWTH)
+        hyperparameters = self._hyperparameters(climbs, number)
+        if len(climbs.looks) <= _LEARN_ALL:
+            return Chain(self, climbs, hyperparameters)
         first = climbs.looks[:number]
         if self._learnt is None or self._learnt[0] != first:
-            early = self._early(climbs, number)
-            self._learnt = first, _Steady(self, early, self._hyperparameters(early))
+            early = sorted(climbs.first(number), key=attrgetter("place"))
+            chain = _Steady(self, Climbs(early, len(self.rungs)), hyperparameters)
+            self._learnt = first, chain
         return self._learnt[1]
 
     def inputs(self, climbs: Sequence[Climb], rung: int) -> Inputs:
@@ -232,19 +234,15 @@ class Ladder:
         self._table = np.vstack([self._table, *added])
         self._costs = np.vstack([self._costs, *(prospect.costs for prospect in new.values())])
 
-    def _hyperparameters(self, climbs: Climbs) -> Mapping[int, Array]:
-        """Of each rung's process, fitted to the first looks."""
-        number = _steady(min(len(climbs.looks), _FIT_MOST), _FIT_ALL, _FIT_GROWTH)
+    def _hyperparameters(self, climbs: Climbs, looks: int) -> Mapping[int, Array]:
+        """Of each rung's process that learns from so many looks, fitted to the first of them."""
+        number = _steady(min(looks, _FIT_MOST), _FIT_ALL, _FIT_GROWTH)
         # What the first looks are may change: a trial fails, or further seeds of it are trained.
         first = climbs.looks[:number]
         if self._fitted is None or self._fitted[0] != first:
-            early = self._early(climbs, number)
+            early = Climbs(climbs.first(number), len(self.rungs))
             self._fitted = first, Chain(self, early, None).hyperparameters
         return self._fitted[1]
-
-    def _early(self, climbs: Climbs, number: int) -> Climbs:
-        """These climbs after so many looks."""
-        return Climbs(climbs.first(number), len(self.rungs))
 
 
 def _changed(before: Sequence[FrozenTrial], now: Sequence[FrozenTrial]) -> Iterator[FrozenTrial]:

@@ -216,6 +216,33 @@ def test_of_very_many_looks_a_few_more_change_nothing() -> None:
         assert chain.forecast([kept.climb(trial) for trial in wanted])[0].tolist() == means
 
 
+@given(st.integers(0, 10**6))
+def test_of_very_many_looks_the_first_are_those_that_were_had_first(seed: int) -> None:
+    """Whatever numbers the trials have."""
+    rng = np.random.default_rng(seed)
+    trials = [
+        trial_of(number, rising(rng.uniform(0.5, 0.9), int(rng.choice([1, 3, 9]))))
+        for number in range(20)
+    ]
+    for trial in trials:
+        curve = trial.user_attrs["curve"]
+        for entry, at in zip(curve, np.sort(rng.uniform(size=len(curve))), strict=True):
+            entry["at"] = float(at)
+    curves = [trial.user_attrs["curve"] for trial in trials]
+    looks = sorted(e["at"] for curve in curves for e in curve if e["epoch"] in (1, 3, 9))
+    early = []
+    for number, curve in enumerate(curves):
+        known = [entry for entry in curve if entry["at"] <= looks[19]]
+        early.append(trial_of(number, [entry["accuracy"] for entry in known]))
+        early[-1].user_attrs["curve"][:] = known
+    wanted = [trial_of(2000, []), trial_of(2001, rising(0.7, 1)), trial_of(2002, rising(0.7, 3))]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("resnest_search.search.forecast.ladder._LEARN_ALL", 20)
+        patched.setattr("resnest_search.search.forecast.ladder._LEARN_GROWTH", 10.0)
+        few, many = (np.array(forecast(known, wanted)) for known in (early, trials))
+    assert many == pytest.approx(few, rel=1e-6)
+
+
 CHANGES = [1, 3, 9, "fails", "again", "continues"]
 
 
