@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
@@ -167,18 +167,31 @@ def _composed_over(
             if f"'{file}'" in str(error):
                 raise reason from error
         if absent := _ABSENT.search(str(error)):
-            others = [word for word in words if not word.startswith("~")]
-            found = _composed_over(broken, command, {}, others)
-            raise UserError(_not_there(absent[1], found[0])) from error
+            others = [word for word in words if word.partition("=")[0] != f"~{absent[1]}"]
+            each = {flag: value for flag, value in flags.items() if flag == "--multirun"}
+            found = _composed_over(broken, command, each, others)
+            raise UserError(_not_there(absent[1], found)) from error
         raise UserError(_one_line(error, words, _names(SCHEMAS[command]))) from error
 
 
-def _not_there(key: str, config: Any) -> str:
-    """What is said of a key that cannot be taken away, since the configuration does not have it."""
+def _not_there(key: str, configs: Sequence[Any]) -> str:
+    """What is said of a key to take away that is not in all of these, or not by then."""
     section = max((name for name in FREE if key.startswith(f"{name}.")), key=len)
-    names = [f"~{section}.{name}" for name in attrgetter(section)(config)]
-    near = nearest(f"~{key}", names)
-    return f"~{key}: there is no such key to take away{near}; valid: {', '.join(names) or 'none'}"
+    for config in configs:
+        names = [f"~{section}.{name}" for name in _keys_in(attrgetter(section)(config))]
+        if f"~{key}" not in names:
+            near, valid = nearest(f"~{key}", names), ", ".join(names) or "none"
+            return f"~{key}: there is no such key to take away{near}; valid: {valid}"
+    return f"~{key}: taken away or given by another word, too; valid: only one of them"
+
+
+def _keys_in(values: Mapping[str, Any]) -> Iterator[str]:
+    """Keys that users make up, those of a section with its name and a dot."""
+    for name, value in values.items():
+        if name in ("model", "data", "train") and isinstance(value, Mapping):
+            yield from (f"{name}.{key}" for key in value)
+        else:
+            yield name
 
 
 def _composed(
@@ -266,10 +279,15 @@ def _make_room(node: DictConfig, words: Sequence[str]) -> None:
     if any(word.startswith(f"{SPACE}={{") for word in words):
         node.search.space, node.search.first, node.rows = {}, [], []
     space = node.search.get("space")
-    for word in words:
-        key = word.partition("=")[0].removeprefix(f"~{SPACE}.")
-        if isinstance(space, DictConfig) and word.startswith("~") and "." in key and key in space:
-            OmegaConf.update(space, key, space.pop(key))  # by its dots, where a file has it in one
+    if not isinstance(space, DictConfig):
+        return
+    # By its dots, where the file has a key in one. Of a word it may be the beginning.
+    named = (word.partition("=")[0] for word in words if word.startswith("~"))
+    taken = [name.removeprefix(f"~{SPACE}.") for name in named]
+    for key in [key for key in map(str, space) if "." in key]:
+        section = space.get(key.partition(".")[0], OmegaConf.create({}))
+        if isinstance(section, DictConfig) and any(f"{w}.".startswith(f"{key}.") for w in taken):
+            OmegaConf.update(space, key, space.pop(key))
 
 
 def _primary(command: str, base: Base | None) -> Any:
@@ -331,7 +349,8 @@ def _completing(words: Sequence[str]) -> tuple[str, list[str]]:
     typed += [""] if line.endswith(" ") else []  # the last word is the one to complete
     if len(typed) > 1 and typed[0] in COMMANDS:
         command = typed.pop(0)
-        if command == "profile" and typed[0].startswith("s"):
+        # Of these two commands one has keys that begin like this.
+        if command == "profile" and any(word.startswith("s") for word in typed):
             command = "profile_sweep"
     elif len(typed) == 1:
         print(*(name for name in COMMANDS if name.startswith(typed[0])))

@@ -147,10 +147,17 @@ def test_a_key_of_a_space_can_be_taken_away() -> None:
 def test_so_can_one_with_a_dot_in_it_whichever_way_the_file_writes_it(own: Path) -> None:
     nested = "search:\n  space: {radix: [1], cardinality_width: [1x64d], train: {mixup: [0.1]}}\n"
     (own / "sweeps" / "nested.yaml").write_text(nested)
+    twice = "search:\n  space: {radix: [1], train.mixup: [0.1], train: [0.1]}\n"
+    (own / "sweeps" / "twice.yaml").write_text(twice)  # which nobody asks for
     for sweep in ("breakdown", "nested"):
-        space = compose("sweep", f"sweep={sweep}", "~search.space.train.mixup").search.space
-        assert {"radix", "cardinality_width"} <= dotted(space).keys()
-        assert "train.mixup" not in dotted(space)
+        for word in ("~search.space.train.mixup", "~search.space.train.mixup=[0.1]"):
+            if sweep == "breakdown" and "=" in word:
+                continue  # it has other values there
+            space = compose("sweep", f"sweep={sweep}", word).search.space
+            assert {"radix", "cardinality_width"} <= dotted(space).keys()
+            assert "train.mixup" not in dotted(space)
+    space = compose("sweep", "sweep=breakdown", "~search.space.data.policy.else").search.space
+    assert dotted(space)["data.policy"].keys() == {"choices", "when"}
 
 
 @pytest.mark.parametrize(
@@ -439,6 +446,14 @@ def test_what_is_wrong_with_one_of_them_is_one_line(
             ["sweep=breakdown", "~search.space.train.mixpu"],
             ["did you mean ~search.space.train.mixup", "~search.space.data.policy"],
         ),
+        (
+            ["sweep=width,breakdown", "~search.space.train.mixup", "--multirun"],
+            ["~search.space.train.mixup: there is no such key", "valid: ~search.space.radix"],
+        ),
+        (
+            ["sweep=width", "~search.space.radix", "~search.space.radix"],
+            ["~search.space.radix: taken away or given by another word"],
+        ),
         (["sweep=width", "~search.pruner.args.x"], ["~search.pruner.args.x: ", "valid: none"]),
         (
             ["sweep=radix_card", "~search.space.radix=[1]"],
@@ -584,6 +599,7 @@ def test_help_and_cfg_print_and_end_well(words: list[str], part: str, elsewhere:
         ("profile s", {"sweep=", "storage="}, {"select="}),
         ("profile sweep=", {"sweep=radix_card", "sweep=mine"}, {"sweep"}),
         ("profile sweep=width meas", {"measure=", "measure."}, {"model="}),
+        ("profile measure=int8 sweep=wi", {"sweep=width"}, {"sweep=radix_card"}),
         ("profile mod", {"model=", "model."}, set()),
         ("train --c", {"--cfg"}, {"--config-dir"}),
     ],

@@ -271,7 +271,8 @@ class KnownCostSampler(Sampler):
             within = situation.affordable
             steps = [s for s in steps if s.left <= within or s.number == trial.number]
         own = next((i for i, step in enumerate(steps) if step.number == trial.number), len(steps))
-        if own == len(steps):
+        among = own < len(steps)
+        if not among:
             steps.append(self._of_trial(trial, situation, self._seconds(situation.trials)))
         scores = self._scores(steps, situation, own)
         rates = scores.rates
@@ -280,8 +281,9 @@ class KnownCostSampler(Sampler):
         other = steps[int(np.argmax(rates))]
         if rates.max() <= rates[own]:
             return Verdict(True, "no other step promises more for its training")
-        standing = _standing(situation, judged=trial.number)
-        self._weighed = _Weighed(self._climbs(situation), standing, other)
+        if among and math.isinf(situation.affordable):  # else the next step weighs others
+            standing = _standing(situation, judged=trial.number)
+            self._weighed = _Weighed(self._climbs(situation), standing, other)
         name = f"trial {other.number}" if other.candidate is None else other.candidate.in_words
         more = _times(rates.max(), rates[own])
         return Verdict(False, f"{name} promises {more} for its training")
@@ -549,7 +551,7 @@ def _standing(situation: Situation, judged: int | None = None) -> tuple[Any, ...
     live = [trial.number for trial in situation.working if trial.number != judged]
     unused = None if situation.unused is None else len(situation.unused)
     counts = len(situation.trials), len(situation.waiting), unused
-    return live, counts, situation.may_start, situation.affordable
+    return live, counts, situation.may_start
 
 
 def _most_points(costs: int) -> int:
