@@ -281,6 +281,9 @@ def trials_section(
         "",
         f"## {'After many trials' if is_filled else 'Many trials'}",
         "",
+        f"{WORKERS} virtual workers, {EPOCHS} epochs, {len(_space().candidates or ()):,} variants; "
+        "CPU times in ms.",
+        "",
         *header([*heads, "peak, MiB"]),
     ]
     seconds: dict[int, float] = {}

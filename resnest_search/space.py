@@ -31,7 +31,14 @@ from resnest_search.conditions import (
     parse,
     topological,
 )
-from resnest_search.configuration.schema import DataConfig, ModelConfig, SweepConfig, TrainConfig
+from resnest_search.configuration.schema import (
+    VARIED,
+    DataConfig,
+    ModelConfig,
+    SweepConfig,
+    TrainConfig,
+    dotted,
+)
 from resnest_search.errors import UserError
 from resnest_search.study.record import name_of
 from resnest_search.variant import Variant
@@ -42,7 +49,6 @@ __all__ = [
     "candidate_of",
     "configured",
     "distribution_of",
-    "dotted",
     "share_of",
 ]
 
@@ -69,7 +75,6 @@ _NEUTRAL = {
 _OF_TRAINING = {"train.batch_size", "train.precision", "train.channels_last"}
 _OF_TRAINING |= {"train.optimizer", "train.ema", "train.accumulate", "train.sync_norm"}
 _OF_TRAINING |= {"model.dropblock", "model.pretrained"}
-_SECTIONS: dict[str, type[Any]] = {"model": ModelConfig, "data": DataConfig, "train": TrainConfig}
 
 
 @dataclass(frozen=True)
@@ -378,17 +383,6 @@ def configured(
     return sections["model"], sections["data"], sections["train"]
 
 
-def dotted(choices: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested sections as dotted keys: Hydra splits ``train.learning_rate`` at its dot."""
-    flat: dict[str, Any] = {}
-    for key, values in choices.items():
-        if key in _SECTIONS and isinstance(values, Mapping):
-            flat |= {f"{key}.{name}": value for name, value in values.items()}
-        else:
-            flat[key] = values
-    return flat
-
-
 def _choices(given: Mapping[str, Any]) -> dict[str, Choice]:
     """What each key may be, checked, and with values of the key's type."""
     found = {key: parse(key, values) for key, values in dotted(given).items()}
@@ -444,7 +438,7 @@ def _check_key(key: str) -> None:
     if key in _VARIANT_KEYS:
         return
     section, _, _name = key.partition(".")
-    kind = _SECTIONS.get(section)
+    kind = VARIED.get(section)
     fields = [f"{section}.{f.name}" for f in dataclasses.fields(kind)] if kind else []
     valid = [field for field in fields if field not in _FIXED]
     if key not in valid:
@@ -545,7 +539,7 @@ def _check_number(key: str, name: str, value: Any) -> None:
 def _kinds(key: str) -> tuple[type[Any], ...]:
     """Types that a config key takes; ``list`` for a list."""
     section, _, name = key.partition(".")
-    wanted = typing.get_type_hints(_SECTIONS[section])[name]
+    wanted = typing.get_type_hints(VARIED[section])[name]
     if typing.get_origin(wanted) is list:
         return (list,)
     return tuple(typing.get_args(wanted) or (wanted,))

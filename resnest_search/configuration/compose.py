@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
@@ -130,8 +130,7 @@ def run_command(
             raise UserError(f"sweep: none named; write sweep=NAME with one of {valid}")
     found = None
     if base is not None and not _SHOWING & flags.keys():
-        each = {flag: value for flag, value in flags.items() if flag == "--multirun"}
-        found = base(_composed_over(register(), command, each, words))
+        found = base(_composed_over(register(), command, _of_runs(flags), words))
     composed = _composed_over(register(found), command, flags, words, told=True)
     for config in _each_in_a_folder_of_its_own(composed):
         task(config)
@@ -168,30 +167,25 @@ def _composed_over(
                 raise reason from error
         if absent := _ABSENT.search(str(error)):
             others = [word for word in words if word.partition("=")[0] != f"~{absent[1]}"]
-            each = {flag: value for flag, value in flags.items() if flag == "--multirun"}
-            found = _composed_over(broken, command, each, others)
+            found = _composed_over(broken, command, _of_runs(flags), others)
             raise UserError(_not_there(absent[1], found)) from error
         raise UserError(_one_line(error, words, _names(SCHEMAS[command]))) from error
 
 
+def _of_runs(flags: Mapping[str, str]) -> dict[str, str]:
+    """Of flags, what composes several runs: with these alone all is composed and nothing shown."""
+    return {flag: value for flag, value in flags.items() if flag == "--multirun"}
+
+
 def _not_there(key: str, configs: Sequence[Any]) -> str:
     """What is said of a key to take away that is not in all of these, or not by then."""
-    section = max((name for name in FREE if key.startswith(f"{name}.")), key=len)
+    section = next(name for name in FREE if key.startswith(f"{name}."))
     for config in configs:
-        names = [f"~{section}.{name}" for name in _keys_in(attrgetter(section)(config))]
+        names = [f"~{section}.{name}" for name in schema.dotted(attrgetter(section)(config))]
         if f"~{key}" not in names:
             near, valid = nearest(f"~{key}", names), ", ".join(names) or "none"
             return f"~{key}: there is no such key to take away{near}; valid: {valid}"
     return f"~{key}: taken away or given by another word, too; valid: only one of them"
-
-
-def _keys_in(values: Mapping[str, Any]) -> Iterator[str]:
-    """Keys that users make up, those of a section with its name and a dot."""
-    for name, value in values.items():
-        if name in ("model", "data", "train") and isinstance(value, Mapping):
-            yield from (f"{name}.{key}" for key in value)
-        else:
-            yield name
 
 
 def _composed(
@@ -357,9 +351,7 @@ def _completing(words: Sequence[str]) -> tuple[str, list[str]]:
     if typed and typed[-1].startswith("-"):
         print(*(flag for flag in FLAGS if flag.startswith(typed[-1])))
         typed[-1] = "-"
-    if command in ("sweep", "profile_sweep") and not any(
-        word.startswith("sweep=") for word in typed
-    ):
+    if "sweep" in defaults(command) and not any(word.startswith("sweep=") for word in typed):
         typed.insert(0, f"sweep={next(iter(option_files('sweep')))}")
     os.environ["COMP_LINE"] = " ".join([program, *typed])
     return command, list(words)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
@@ -21,6 +21,7 @@ __all__ = [
     "AUGMENTS",
     "DATA_SETS",
     "POLICIES",
+    "VARIED",
     "DashboardConfig",
     "DataConfig",
     "EvaluateConfig",
@@ -44,6 +45,7 @@ __all__ = [
     "TrainConfig",
     "TrialConfig",
     "Valid",
+    "dotted",
     "keys",
     "sections",
 ]
@@ -651,6 +653,21 @@ class RetrainedConfig(SweepConfig):
     """What is recorded of train source=FOLDER."""
 
     source: dict[str, Any] = _key({}, "The network that it trains again: sweep, run, trial.")
+
+
+# Sections whose keys a space may vary.
+VARIED: dict[str, type[Any]] = {"model": ModelConfig, "data": DataConfig, "train": TrainConfig}
+
+
+def dotted(choices: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested sections of a space as dotted keys: Hydra splits ``train.mixup`` at its dot."""
+    flat: dict[str, Any] = {}
+    for key, values in choices.items():
+        if key in VARIED and isinstance(values, Mapping):
+            flat |= {f"{key}.{name}": value for name, value in values.items()}
+        else:
+            flat[key] = values
+    return flat
 
 
 def _select() -> Any:

@@ -12,6 +12,7 @@ from resnest_search.configuration.schema import (
     SpaceProfileConfig,
     SweepConfig,
     TrainConfig,
+    dotted,
 )
 from resnest_search.data import resolve
 from resnest_search.data.resolve import FOLDERS, list_images
@@ -30,7 +31,7 @@ from resnest_search.search.samplers import build_sampler
 from resnest_search.search.situation import Goal
 from resnest_search.simulation.simulator import space_of
 from resnest_search.simulation.table import Table
-from resnest_search.space import Candidate, Space, configured, dotted
+from resnest_search.space import Candidate, Space, configured
 from resnest_search.study.storage import check_storage
 from resnest_search.study.study import directions_of, reported_of
 from resnest_search.words import counted

@@ -180,10 +180,10 @@ def judged_anew(sweep: Sweep, trials: Sequence[TrialRecord], **changes: Any) -> 
 
 def rivals_of(sweep: Sweep, trial: TrialRecord) -> tuple[int, ...]:
     """Trials within noise of one that cost no more, by number, on the front or not."""
+    if trial.on_front or trial.membership is None:
+        return trial.rivals
     results = candidate_results(sweep.trials, sweep.objectives)
     numbers = {result.identity: result.number for result in results}
-    if trial.on_front or trial.candidate not in numbers:
-        return trial.rivals
     return _rivals(trial, estimate(results), numbers)
 
 
@@ -420,7 +420,8 @@ def _judged(
         trial,
         membership=found.membership[trial.candidate],
         knee_share=found.knee_share[trial.candidate] if with_knee else None,
-        rivals=_rivals(trial, found, numbers) if trial.on_front else (),  # of all, long
+        # Those of thousands would take minutes: see `rivals_of`.
+        rivals=_rivals(trial, found, numbers) if trial.on_front else (),
     )
 
 

@@ -151,8 +151,7 @@ class TrialRecord:
     # What noise leaves open, of the trial that stands for its candidate; see study/uncertainty
     membership: float | None = None  # probability of being on the front
     knee_share: float | None = None  # probability of being its knee
-    # Of a member of the front, trials within noise of it that cost no more
-    rivals: tuple[int, ...] = ()
+    rivals: tuple[int, ...] = ()  # of a member of the front: see `read.rivals_of`
 
     @property
     def extras(self) -> dict[str, Any]:

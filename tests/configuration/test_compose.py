@@ -26,10 +26,11 @@ from resnest_search.configuration.schema import (
     ResourcesConfig,
     SweepConfig,
     TrackingConfig,
+    dotted,
 )
 from resnest_search.configuration.shipped import shipped_folder
 from resnest_search.errors import UserError
-from resnest_search.space import Space, dotted
+from resnest_search.space import Space
 
 SWEEPS = sorted(path.stem for path in shipped_folder("sweeps").glob("*.yaml"))
 OPTIONS = {

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import compress, pairwise
 from operator import attrgetter, is_not
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,9 +81,8 @@ class Ladder:
         self._told = self._width > 1e-9
         expected = outlook.expected(reference)
         self._hope = float(expected.mean()), float(expected.std()) or 1.0
-        self._rows: dict[int, tuple[int, Array]] = {}  # of the tables, see `_keep`
-        self._table = np.empty((0, int(self._told.sum()) + 1))
-        self._costs = np.empty((0, len(reference[0].costs)))
+        self._features = int(self._told.sum())
+        self._known = _Rows(self._features + 1 + len(reference[0].costs), self._facts)
         self._kept: dict[int, tuple[FrozenTrial, int, Climb]] = {}
         self._trials: Sequence[FrozenTrial] = ()  # that were read last, and what was found
         self._climbs = Climbs([], len(self.rungs))
@@ -198,41 +196,27 @@ class Ladder:
 
     def inputs(self, climbs: Sequence[Climb], rung: int) -> Inputs:
         """What is known of candidates that have reached so many rungs, (n,)."""
-        places = self._placed(climbs)
-        known = self._table[places]
+        known, count = self._known_of(climbs), self._features
         curve = np.array([climb.shown[rung - 1] for climb in climbs]) if rung else None
-        return Inputs(known[:, :-1], known[:, -1], curve)
+        return Inputs(known[:, :count], known[:, count], curve)
 
     def costs(self, climbs: Sequence[Climb]) -> Array:
         """Of candidates, (n, m)."""
-        places = self._placed(climbs)
-        return self._costs[places]
+        return self._known_of(climbs)[:, self._features + 1 :]
 
-    def _placed(self, climbs: Sequence[Climb]) -> list[int]:
-        """Where in the table candidates are, which all decisions ask for.
+    def _known_of(self, climbs: Sequence[Climb]) -> Array:
+        """What `_facts` says of candidates, which stand by their features, (n, …)."""
+        return self._known.of([climb.prospect.features for climb in climbs], climbs)
 
-        By the identity of the features, which stay, so that nothing else can have it.
-        """
-        keys = [id(climb.prospect.features) for climb in climbs]
-        if not all(map(self._rows.__contains__, keys)):
-            self._keep([climb.prospect for climb in climbs])
-        return [self._rows[key][0] for key in keys]
-
-    def _keep(self, prospects: Sequence[Prospect]) -> None:
-        """Their features in deviations and, last, what is expected; and their costs."""
-        if len(self._rows) >= MOST_KEPT:
-            self._rows.clear()
-            self._table, self._costs = self._table[:0], self._costs[:0]
+    def _facts(self, climbs: Sequence[Climb]) -> Array:
+        """Features in deviations, what is expected, and costs, of candidates, (n, …)."""
         told, (middle, width) = self._told, self._hope
-        new = {id(p.features): p for p in prospects if id(p.features) not in self._rows}
-        added = []
-        for key, prospect in new.items():
+        rows = []
+        for prospect in (climb.prospect for climb in climbs):
             apart = (prospect.features[told] - self._middle[told]) / self._width[told]
             expected = (self._outlook.expected([prospect]) - middle) / width
-            self._rows[key] = len(self._rows), prospect.features
-            added.append(np.concatenate([np.nan_to_num(apart), expected]))
-        self._table = np.vstack([self._table, *added])
-        self._costs = np.vstack([self._costs, *(prospect.costs for prospect in new.values())])
+            rows.append(np.concatenate([np.nan_to_num(apart), expected, prospect.costs]))
+        return np.array(rows)
 
     def _hyperparameters(self, climbs: Climbs, looks: int) -> Mapping[int, Array]:
         """Of each rung's process that learns from so many looks, fitted to the first of them."""
@@ -345,30 +329,49 @@ class Chain:
 class _Steady(Chain):
     """A chain that is asked again and again, and works each forecast out once."""
 
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
-        self._rows: dict[int, tuple[int, Climb]] = {}  # of what is kept, by identity
-        self._kept = np.empty((2, 0), np.float32)
+    def __init__(
+        self, ladder: Ladder, climbs: Climbs, hyperparameters: Mapping[int, Array] | None
+    ) -> None:
+        super().__init__(ladder, climbs, hyperparameters)
+        self._kept = _Rows(2, self._rounded)
 
     def forecast(self, climbs: Sequence[Climb]) -> tuple[Array, Array]:
         """See Chain."""
-        keys = list(map(id, climbs))
-        if not all(map(self._rows.__contains__, keys)):
-            self._keep(climbs)
-        mean, deviation = self._kept[:, [self._rows[key][0] for key in keys]].astype(np.float64)
+        mean, deviation = self._kept.of(climbs, climbs).T
         return mean, deviation
 
-    def _keep(self, climbs: Sequence[Climb]) -> None:
-        if len(self._rows) + len(climbs) > MOST_KEPT:
-            self._rows.clear()
-            self._kept = self._kept[:, :0]
-        new = {id(climb): climb for climb in climbs if id(climb) not in self._rows}
-        for key, climb in new.items():
-            self._rows[key] = len(self._rows), climb
+    def _rounded(self, climbs: Sequence[Climb]) -> Array:
         # Products of matrices are rounded by how many rows they have. What is kept must not
         # depend on with what else it was asked for first.
-        found = np.array(super().forecast(list(new.values())), np.float32)
-        self._kept = np.append(self._kept, found, axis=1)
+        return np.column_stack(super().forecast(climbs)).astype(np.float32).astype(np.float64)
+
+
+class _Rows:
+    """Rows of numbers, each found once for the object that it is of, which stays the same object.
+
+    Args:
+        width: of a row.
+        find: takes climbs to their rows, (n, width).
+    """
+
+    def __init__(self, width: int, find: Callable[[Sequence[Climb]], Array]) -> None:
+        self._find = find
+        self._places: dict[int, tuple[int, object]] = {}  # by identity, which nothing else can have
+        self._rows = np.empty((0, width))
+
+    def of(self, owners: Sequence[object], climbs: Sequence[Climb]) -> Array:
+        """The rows of climbs, whose owners tell them apart, (n, width)."""
+        keys = list(map(id, owners))
+        if not all(map(self._places.__contains__, keys)):
+            if len(self._places) + len(keys) > MOST_KEPT:
+                self._places.clear()
+                self._rows = self._rows[:0]
+            new = {k: i for i, k in enumerate(keys) if k not in self._places}
+            for key, index in new.items():
+                self._places[key] = len(self._places), owners[index]
+            found = self._find([climbs[index] for index in new.values()])
+            self._rows = np.vstack([self._rows, found])
+        return self._rows[[self._places[key][0] for key in keys]]
 
 
 def _representative(values: Array, rung: int) -> NDArray[np.int64]:

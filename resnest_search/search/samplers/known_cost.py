@@ -234,7 +234,7 @@ class KnownCostSampler(Sampler):
         self._ladder: Ladder | None = None  # once the candidates are known
         self._fresh: dict[str, _Step] = {}  # new candidates, of which at most the price changes
         self._waiting: dict[int, tuple[FrozenTrial, _Step]] = {}  # trials that wait, or did
-        self._extremes = np.empty((0, 0))  # see `_span`, once the ladder is known
+        self._extremes: tuple[Array, ...] = ()  # see `_span`, once the ladder is known
         # The last front, by what it is of, and which trials are that.
         self._front: tuple[tuple[bytes, ...], NDArray[np.int64], Front] | None = None
         self._read: tuple[Situation, Climbs] | None = None  # what the last decision was made on
@@ -266,10 +266,11 @@ class KnownCostSampler(Sampler):
         # begin more and more.
         if not any(other.state == TrialState.COMPLETE for other in situation.trials):
             return None
-        steps = self._steps(situation)
-        if not math.isinf(situation.affordable):
-            within = situation.affordable
-            steps = [s for s in steps if s.left <= within or s.number == trial.number]
+        steps = [
+            step
+            for step in self._steps(situation)
+            if step.left <= situation.affordable or step.number == trial.number
+        ]
         own = next((i for i, step in enumerate(steps) if step.number == trial.number), len(steps))
         among = own < len(steps)
         if not among:
@@ -470,7 +471,7 @@ class KnownCostSampler(Sampler):
         costs = ladder.costs(every)
         known = known.reshape(len(finals), costs.shape[1])
         values = np.append(finals, mean)
-        reference, limits = _corner(values, np.vstack([known, costs, self._extremes]))
+        reference, limits = _corner(values, np.vstack([known, costs, *self._extremes]))
         best, front = self._front_of(finals, known, limits)
         about = _Likely(*(each[: len(steps)] for each in (mean, deviation, costs)))
         working = _Likely(*(each[len(steps) :] for each in (mean, deviation, costs)))
@@ -511,20 +512,18 @@ class KnownCostSampler(Sampler):
             self._extremes = self._span(situation)
         return self._ladder
 
-    def _span(self, situation: Situation) -> Array:
-        """Least and largest costs of a finite space, whatever has become of it, (2, m) or (0, m).
+    def _span(self, situation: Situation) -> tuple[Array, ...]:
+        """Least and largest costs of a finite space, (m,) each; none of one with a range.
 
-        The hypervolume that is left does not depend on which of very many steps are weighed then.
+        With these the hypervolume ends at the same costs, whichever of very many steps are weighed.
         """
-        facts: list[Mapping[str, Any]] = []
-        if situation.unused is not None:
-            facts += [trial.user_attrs for trial in situation.trials]
-            facts += [situation.costs(candidate) for candidate in situation.unused.values()]
-        costs = np.array([self._outlook.costs({}), *map(self._outlook.costs, facts)])
-        whole = costs[~np.isnan(costs).any(axis=1)]
-        if not whole.size:
-            return np.empty((0, costs.shape[1]))
-        return np.array([whole.min(axis=0), whole.max(axis=0)])
+        if situation.unused is None:
+            return ()
+        unused = map(situation.costs, situation.unused.values())
+        begun = (trial.user_attrs for trial in situation.trials)
+        costs = [self._outlook.costs(facts) for facts in (*begun, *unused)]
+        whole = [own for own in costs if not np.isnan(own).any()]
+        return (np.min(whole, axis=0), np.max(whole, axis=0)) if whole else ()
 
     def _climbs(self, situation: Situation) -> Climbs:
         """What all trials have shown, read once for a decision."""
