@@ -363,15 +363,20 @@ class _Rows:
         """The rows of climbs, whose owners tell them apart, (n, width)."""
         keys = list(map(id, owners))
         if not all(map(self._places.__contains__, keys)):
-            if len(self._places) + len(keys) > MOST_KEPT:
-                self._places.clear()
-                self._rows = self._rows[:0]
-            new = {k: i for i, k in enumerate(keys) if k not in self._places}
-            for key, index in new.items():
-                self._places[key] = len(self._places), owners[index]
-            found = self._find([climbs[index] for index in new.values()])
-            self._rows = np.vstack([self._rows, found])
+            self._add(keys, owners, climbs)
         return self._rows[[self._places[key][0] for key in keys]]
+
+    def _add(self, keys: Sequence[int], owners: Sequence[object], climbs: Sequence[Climb]) -> None:
+        if len(self._places) + len(keys) > MOST_KEPT:
+            self._places.clear()
+        begin = len(self._places)
+        new = {key: index for index, key in enumerate(keys) if key not in self._places}
+        for key, index in new.items():
+            self._places[key] = len(self._places), owners[index]
+        end = len(self._places)
+        if end > len(self._rows):  # twice as many, so that few are copied each time
+            self._rows = np.resize(self._rows, (2 * end, self._rows.shape[1]))
+        self._rows[begin:end] = self._find([climbs[index] for index in new.values()])
 
 
 def _representative(values: Array, rung: int) -> NDArray[np.int64]:
